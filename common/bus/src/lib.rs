@@ -1,0 +1,1 @@
+//! See the workspace's README for what this crate will hold.
