@@ -1,1 +1,126 @@
-//! See the workspace's README for what this crate will hold.
+//! Carries a request to whoever serves its subject.
+//!
+//! Services and the edge hold a [`Bus`] and do not know which kind: both kinds carry the same
+//! encoded bytes under the same limits with the same headers.
+//!
+//! ```text
+//! caller -> Bus::call -> envelope -> local | nats -> Routes -> Limit -> handler
+//! ```
+
+pub mod envelope;
+pub mod limit;
+pub mod local;
+pub mod nats;
+pub mod routes;
+
+use latchkey_contract::{CallError, Refusal, Rpc, wire};
+
+pub use envelope::{Context, RequestId, Response, Status};
+pub use limit::Limit;
+pub use local::Local;
+pub use nats::{Nats, NatsOptions};
+pub use routes::Routes;
+
+/// The way to every service.
+#[derive(Clone)]
+pub enum Bus {
+    /// Inside this process.
+    Local(Local),
+    /// Over a NATS server.
+    Nats(Nats),
+}
+
+/// A service's routes while they are served. Dropping it stops serving at once;
+/// [`drain`](Self::drain) lets requests in hand finish.
+#[must_use = "dropping it stops serving"]
+pub enum Serving {
+    /// Served to callers in this process.
+    Local(local::Serving),
+    /// Served to callers over NATS.
+    Nats(nats::Serving),
+}
+
+/// Why the bus cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// No connection to the server.
+    #[error("cannot connect to NATS")]
+    Connect(#[source] async_nats::ConnectError),
+    /// The server did not take a subscription.
+    #[error("cannot subscribe on NATS")]
+    Subscribe(#[source] async_nats::SubscribeError),
+    /// The server did not take a service.
+    #[error("cannot serve on NATS")]
+    Serve(#[source] async_nats::Error),
+    /// Two routes want the same subject.
+    #[error("{0} is served already")]
+    Taken(&'static str),
+}
+
+impl Bus {
+    /// A bus inside this process.
+    #[must_use]
+    pub fn local() -> Self {
+        Self::Local(Local::default())
+    }
+
+    /// Sends `request` to whoever serves it and waits for the reply, at most until the deadline in
+    /// `context` or for [`Rpc::TIMEOUT`], whichever is sooner.
+    ///
+    /// # Errors
+    /// [`CallError`] tells refusals, absence, lateness, overload and faults apart.
+    pub async fn call<R: Rpc>(
+        &self,
+        context: &Context,
+        request: &R,
+    ) -> Result<R::Reply, CallError> {
+        let payload = wire::encode(request).map_err(|error| {
+            tracing::error!(subject = R::SUBJECT, %error, "a request cannot be encoded");
+            CallError::Unreadable
+        })?;
+        let context = context.within(R::TIMEOUT);
+        let response = match self {
+            Self::Local(local) => local.request(R::SUBJECT, &context, payload.into()).await,
+            Self::Nats(nats) => nats.request(R::SUBJECT, &context, payload.into()).await,
+        }?;
+        read_reply::<R>(&response)
+    }
+
+    /// Serves `routes` until the returned value is dropped or drained.
+    ///
+    /// # Errors
+    /// [`BusError`] where a subject is taken or the server refuses.
+    pub async fn serve(&self, routes: Routes) -> Result<Serving, BusError> {
+        match self {
+            Self::Local(local) => local.serve(routes).map(Serving::Local),
+            Self::Nats(nats) => nats.serve(routes).await.map(Serving::Nats),
+        }
+    }
+}
+
+impl Serving {
+    /// Takes no further requests and returns when those in hand are answered.
+    pub async fn drain(self) {
+        match self {
+            Self::Local(serving) => serving.drain().await,
+            Self::Nats(serving) => serving.drain().await,
+        }
+    }
+}
+
+fn read_reply<R: Rpc>(response: &Response) -> Result<R::Reply, CallError> {
+    match response.status {
+        Status::Answered => match wire::decode::<Result<R::Reply, Refusal>>(&response.payload) {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(refusal)) => Err(CallError::Refused(refusal)),
+            Err(error) => {
+                tracing::error!(subject = R::SUBJECT, %error, "a reply cannot be read");
+                Err(CallError::Unreadable)
+            }
+        },
+        Status::Overloaded => Err(CallError::Overloaded),
+        Status::Expired => Err(CallError::Timeout),
+        Status::Unreadable => Err(CallError::Unreadable),
+        Status::Fault => Err(CallError::Fault),
+    }
+}

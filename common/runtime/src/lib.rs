@@ -1,1 +1,25 @@
-//! See the workspace's README for what this crate will hold.
+//! What every Latchkey process needs, and no service's business.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`process`] | start, exit codes, signals |
+//! | [`config`] | variables from the environment and `.env`, with clear errors |
+//! | [`telemetry`] | logs |
+//! | [`clock`] | time as an argument |
+//! | [`entropy`] | randomness as an argument |
+//! | [`supervisor`] | the root actor of a service, and addresses that outlive a restart |
+//! | [`batch`] | the actor that answers a queue with one question |
+
+pub mod batch;
+pub mod clock;
+pub mod config;
+pub mod entropy;
+pub mod process;
+pub mod supervisor;
+pub mod telemetry;
+
+pub use clock::Clock;
+pub use config::{ConfigError, Environment, Variable};
+pub use entropy::Entropy;
+pub use process::{Exit, StartError};
+pub use supervisor::{Address, Child, Root};

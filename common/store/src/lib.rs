@@ -1,1 +1,80 @@
-//! See the workspace's README for what this crate will hold.
+//! One SQL text, two databases: services write a statement once and run it with [`on!`].
+//!
+//! Where SQLite and Postgres truly differ, the difference has one named place:
+//! an identity column in [`migrate`], a set of values as one argument in [`batch`], and how a
+//! database is opened in [`sqlite`] and [`postgres`].
+
+pub mod batch;
+pub mod migrate;
+pub mod postgres;
+pub mod sqlite;
+
+mod on;
+
+pub use batch::Batched;
+pub use migrate::{Migration, MigrationError};
+pub use postgres::Postgres;
+pub use sqlite::Sqlite;
+
+/// A database that is open. Clones share its connections.
+#[derive(Clone, Debug)]
+pub enum Db {
+    /// One file, one process.
+    Sqlite(Sqlite),
+    /// A server that any number of processes share.
+    Postgres(Postgres),
+}
+
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The address is neither kind's.
+    #[error("not a database address: `sqlite://FILE` and `postgres://USER:PASSWORD@HOST/NAME` are accepted")]
+    Address,
+    /// The folder or file cannot be made, read or written.
+    #[error("the data folder {path} cannot be used: {source}")]
+    Folder {
+        /// The folder or file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another process has the file.
+    #[error("the data folder {0} is in use by another Latchkey process")]
+    InUse(String),
+    /// The database does not answer, or not as a database.
+    #[error("the database cannot be opened: {0}")]
+    Database(#[source] sqlx::Error),
+}
+
+impl Db {
+    /// Opens the database at `url`, and makes it where it is a SQLite file that does not exist.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with the address, the file or the server.
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        match url.split_once(':') {
+            Some(("sqlite", _)) => Sqlite::open(url).await.map(Self::Sqlite),
+            Some(("postgres" | "postgresql", _)) => Postgres::open(url).map(Self::Postgres),
+            _ => Err(OpenError::Address),
+        }
+    }
+
+    /// Asks the database whether it answers.
+    ///
+    /// # Errors
+    /// What the database, or the way to it, said instead.
+    pub async fn ping(&self) -> Result<(), sqlx::Error> {
+        on!(read self, |at| sqlx::query(PING).execute(at).await.map(drop))
+    }
+
+    /// Closes all connections after the statements in hand.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.close().await,
+            Self::Postgres(postgres) => postgres.pool.close().await,
+        }
+    }
+}
+
+const PING: &str = "SELECT 1";

@@ -1,0 +1,138 @@
+//! What travels beside a message's bytes: who asked, until when, and how it went.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+/// Names one HTTP request in every log line and every message it causes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(Arc<str>);
+
+/// What a request carries besides its own fields.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The HTTP request that this call is part of, or the id of a background task's run.
+    pub request_id: RequestId,
+    /// After this instant nobody waits for the answer any more.
+    pub deadline: Instant,
+}
+
+/// How a request went, on the way back.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// Whether the payload holds an answer.
+    pub status: Status,
+    /// An encoded `Result<Reply, Refusal>` where the status is [`Status::Answered`], else empty.
+    pub payload: Bytes,
+}
+
+/// The outcomes that the bus itself knows; each but the first is a header and no payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The handler answered.
+    Answered,
+    /// More work was in flight than the service takes.
+    Overloaded,
+    /// The deadline had passed before the work began.
+    Expired,
+    /// The request's bytes were not such a request.
+    Unreadable,
+    /// The handler failed.
+    Fault,
+}
+
+impl Context {
+    /// A context whose deadline is `timeout` from now.
+    #[must_use]
+    pub fn new(request_id: RequestId, timeout: Duration) -> Self {
+        Self { request_id, deadline: Instant::now() + timeout }
+    }
+
+    /// The same context with a deadline at most `timeout` from now.
+    #[must_use]
+    pub fn within(&self, timeout: Duration) -> Self {
+        let deadline = self.deadline.min(Instant::now() + timeout);
+        Self { request_id: self.request_id.clone(), deadline }
+    }
+
+    /// Whether the caller has given up.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        self.remaining().is_zero()
+    }
+
+    /// How long the caller still waits; zero where it has given up.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+impl Response {
+    /// A response without an answer.
+    #[must_use]
+    pub fn empty(status: Status) -> Self {
+        Self { status, payload: Bytes::new() }
+    }
+}
+
+impl Status {
+    /// The status' code in the `Nats-Service-Error-Code` header (ADR-32), in the vocabulary of HTTP;
+    /// `None` where the request was answered.
+    #[must_use]
+    pub fn code(self) -> Option<u16> {
+        match self {
+            Self::Answered => None,
+            Self::Unreadable => Some(400),
+            Self::Expired => Some(408),
+            Self::Fault => Some(500),
+            Self::Overloaded => Some(503),
+        }
+    }
+
+    /// The status for a code of [`Self::code`]; a code that is not known is a fault.
+    #[must_use]
+    pub fn from_code(code: &str) -> Self {
+        match code {
+            "400" => Self::Unreadable,
+            "408" => Self::Expired,
+            "503" => Self::Overloaded,
+            _ => Self::Fault,
+        }
+    }
+
+    /// One sentence for the `Nats-Service-Error` header.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Unreadable => "the request cannot be read",
+            Self::Expired => "the deadline had passed before the work began",
+            Self::Fault => "the service failed",
+            Self::Overloaded => "the service is overloaded",
+        }
+    }
+}
+
+impl RequestId {
+    /// Takes `text` as an id.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+
+    /// The id's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,90 @@
+//! Serves routes over NATS. One task per subject works on many requests at the same time without a
+//! task for each: a spawn per message costs more than the message.
+
+use async_nats::Client;
+use async_nats::service::endpoint::Endpoint;
+use async_nats::service::error::Error as ServiceError;
+use async_nats::service::{Request, Service, ServiceExt};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio_util::task::TaskTracker;
+
+use super::context_of;
+use crate::BusError;
+use crate::envelope::{Response, Status};
+use crate::limit::{Limit, Permit};
+use crate::routes::{Handler, Routes};
+
+/// A service while it is served over NATS.
+pub struct Serving {
+    service: Service,
+    tasks: TaskTracker,
+}
+
+impl Serving {
+    pub(super) async fn start(client: &Client, routes: Routes) -> Result<Self, BusError> {
+        let service = client
+            .service_builder()
+            .description(routes.description)
+            .queue_group(routes.service)
+            .start(routes.service, routes.version)
+            .await
+            .map_err(BusError::Serve)?;
+        let limit = Limit::new(routes.max_in_flight);
+        let tasks = TaskTracker::new();
+        for route in routes.entries {
+            let name = route.subject.replace('.', "-");
+            let endpoint = service
+                .endpoint_builder()
+                .name(name)
+                .add(route.subject)
+                .await
+                .map_err(BusError::Serve)?;
+            tasks.spawn(work(endpoint, route.handler, limit.clone()));
+        }
+        client.flush().await.map_err(|error| BusError::Serve(Box::new(error)))?;
+        Ok(Self { service, tasks })
+    }
+
+    pub(crate) async fn drain(self) {
+        if let Err(error) = self.service.stop().await {
+            tracing::warn!(%error, "the bus was not told that the service stops");
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Answers an endpoint's requests until it is stopped, and then those in hand.
+async fn work(mut endpoint: Endpoint, handler: Handler, limit: Limit) {
+    let mut in_hand = FuturesUnordered::new();
+    let mut open = true;
+    while open || !in_hand.is_empty() {
+        tokio::select! {
+            request = endpoint.next(), if open => match request {
+                Some(request) => in_hand.push(answer(request, &handler, limit.try_enter())),
+                None => open = false,
+            },
+            Some(()) = in_hand.next() => {}
+        }
+    }
+}
+
+async fn answer(request: Request, handler: &Handler, permit: Option<Permit>) {
+    let response = match permit {
+        Some(_held) => {
+            handler(context_of(&request.message), request.message.payload.clone()).await
+        }
+        None => Response::empty(Status::Overloaded),
+    };
+    let reply = match response.status.code() {
+        None => Ok(response.payload),
+        Some(code) => Err(ServiceError {
+            status: response.status.message().to_owned(),
+            code: usize::from(code),
+        }),
+    };
+    if let Err(error) = request.respond(reply).await {
+        tracing::warn!(%error, "a reply cannot be sent");
+    }
+}

@@ -1,0 +1,134 @@
+//! A service's subjects and what answers each: `Routes::new("keys", …).on::<IssueKey>(…)`.
+
+use std::any::Any;
+use std::error::Error;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use latchkey_contract::{Failure, Refusal, Rpc, wire};
+
+use crate::envelope::{Context, Response, Status};
+
+/// Requests that one service works on at the same time at most, unless it says otherwise.
+pub const MAX_IN_FLIGHT: u32 = 1_024;
+
+/// What a service answers.
+pub struct Routes {
+    pub(crate) service: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) max_in_flight: u32,
+    pub(crate) entries: Vec<Route>,
+}
+
+/// One subject and its handler.
+pub(crate) struct Route {
+    pub(crate) subject: &'static str,
+    pub(crate) handler: Handler,
+}
+
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+pub(crate) type Handler = Arc<dyn Fn(Context, Bytes) -> Answering + Send + Sync>;
+
+impl Routes {
+    /// No routes yet, of `service` in `version` (semantic versioning).
+    #[must_use]
+    pub fn new(service: &'static str, version: &'static str, description: &'static str) -> Self {
+        Self {
+            service,
+            version,
+            description,
+            max_in_flight: MAX_IN_FLIGHT,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Works on at most `most` requests at the same time and answers "overloaded" beyond.
+    #[must_use]
+    pub fn max_in_flight(mut self, most: u32) -> Self {
+        self.max_in_flight = most;
+        self
+    }
+
+    /// Has `handler` answer requests of type `R`.
+    #[must_use]
+    pub fn on<R, F, Fut>(mut self, handler: F) -> Self
+    where
+        R: Rpc,
+        F: Fn(Context, R) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<R::Reply, Failure>> + Send + 'static,
+    {
+        let entry = Route {
+            subject: R::SUBJECT,
+            handler: Arc::new(move |context, payload| {
+                Box::pin(answer(handler.clone(), context, payload))
+            }),
+        };
+        self.entries.push(entry);
+        self
+    }
+}
+
+/// Decodes, works, encodes. Whatever goes wrong is caught and logged here, once.
+async fn answer<R, F, Fut>(handler: F, context: Context, payload: Bytes) -> Response
+where
+    R: Rpc,
+    F: Fn(Context, R) -> Fut,
+    Fut: Future<Output = Result<R::Reply, Failure>>,
+{
+    if context.is_expired() {
+        return Response::empty(Status::Expired);
+    }
+    let request_id = context.request_id.clone();
+    let request = match wire::decode::<R>(&payload) {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::warn!(subject = R::SUBJECT, %request_id, %error, "a request cannot be read");
+            return Response::empty(Status::Unreadable);
+        }
+    };
+    let worked = AssertUnwindSafe(async { handler(context, request).await }).catch_unwind().await;
+    let outcome: Result<R::Reply, Refusal> = match worked {
+        Ok(Ok(reply)) => Ok(reply),
+        Ok(Err(Failure::Refused(refusal))) => Err(refusal),
+        Ok(Err(Failure::Overloaded)) => return Response::empty(Status::Overloaded),
+        Ok(Err(Failure::Fault(error))) => {
+            let cause = causes(error.as_ref());
+            tracing::error!(subject = R::SUBJECT, %request_id, cause, "a request failed");
+            return Response::empty(Status::Fault);
+        }
+        Err(panic) => {
+            let cause = panic_text(panic.as_ref());
+            tracing::error!(subject = R::SUBJECT, %request_id, cause, "a handler panicked");
+            return Response::empty(Status::Fault);
+        }
+    };
+    match wire::encode(&outcome) {
+        Ok(bytes) => Response { status: Status::Answered, payload: bytes.into() },
+        Err(error) => {
+            tracing::error!(subject = R::SUBJECT, %request_id, %error, "a reply cannot be encoded");
+            Response::empty(Status::Fault)
+        }
+    }
+}
+
+/// An error with everything that caused it, on one line.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

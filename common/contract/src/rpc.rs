@@ -1,0 +1,69 @@
+//! What a request on the bus is, and how a call or a handler can fail.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::refusal::Refusal;
+
+/// A request that one service answers. The type is the contract: subject, time limit and reply.
+pub trait Rpc: Serialize + DeserializeOwned + Send + 'static {
+    /// Where the request is sent. The first token is the version of its encoding.
+    const SUBJECT: &'static str;
+    /// How long a caller waits for the reply at most, all told.
+    const TIMEOUT: Duration;
+    /// What is answered where nothing stands against it.
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
+}
+
+/// Why a caller has no [`Rpc::Reply`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The service declined, with its reason.
+    #[error("refused: {}", .0.code())]
+    Refused(Refusal),
+    /// Nobody serves the subject.
+    #[error("no service answers on this subject")]
+    NoResponder,
+    /// No answer came within the deadline.
+    #[error("no answer within the deadline")]
+    Timeout,
+    /// The service has as much work as it takes and turned this down at once.
+    #[error("the service is overloaded")]
+    Overloaded,
+    /// The service failed; its log has the cause.
+    #[error("the service failed")]
+    Fault,
+    /// The request or the reply was not what this version of the contract says, or too large.
+    #[error("a message could not be read")]
+    Unreadable,
+    /// The bus itself is away.
+    #[error("the bus is away")]
+    Disconnected,
+}
+
+/// Why a handler has no [`Rpc::Reply`].
+///
+/// `?` turns a [`Refusal`] into the one and any error into the other.
+#[derive(Debug)]
+pub enum Failure {
+    /// An expected answer: it goes to the caller as it is.
+    Refused(Refusal),
+    /// Too much work is queued: try later.
+    Overloaded,
+    /// Our fault: logged once with its cause where it is caught; the caller learns only that it happened.
+    Fault(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Fault(Box::new(error))
+    }
+}

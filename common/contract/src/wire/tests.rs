@@ -1,0 +1,87 @@
+//! Pins the bytes of messages, and shows that hostile ones are refused.
+
+use super::*;
+use crate::keys::{IssueKey, VerifyKeys};
+use crate::{
+    CredentialHash, FieldError, KeyId, KeyPrincipal, Refusal, Secret, Timestamp, UserId, Verdict,
+};
+
+type VerifyReply = Result<Vec<Verdict<KeyPrincipal>>, Refusal>;
+
+#[test]
+fn the_bytes_of_version_one_never_change() {
+    let ask = VerifyKeys { hashes: vec![CredentialHash([7; 32])] };
+    assert_eq!(encode(&ask).unwrap(), [&[1][..], &[7; 32]].concat());
+
+    let principal = KeyPrincipal {
+        key: KeyId(1),
+        name: "ci".into(),
+        owner: UserId(300),
+        expires_at: Timestamp(-1),
+    };
+    let reply: VerifyReply = Ok(vec![Verdict::Valid(principal), Verdict::Revoked]);
+    assert_eq!(encode(&reply).unwrap(), [0, 2, 0, 2, 2, b'c', b'i', 251, 88, 2, 1, 3]);
+
+    let refusals = [
+        Refusal::Invalid(vec![FieldError::new("f", "m")]),
+        Refusal::EmailTaken,
+        Refusal::UsernameTaken,
+        Refusal::WrongCredentials,
+        Refusal::InactiveUser,
+        Refusal::KeyNotFound,
+        Refusal::TooManyRequests { retry_after_ms: 5 },
+    ];
+    let bytes: Vec<u8> = refusals.iter().flat_map(|r| encode(r).unwrap()).collect();
+    assert_eq!(bytes, [0, 1, 1, b'f', 1, b'm', 1, 2, 3, 4, 5, 6, 5]);
+}
+
+#[test]
+fn a_secret_crosses_the_bus_and_stays_out_of_debug_output() {
+    let ask = crate::identity::SignUp {
+        email: None,
+        username: Some("ada".into()),
+        password: Some(Secret::new("correct horse".into())),
+    };
+    assert!(!format!("{ask:?}").contains("horse"));
+    let back: crate::identity::SignUp = decode(&encode(&ask).unwrap()).unwrap();
+    assert_eq!(back.password, ask.password);
+}
+
+#[test]
+fn a_hostile_length_prefix_is_refused_instead_of_allocated() {
+    let hostile = [0xfd, 0, 0, 0, 0, 0, 0x40, 0, 0];
+    assert!(matches!(decode::<VerifyKeys>(&hostile), Err(WireError::Decode(_))));
+    assert!(matches!(decode::<Vec<u8>>(&hostile), Err(WireError::Decode(_))));
+}
+
+#[test]
+fn trailing_bytes_and_cut_messages_are_refused() {
+    let ask = VerifyKeys { hashes: vec![CredentialHash([7; 32]); 3] };
+    let mut bytes = encode(&ask).unwrap();
+    for end in 0..bytes.len() {
+        assert!(decode::<VerifyKeys>(&bytes[..end]).is_err(), "{end}");
+    }
+    bytes.push(0);
+    assert!(matches!(decode::<VerifyKeys>(&bytes), Err(WireError::Trailing(1))));
+}
+
+#[test]
+fn what_is_above_the_limit_is_neither_written_nor_read() {
+    let name = Some("x".repeat(MAX_MESSAGE));
+    let ask = IssueKey { owner: UserId(1), name, expires_in: crate::keys::ExpiresIn::Default };
+    assert!(encode(&ask).is_err());
+    assert!(matches!(decode::<IssueKey>(&[0; MAX_MESSAGE + 1]), Err(WireError::TooLarge(_))));
+}
+
+#[test]
+fn the_largest_batch_of_the_longest_principals_fits() {
+    let principal = crate::UserPrincipal {
+        user: UserId(i64::MAX),
+        username: "\u{10400}".repeat(50),
+        email: "a".repeat(254),
+        session: crate::SessionId([255; 16]),
+        expires_at: Timestamp(i64::MAX),
+    };
+    let reply: Result<_, Refusal> = Ok(vec![Verdict::Valid(principal); MAX_BATCH]);
+    assert!(encode(&reply).unwrap().len() <= MAX_MESSAGE);
+}

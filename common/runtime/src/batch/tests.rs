@@ -1,0 +1,132 @@
+//! Batches form while one is under way; a failed or panicking batch harms nobody else.
+
+use std::sync::Mutex;
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::supervisor::Root;
+
+/// Doubles numbers, one batch for each permit, and remembers the batches' sizes.
+struct Double {
+    permits: Arc<Semaphore>,
+    sizes: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Work for Double {
+    type Item = u64;
+    type Answer = u64;
+    type Error = &'static str;
+    const MAX_WEIGHT: usize = 4;
+    const MAX_WAITING: usize = 8;
+
+    fn weight(_: &u64) -> usize {
+        1
+    }
+
+    async fn answer(&self, items: Vec<u64>) -> Result<Vec<u64>, &'static str> {
+        self.permits.acquire().await.unwrap().forget();
+        self.sizes.lock().unwrap().push(items.len());
+        match items.first() {
+            Some(0) => panic!("asked to"),
+            Some(1) => Err("odd one out"),
+            _ => Ok(items.into_iter().map(|item| 2 * item).collect()),
+        }
+    }
+}
+
+struct Bench {
+    asker: Asker<Double>,
+    permits: Arc<Semaphore>,
+    sizes: Arc<Mutex<Vec<usize>>>,
+    running: crate::supervisor::Running,
+}
+
+async fn bench() -> Bench {
+    let (permits, sizes) = (Arc::new(Semaphore::new(0)), Arc::default());
+    let work = Double { permits: Arc::clone(&permits), sizes: Arc::clone(&sizes) };
+    let (asker, child) = Asker::new("double", work);
+    let running = Root::start(vec![child]).await.unwrap();
+    Bench { asker, permits, sizes, running }
+}
+
+impl Bench {
+    /// Asks in the background and returns when the question is counted as waiting.
+    async fn ask(&self, item: u64) -> tokio::task::JoinHandle<Result<u64, AskError<&'static str>>> {
+        let before = self.asker.waiting.load(Ordering::Relaxed);
+        let asker = self.asker.clone();
+        #[expect(clippy::disallowed_methods, reason = "a test's own task")]
+        let asked = tokio::spawn(async move { asker.ask(item).await });
+        while self.asker.waiting.load(Ordering::Relaxed) == before {
+            tokio::task::yield_now().await;
+        }
+        asked
+    }
+}
+
+#[tokio::test]
+async fn what_queued_up_is_answered_together_and_never_above_the_bound() {
+    let bench = bench().await;
+    let mut asked = Vec::new();
+    for item in 2..10 {
+        asked.push(bench.ask(item).await);
+    }
+    assert_eq!(bench.asker.ask(10).await, Err(AskError::Overloaded));
+    bench.permits.add_permits(8);
+    for (item, answer) in (2..10).zip(asked) {
+        assert_eq!(answer.await.unwrap(), Ok(2 * item));
+    }
+    let sizes = bench.sizes.lock().unwrap().clone();
+    assert!(sizes.iter().all(|size| *size <= 4), "{sizes:?}");
+    assert!(sizes.len() <= 4, "{sizes:?}");
+    assert_eq!(sizes.iter().sum::<usize>(), 8);
+}
+
+#[tokio::test]
+async fn a_failed_batch_is_told_to_everyone_in_it_and_the_next_one_works() {
+    let bench = bench().await;
+    bench.permits.add_permits(2);
+    assert_eq!(bench.asker.ask(1).await, Err(AskError::Failed("odd one out")));
+    assert_eq!(bench.asker.ask(4).await, Ok(8));
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_batch_and_the_actor_is_started_again() {
+    let bench = bench().await;
+    bench.permits.add_permits(100);
+    assert_eq!(bench.asker.ask(0).await, Err(AskError::Gone));
+    let mut answer = bench.asker.ask(4).await;
+    while answer == Err(AskError::Gone) {
+        tokio::task::yield_now().await;
+        answer = bench.asker.ask(4).await;
+    }
+    assert_eq!(answer, Ok(8));
+}
+
+#[tokio::test]
+async fn stopping_answers_what_is_in_hand() {
+    let bench = bench().await;
+    let first = bench.ask(2).await;
+    let second = bench.ask(3).await;
+    bench.permits.add_permits(8);
+    bench.running.stop().await;
+    assert_eq!(first.await.unwrap(), Ok(4));
+    assert_eq!(second.await.unwrap(), Ok(6));
+}
+
+#[tokio::test]
+async fn a_service_that_fails_too_often_ends() {
+    let mut bench = bench().await;
+    bench.permits.add_permits(10_000);
+    let asker = bench.asker.clone();
+    #[expect(clippy::disallowed_methods, reason = "a test's own task")]
+    let asking = tokio::spawn(async move {
+        loop {
+            let _ = asker.ask(0).await;
+            tokio::task::yield_now().await;
+        }
+    });
+    bench.running.failed().await;
+    asking.abort();
+    assert!(bench.sizes.lock().unwrap().len() <= crate::supervisor::BUDGET + 1);
+}

@@ -1,0 +1,100 @@
+//! Start, exit codes and signals of a Latchkey process.
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::ConfigError;
+
+/// How a process ends that does not end well, after `sysexits.h`. (A faulty command line ends with 2.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 69: the address is in use, or a server it needs is away.
+    Unavailable,
+    /// 70: a fault of ours.
+    Internal,
+    /// 73: the data folder or database cannot be used.
+    Data,
+    /// 78: a variable's value cannot be used.
+    Config,
+}
+
+/// Why a process did not start, or ended before it was told to: one line for a person.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StartError {
+    /// The exit code.
+    pub exit: Exit,
+    /// What went wrong, and what to do.
+    pub message: String,
+}
+
+impl StartError {
+    /// An error with this exit code and message.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Config, error.to_string())
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Unavailable => 69,
+            Exit::Internal => 70,
+            Exit::Data => 73,
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// Runs `work` on a runtime with one thread a core; an error becomes one line on standard error.
+pub fn run(name: &str, work: impl Future<Output = Result<(), StartError>>) -> ExitCode {
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::new(Exit::Internal, format!("no runtime: {error}")))
+        .and_then(|runtime| runtime.block_on(work));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(name, &error),
+    }
+}
+
+/// Says why on standard error, in one line, and gives the exit code.
+pub fn fail(name: &str, error: &StartError) -> ExitCode {
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{name}: {}", error.message);
+    error.exit.into()
+}
+
+/// Writes `text` to standard output; a reader that went away is no error.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// Returns when the process is asked to end (SIGTERM, or SIGINT from a terminal).
+///
+/// # Errors
+/// [`StartError`] where the system gives no signals.
+pub async fn ended() -> Result<(), StartError> {
+    let listen = |kind| {
+        signal(kind).map_err(|error| {
+            StartError::new(Exit::Internal, format!("signals cannot be received: {error}"))
+        })
+    };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

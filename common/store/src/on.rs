@@ -1,0 +1,33 @@
+//! Runs one text on whichever database is open.
+
+/// Runs an expression on the open database: `on!(read db, |at| sqlx::query(SQL).fetch_one(at).await)`.
+///
+/// The expression is compiled once for each kind; `at` is the pool to run it on. `write` takes
+/// SQLite's single writing connection, `read` any of its reading ones.
+#[macro_export]
+macro_rules! on {
+    (read $db:expr, |$at:ident| $run:expr) => {
+        match $db {
+            $crate::Db::Sqlite(sqlite) => {
+                let $at = &sqlite.readers;
+                $run
+            }
+            $crate::Db::Postgres(postgres) => {
+                let $at = &postgres.pool;
+                $run
+            }
+        }
+    };
+    (write $db:expr, |$at:ident| $run:expr) => {
+        match $db {
+            $crate::Db::Sqlite(sqlite) => {
+                let $at = &sqlite.writer;
+                $run
+            }
+            $crate::Db::Postgres(postgres) => {
+                let $at = &postgres.pool;
+                $run
+            }
+        }
+    };
+}
