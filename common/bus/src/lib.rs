@@ -7,6 +7,7 @@
 //! caller -> Bus::call -> envelope -> local | nats -> Routes -> Limit -> handler
 //! ```
 
+pub mod endpoint;
 pub mod envelope;
 pub mod limit;
 pub mod local;
@@ -15,6 +16,7 @@ pub mod routes;
 
 use latchkey_contract::{CallError, Refusal, Rpc, wire};
 
+pub use endpoint::Endpoint;
 pub use envelope::{Context, RequestId, Response, Status};
 pub use limit::Limit;
 pub use local::Local;

@@ -17,6 +17,7 @@ use crate::envelope::{Context, Response, Status};
 pub const MAX_IN_FLIGHT: u32 = 1_024;
 
 /// What a service answers.
+#[derive(Clone)]
 pub struct Routes {
     pub(crate) service: &'static str,
     pub(crate) version: &'static str,
@@ -26,6 +27,7 @@ pub struct Routes {
 }
 
 /// One subject and its handler.
+#[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) subject: &'static str,
     pub(crate) handler: Handler,

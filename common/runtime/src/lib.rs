@@ -9,11 +9,13 @@
 //! | [`entropy`] | randomness as an argument |
 //! | [`supervisor`] | the root actor of a service, and addresses that outlive a restart |
 //! | [`batch`] | the actor that answers a queue with one question |
+//! | [`periodic`] | the actor that does a chore again and again |
 
 pub mod batch;
 pub mod clock;
 pub mod config;
 pub mod entropy;
+pub mod periodic;
 pub mod process;
 pub mod supervisor;
 pub mod telemetry;

@@ -1,6 +1,7 @@
 //! The root actor of a service: it starts the others, restarts one that failed, and gives up when
 //! that happens too often. Callers hold an [`Address`], which outlives restarts.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
@@ -50,7 +51,7 @@ pub struct RootState {
 
 /// What a root is told.
 pub enum RootMessage {
-    /// Stop every child, the first one first, and answer when all have finished.
+    /// Stop every child, the one started last first, and answer when all have finished.
     Stop(RpcReplyPort<()>),
 }
 
@@ -94,7 +95,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Stops all children, the first one first, each after the work it has in hand.
+    /// Stops all children, the one started last first, each after the work it has in hand.
     pub async fn stop(self) {
         // An error means that the root is gone, and its children with it.
         let _ = self.root.call(RootMessage::Stop, None).await;
@@ -131,7 +132,7 @@ impl Actor for Root {
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         let mut children: Vec<_> = state.alive.drain().map(|(_, child)| child).collect();
-        children.sort_by_key(|(index, _)| *index);
+        children.sort_by_key(|(index, _)| Reverse(*index));
         for (index, child) in children {
             if child.drain_and_wait(Some(STOP_TIMEOUT)).await.is_err() {
                 tracing::warn!(actor = state.children[index].name, "an actor did not finish");

@@ -31,3 +31,27 @@ macro_rules! on {
         }
     };
 }
+
+/// Runs an expression in one transaction: `transaction!(db, |tx| sqlx::query(SQL).execute(&mut *tx).await?)`.
+///
+/// The expression's `?` leaves the calling function, and the transaction with it, undone. SQLite takes
+/// its write lock at the beginning: a lock taken half-way would ignore the busy timeout.
+#[macro_export]
+macro_rules! transaction {
+    ($db:expr, |$tx:ident| $run:expr) => {
+        match $db {
+            $crate::Db::Sqlite(sqlite) => {
+                let mut $tx = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
+                let outcome = $run;
+                $tx.commit().await?;
+                outcome
+            }
+            $crate::Db::Postgres(postgres) => {
+                let mut $tx = postgres.pool.begin().await?;
+                let outcome = $run;
+                $tx.commit().await?;
+                outcome
+            }
+        }
+    };
+}

@@ -1,1 +1,94 @@
-//! See the workspace's README for what this crate will hold.
+//! The identity service: users, logins, sessions and access tokens.
+//!
+//! ```text
+//! bus -> routes -> account | session | verify -> store
+//!                      \        \__ token
+//!                       \__ password (hashing workers)
+//! ```
+//!
+//! Actors: the root supervises the endpoint, the password workers, the verifier and the sweeper.
+
+pub mod account;
+pub mod config;
+pub mod password;
+pub mod rules;
+pub mod session;
+pub mod store;
+pub mod sweeper;
+pub mod throttle;
+pub mod token;
+pub mod verify;
+
+mod root;
+mod routes;
+
+use std::sync::Arc;
+
+use latchkey_bus::Bus;
+use latchkey_contract::Timestamp;
+use latchkey_runtime::batch::Asker;
+use latchkey_runtime::supervisor::Running;
+use latchkey_runtime::{Clock, Entropy, Exit, StartError};
+use latchkey_store::Db;
+
+pub use config::Config;
+
+/// The service's name: on the bus, in the database and in logs.
+pub const NAME: &str = "identity";
+
+/// What the service is given by the process it runs in.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where it answers.
+    pub bus: Bus,
+    /// Where its tables are, migrated.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where random bytes come from.
+    pub entropy: Entropy,
+}
+
+/// What the service's handlers share.
+pub struct Identity {
+    config: Config,
+    db: Db,
+    clock: Clock,
+    entropy: Entropy,
+    passwords: password::Passwords,
+    tokens: token::Tokens,
+    sessions: Asker<verify::Lookup>,
+}
+
+impl Identity {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.clock.unix_millis())
+    }
+}
+
+/// Brings the service's tables up to date and starts its actors.
+///
+/// # Errors
+/// [`StartError`] where the tables cannot be used or an actor does not start.
+pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
+    deps.db
+        .migrate(NAME, store::MIGRATIONS)
+        .await
+        .map_err(|error| StartError::new(Exit::Data, error.to_string()))?;
+    let (passwords, workers) = password::start(&config.password, deps.entropy.clone())
+        .map_err(|error| StartError::new(Exit::Config, error.to_string()))?;
+    let (sessions, verifier) =
+        Asker::new("identity verifier", verify::Lookup { db: deps.db.clone() });
+    let identity = Arc::new(Identity {
+        tokens: token::Tokens::new(&config.token),
+        config,
+        db: deps.db,
+        clock: deps.clock,
+        entropy: deps.entropy,
+        passwords,
+        sessions,
+    });
+    root::start(deps.bus, identity, workers, verifier)
+        .await
+        .map_err(|error| StartError::new(Exit::Internal, error.to_string()))
+}

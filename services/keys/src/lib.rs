@@ -1,1 +1,86 @@
-//! See the workspace's README for what this crate will hold.
+//! The key service: issue, list, revoke and verify API keys.
+//!
+//! ```text
+//! bus -> routes -> issue | list | revoke | verify | usage -> store
+//! ```
+//!
+//! Actors: the root supervises the endpoint, the verifier, the usage ledger and the sweeper.
+
+pub mod config;
+pub mod issue;
+pub mod list;
+pub mod revoke;
+pub mod store;
+pub mod sweeper;
+pub mod usage;
+pub mod verify;
+
+mod root;
+mod routes;
+
+use std::sync::Arc;
+
+use latchkey_bus::Bus;
+use latchkey_contract::Timestamp;
+use latchkey_runtime::batch::Asker;
+use latchkey_runtime::supervisor::Running;
+use latchkey_runtime::{Clock, Entropy, Exit, StartError};
+use latchkey_store::Db;
+
+pub use config::Config;
+
+/// The service's name: on the bus, in the database and in logs.
+pub const NAME: &str = "keys";
+
+/// What the service is given by the process it runs in.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where it answers.
+    pub bus: Bus,
+    /// Where its tables are, migrated.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where random bytes come from.
+    pub entropy: Entropy,
+}
+
+/// What the service's handlers share.
+pub struct Keys {
+    config: Config,
+    db: Db,
+    clock: Clock,
+    entropy: Entropy,
+    lookup: Asker<verify::Lookup>,
+    usage: Arc<usage::UsageLedger>,
+}
+
+impl Keys {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.clock.unix_millis())
+    }
+}
+
+/// Brings the service's tables up to date and starts its actors.
+///
+/// # Errors
+/// [`StartError`] where the tables cannot be used or an actor does not start.
+pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
+    deps.db
+        .migrate(NAME, store::MIGRATIONS)
+        .await
+        .map_err(|error| StartError::new(Exit::Data, error.to_string()))?;
+    let (lookup, verifier) = Asker::new("keys verifier", verify::Lookup { db: deps.db.clone() });
+    let usage = Arc::new(usage::UsageLedger::new(deps.db.clone()));
+    let keys = Arc::new(Keys {
+        config,
+        db: deps.db,
+        clock: deps.clock,
+        entropy: deps.entropy,
+        lookup,
+        usage,
+    });
+    root::start(deps.bus, keys, verifier)
+        .await
+        .map_err(|error| StartError::new(Exit::Internal, error.to_string()))
+}

@@ -1,0 +1,141 @@
+//! The service's own variables.
+
+use latchkey_contract::Secret;
+use latchkey_runtime::{ConfigError, Environment, Variable};
+
+use crate::password;
+use crate::token;
+
+/// Signs and verifies access tokens (HS256).
+pub const SECRET_KEY: Variable = Variable {
+    name: "SECRET_KEY",
+    default: "standalone: made at the first start and kept beside the database; cluster: required",
+    help: "signs access tokens",
+    accepted: "at least 32 characters, the same for every replica",
+};
+/// How long a login lasts.
+pub const ACCESS_TOKEN_EXPIRE_MINUTES: Variable = Variable {
+    name: "ACCESS_TOKEN_EXPIRE_MINUTES",
+    default: "30",
+    help: "how long a login lasts, in minutes",
+    accepted: "a whole number from 1 to 525600",
+};
+/// The `iss` claim.
+pub const JWT_ISSUER: Variable = Variable {
+    name: "JWT_ISSUER",
+    default: "latchkey",
+    help: "the `iss` claim of access tokens, written and required",
+    accepted: "a text",
+};
+/// The `aud` claim.
+pub const JWT_AUDIENCE: Variable = Variable {
+    name: "JWT_AUDIENCE",
+    default: "latchkey",
+    help: "the `aud` claim of access tokens, written and required",
+    accepted: "a text",
+};
+/// Characters of the shortest password.
+pub const PASSWORD_MIN_LENGTH: Variable = Variable {
+    name: "PASSWORD_MIN_LENGTH",
+    default: "8",
+    help: "characters of the shortest password (NIST SP 800-63B-4 asks for 15 where it is the only factor)",
+    accepted: "a whole number from 8 to 64",
+};
+/// Memory of one password hash.
+pub const ARGON2_MEMORY_KIB: Variable = Variable {
+    name: "ARGON2_MEMORY_KIB",
+    default: "19456",
+    help: "memory of one password hash, in KiB",
+    accepted: "a whole number from 1024 to 1048576",
+};
+/// Passes of one password hash.
+pub const ARGON2_ITERATIONS: Variable = Variable {
+    name: "ARGON2_ITERATIONS",
+    default: "2",
+    help: "passes over that memory",
+    accepted: "a whole number from 1 to 100",
+};
+/// Lanes of one password hash.
+pub const ARGON2_PARALLELISM: Variable = Variable {
+    name: "ARGON2_PARALLELISM",
+    default: "1",
+    help: "lanes of one password hash",
+    accepted: "a whole number from 1 to 16",
+};
+/// Lifts the limits.
+pub const RATE_LIMIT: Variable = Variable {
+    name: "RATE_LIMIT",
+    default: "on",
+    help: "limits on logins, signups and new keys; `off` is for tests and benchmarks",
+    accepted: "on, off",
+};
+
+/// Every variable of this service.
+pub const VARIABLES: &[&Variable] = &[
+    &SECRET_KEY,
+    &ACCESS_TOKEN_EXPIRE_MINUTES,
+    &JWT_ISSUER,
+    &JWT_AUDIENCE,
+    &PASSWORD_MIN_LENGTH,
+    &ARGON2_MEMORY_KIB,
+    &ARGON2_ITERATIONS,
+    &ARGON2_PARALLELISM,
+    &RATE_LIMIT,
+];
+
+/// Characters of the shortest `SECRET_KEY`: 256 bits where each holds 8, as RFC 7518 §3.2 asks for HS256.
+const SECRET_KEY_MIN: usize = 32;
+
+/// How the service works.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How tokens are made.
+    pub token: token::Config,
+    /// How passwords are hashed.
+    pub password: password::Config,
+    /// Characters of the shortest password.
+    pub password_min_length: usize,
+    /// Whether failed logins slow the next ones for the same name.
+    pub rate_limit: bool,
+}
+
+impl Config {
+    /// Reads the service's variables; the secret comes from [`secret_key`] or was made.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first variable that cannot be used.
+    pub fn read(environment: &Environment, secret: Secret) -> Result<Self, ConfigError> {
+        let text = |variable| environment.text(variable).map(str::to_owned);
+        let minutes: u32 = environment.number(&ACCESS_TOKEN_EXPIRE_MINUTES, 30, 1, 525_600)?;
+        let memory = environment.number(&ARGON2_MEMORY_KIB, 19_456, 1_024, 1_048_576)?;
+        Ok(Self {
+            token: token::Config {
+                secret,
+                issuer: text(&JWT_ISSUER).unwrap_or_else(|| "latchkey".to_owned()),
+                audience: text(&JWT_AUDIENCE).unwrap_or_else(|| "latchkey".to_owned()),
+                lifetime_seconds: i64::from(minutes) * 60,
+            },
+            password: password::Config {
+                memory_kib: memory,
+                iterations: environment.number(&ARGON2_ITERATIONS, 2, 1, 100)?,
+                parallelism: environment.number(&ARGON2_PARALLELISM, 1, 1, 16)?,
+            },
+            password_min_length: environment.number(&PASSWORD_MIN_LENGTH, 8, 8, 64)?,
+            rate_limit: environment.switch(&RATE_LIMIT, true)?,
+        })
+    }
+}
+
+/// `SECRET_KEY`, or what the file in `SECRET_KEY_FILE` holds, if either is set.
+///
+/// # Errors
+/// [`ConfigError`] where it is too short or cannot be read. Its value is never shown.
+pub fn secret_key(environment: &Environment) -> Result<Option<Secret>, ConfigError> {
+    let Some(text) = environment.secret(&SECRET_KEY)? else { return Ok(None) };
+    match text.chars().count() {
+        length if length < SECRET_KEY_MIN => {
+            Err(SECRET_KEY.wrong(format!("{length} characters are too few")))
+        }
+        _ => Ok(Some(Secret::new(text))),
+    }
+}

@@ -1,0 +1,37 @@
+//! What the service answers: one line a subject.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use latchkey_bus::{Context, Routes};
+use latchkey_contract::identity::{LogIn, LogOut, Ready, SignUp, VerifyTokens};
+use latchkey_contract::{Failure, Rpc};
+
+use crate::{Identity, NAME, account, session, verify};
+
+pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
+    Routes::new(NAME, env!("CARGO_PKG_VERSION"), "Users, logins, sessions and access tokens")
+        .on::<SignUp, _, _>(with(identity, account::sign_up))
+        .on::<LogIn, _, _>(with(identity, session::log_in))
+        .on::<LogOut, _, _>(with(identity, session::log_out))
+        .on::<VerifyTokens, _, _>(with(identity, verify::tokens))
+        .on::<Ready, _, _>(with(identity, ready))
+}
+
+/// Gives a handler the service's shared state.
+fn with<R, F, Fut>(
+    identity: &Arc<Identity>,
+    handler: F,
+) -> impl Fn(Context, R) -> Fut + Clone + Send + Sync + 'static
+where
+    R: Rpc,
+    F: Fn(Arc<Identity>, Context, R) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<R::Reply, Failure>>,
+{
+    let identity = Arc::clone(identity);
+    move |context, request| handler(Arc::clone(&identity), context, request)
+}
+
+async fn ready(identity: Arc<Identity>, _: Context, Ready: Ready) -> Result<(), Failure> {
+    Ok(identity.db.ping().await?)
+}

@@ -1,0 +1,101 @@
+//! The rows of `users`.
+
+use latchkey_contract::Timestamp;
+use latchkey_store::{Db, on};
+use sqlx::FromRow;
+
+use crate::rules::Canonical;
+
+pub(super) const TAKEN: &str = "SELECT \
+    EXISTS (SELECT 1 FROM users WHERE email_canonical = $1) AS email, \
+    EXISTS (SELECT 1 FROM users WHERE username_canonical = $2) AS username";
+pub(super) const INSERT: &str = "INSERT INTO users \
+    (email, email_canonical, username, username_canonical, password_hash, is_active, created_at) \
+    VALUES ($1, $2, $3, $4, $5, TRUE, $6) ON CONFLICT DO NOTHING RETURNING id";
+pub(super) const FIND_LOGIN: &str =
+    "SELECT id, password_hash, is_active FROM users WHERE username_canonical = $1";
+pub(super) const SET_PASSWORD_HASH: &str =
+    "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2";
+
+/// Which of a new account's names somebody has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
+pub struct Taken {
+    /// The address.
+    pub email: bool,
+    /// The username.
+    pub username: bool,
+}
+
+/// An account to be.
+pub struct NewUser<'a> {
+    /// The address.
+    pub email: &'a Canonical,
+    /// The name.
+    pub username: &'a Canonical,
+    /// A PHC string.
+    pub password_hash: &'a str,
+    /// Now.
+    pub created_at: Timestamp,
+}
+
+/// What a login needs of an account.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Login {
+    /// The account's id.
+    pub id: i64,
+    /// A PHC string.
+    pub password_hash: String,
+    /// Whether the account may log in.
+    pub is_active: bool,
+}
+
+/// Which names somebody has already, in their canonical forms.
+///
+/// # Errors
+/// What the database said instead.
+pub async fn taken(db: &Db, email: &str, username: &str) -> Result<Taken, sqlx::Error> {
+    on!(read db, |at| sqlx::query_as(TAKEN).bind(email).bind(username).fetch_one(at).await)
+}
+
+/// Adds an account and gives its id; `None` where a name is taken.
+///
+/// # Errors
+/// What the database said instead.
+pub async fn insert(db: &Db, user: &NewUser<'_>) -> Result<Option<i64>, sqlx::Error> {
+    on!(write db, |at| sqlx::query_scalar(INSERT)
+        .bind(&user.email.shown)
+        .bind(&user.email.canonical)
+        .bind(&user.username.shown)
+        .bind(&user.username.canonical)
+        .bind(user.password_hash)
+        .bind(user.created_at.0)
+        .fetch_optional(at)
+        .await)
+}
+
+/// The account with this canonical username.
+///
+/// # Errors
+/// What the database said instead.
+pub async fn find_login(db: &Db, username: &str) -> Result<Option<Login>, sqlx::Error> {
+    on!(read db, |at| sqlx::query_as(FIND_LOGIN).bind(username).fetch_optional(at).await)
+}
+
+/// Replaces a password's hash, unless it is no longer `old`.
+///
+/// # Errors
+/// What the database said instead.
+pub async fn set_password_hash(
+    db: &Db,
+    user: i64,
+    old: &str,
+    new: &str,
+) -> Result<(), sqlx::Error> {
+    on!(write db, |at| sqlx::query(SET_PASSWORD_HASH)
+        .bind(user)
+        .bind(old)
+        .bind(new)
+        .execute(at)
+        .await
+        .map(drop))
+}

@@ -1,0 +1,116 @@
+//! Forged tokens of every kind, each refused.
+
+use super::*;
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn tokens(secret: &str, issuer: &str, audience: &str) -> Tokens {
+    Tokens::new(&Config {
+        secret: Secret::new(secret.to_owned()),
+        issuer: issuer.to_owned(),
+        audience: audience.to_owned(),
+        lifetime_seconds: 1_800,
+    })
+}
+
+fn ours() -> Tokens {
+    tokens(SECRET, "latchkey", "latchkey")
+}
+
+fn claimed() -> Claimed {
+    Claimed {
+        user: UserId(42),
+        session: SessionId([7; 16]),
+        expires_at: Timestamp(NOW.0 + 1_800_000),
+    }
+}
+
+fn signed(tokens: &Tokens) -> Secret {
+    tokens.sign(claimed().user, claimed().session, NOW).unwrap()
+}
+
+/// Signs any JSON with our key.
+fn sign_json(algorithm: Algorithm, claims: &serde_json::Value) -> Secret {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    Secret::new(encode(&Header::new(algorithm), claims, &key).unwrap())
+}
+
+fn good_claims() -> serde_json::Value {
+    serde_json::json!({
+        "iss": "latchkey", "aud": "latchkey", "sub": "42", "jti": "07".repeat(16),
+        "iat": 1_800_000_000, "exp": 1_800_001_800,
+    })
+}
+
+#[test]
+fn a_token_reads_back_what_was_signed() {
+    assert_eq!(ours().read(&signed(&ours())), Ok(claimed()));
+    assert_eq!(ours().read(&sign_json(Algorithm::HS256, &good_claims())), Ok(claimed()));
+}
+
+#[test]
+fn other_keys_issuers_and_audiences_are_refused() {
+    let other = "another secret of at least 32 chars";
+    for forger in [
+        tokens(other, "latchkey", "latchkey"),
+        tokens(SECRET, "elsewhere", "latchkey"),
+        tokens(SECRET, "latchkey", "elsewhere"),
+    ] {
+        assert_eq!(ours().read(&signed(&forger)), Err(Forged));
+    }
+}
+
+#[test]
+fn the_token_does_not_choose_the_algorithm() {
+    for algorithm in [Algorithm::HS384, Algorithm::HS512] {
+        assert_eq!(ours().read(&sign_json(algorithm, &good_claims())), Err(Forged));
+    }
+}
+
+#[test]
+fn every_single_flipped_bit_is_noticed() {
+    let token = signed(&ours());
+    for at in 0..token.expose().len() {
+        for bit in 0..7 {
+            let mut bytes = token.expose().as_bytes().to_vec();
+            bytes[at] ^= 1 << bit;
+            if let Ok(text) = String::from_utf8(bytes) {
+                assert_eq!(ours().read(&Secret::new(text)), Err(Forged), "{at} {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_claim_is_required_and_has_its_type() {
+    for claim in ["iss", "aud", "sub", "jti", "iat", "exp"] {
+        let mut claims = good_claims();
+        claims.as_object_mut().unwrap().remove(claim);
+        assert_eq!(ours().read(&sign_json(Algorithm::HS256, &claims)), Err(Forged), "{claim}");
+    }
+    let wrong = [
+        ("exp", serde_json::json!("never")),
+        ("exp", serde_json::json!(1.5)),
+        ("exp", serde_json::json!(9_223_372_036_854_775_808_u64)),
+        ("exp", serde_json::json!([1_800_001_800])),
+        ("exp", serde_json::json!(null)),
+        ("sub", serde_json::json!(42)),
+        ("sub", serde_json::json!("forty-two")),
+        ("jti", serde_json::json!("../../etc/passwd")),
+        ("aud", serde_json::json!(["elsewhere"])),
+    ];
+    for (claim, value) in wrong {
+        let mut claims = good_claims();
+        claims[claim] = value.clone();
+        let read = ours().read(&sign_json(Algorithm::HS256, &claims));
+        assert_eq!(read, Err(Forged), "{claim}: {value}");
+    }
+}
+
+#[test]
+fn a_token_above_the_size_cap_is_not_looked_at() {
+    let mut claims = good_claims();
+    claims["padding"] = "x".repeat(MAX_TOKEN).into();
+    assert_eq!(ours().read(&sign_json(Algorithm::HS256, &claims)), Err(Forged));
+}

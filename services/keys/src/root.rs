@@ -1,0 +1,26 @@
+//! The service's actors, in the order they start. They stop in the opposite order.
+
+use std::sync::Arc;
+
+use latchkey_bus::{Bus, Endpoint};
+use latchkey_runtime::supervisor::Running;
+use latchkey_runtime::{Address, Child, Root, periodic};
+use ractor::SpawnErr;
+
+use crate::sweeper::Sweeper;
+use crate::{Keys, routes};
+
+pub(crate) async fn start(
+    bus: Bus,
+    keys: Arc<Keys>,
+    verifier: Child,
+) -> Result<Running, SpawnErr> {
+    let sweeper = Sweeper { db: keys.db.clone(), clock: keys.clock.clone() };
+    let routes = routes::of(&keys);
+    let endpoint = Child::new("keys endpoint", Address::new(), move || {
+        (Endpoint { bus: bus.clone(), routes: routes.clone() }, ())
+    });
+    let ledger = periodic::child("usage ledger", Arc::clone(&keys.usage));
+    let sweeper = periodic::child("keys sweeper", Arc::new(sweeper));
+    Root::start(vec![verifier, ledger, sweeper, endpoint]).await
+}

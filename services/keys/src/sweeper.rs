@@ -1,0 +1,55 @@
+//! Deletes keys that nobody can use or wants to see any more, a bounded number at a time.
+
+use std::time::Duration;
+
+use latchkey_contract::Timestamp;
+use latchkey_runtime::Clock;
+use latchkey_runtime::periodic::Chore;
+use latchkey_store::Db;
+
+use crate::{NAME, store};
+
+/// How long a key stays in its owner's list after it expired, in milliseconds.
+pub const RETENTION: i64 = 90 * Timestamp::DAY;
+/// Rows that one statement deletes at most.
+const BATCH: i64 = 500;
+/// Statements of one run at most.
+const BATCHES: usize = 20;
+
+/// Sweeps the service's table.
+pub struct Sweeper {
+    /// Where the table is.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Chore for Sweeper {
+    const PAUSE: Duration = Duration::from_secs(60);
+    const AT_THE_END: bool = false;
+
+    async fn run(&self) {
+        if let Err(error) = self.sweep().await {
+            tracing::warn!(service = NAME, %error, "expired keys stay until the next sweep");
+        }
+    }
+}
+
+impl Sweeper {
+    /// One sweep; the number of rows it deleted.
+    ///
+    /// # Errors
+    /// What the database said instead.
+    pub async fn sweep(&self) -> Result<u64, sqlx::Error> {
+        let before = Timestamp(self.clock.unix_millis()).plus(-RETENTION);
+        let mut swept = 0;
+        for _ in 0..BATCHES {
+            let deleted = store::delete_expired(&self.db, before, BATCH).await?;
+            swept += deleted;
+            if deleted == 0 {
+                break;
+            }
+        }
+        Ok(swept)
+    }
+}

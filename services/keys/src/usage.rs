@@ -1,0 +1,78 @@
+//! When keys were last used: counted in memory, written in batches, so that no request writes.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use latchkey_bus::Context;
+use latchkey_contract::keys::RecordUses;
+use latchkey_contract::{Failure, FieldError, KeyId, Refusal, Timestamp};
+use latchkey_runtime::periodic::Chore;
+use latchkey_store::Db;
+
+use crate::{Keys, NAME, store};
+
+/// Keys whose uses wait to be written at most; beyond, uses of further keys are told to come later.
+const MAX_WAITING: usize = 100_000;
+/// Rows that one transaction writes at most.
+const BATCH: usize = 500;
+
+/// The latest uses that are not written yet.
+pub struct UsageLedger {
+    db: Db,
+    waiting: Mutex<HashMap<KeyId, Timestamp>>,
+}
+
+impl UsageLedger {
+    /// Nothing waits yet.
+    #[must_use]
+    pub fn new(db: Db) -> Self {
+        Self { db, waiting: Mutex::default() }
+    }
+
+    fn note(&self, uses: Vec<(KeyId, Timestamp)>) -> Result<(), Failure> {
+        let mut waiting = self.table();
+        if waiting.len() + uses.len() > MAX_WAITING {
+            return Err(Failure::Overloaded);
+        }
+        for (key, at) in uses {
+            let latest = waiting.entry(key).or_insert(at);
+            *latest = at.max(*latest);
+        }
+        Ok(())
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<KeyId, Timestamp>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Chore for UsageLedger {
+    const PAUSE: Duration = Duration::from_secs(3);
+    const AT_THE_END: bool = true;
+
+    async fn run(&self) {
+        let uses: Vec<_> = mem::take(&mut *self.table()).into_iter().collect();
+        for batch in uses.chunks(BATCH) {
+            if let Err(error) = store::record_uses(&self.db, batch).await {
+                tracing::warn!(service = NAME, %error, "the latest uses of keys are written later");
+                // Uses that do not fit beside newer ones are lost: they are a convenience.
+                drop(self.note(batch.to_vec()));
+            }
+        }
+    }
+}
+
+/// Takes an edge's report.
+pub(crate) async fn record(
+    keys: Arc<Keys>,
+    _: Context,
+    request: RecordUses,
+) -> Result<(), Failure> {
+    if request.uses.len() > RecordUses::MAX {
+        let fault = FieldError::new("uses", format!("must be at most {}", RecordUses::MAX));
+        return Err(Refusal::Invalid(vec![fault]).into());
+    }
+    keys.usage.note(request.uses)
+}
