@@ -1,0 +1,38 @@
+# The commands of this project, one line each; what needs more than a line has a script in tests/.
+.PHONY: help run build test lint bench setup fmt deny docs pages
+.NOTPARALLEL:
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Start the whole system in one process, at http://localhost:8000
+	cargo run
+
+build: ## Compile everything
+	cargo build --workspace
+
+test: setup lint docs deny build ## Install what is missing, then run every check and every test
+	cargo test --workspace
+	$(MAKE) --no-print-directory pages
+
+lint: ## Formatting, and clippy under the lints of Cargo.toml and .clippy.toml
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+bench: ## Print the figures
+	cargo bench -p e2e
+
+setup: ## Install what the tests need and this machine does not have
+	@tests/setup.sh
+
+fmt: ## Format the code
+	cargo fmt --all
+
+deny: setup ## Check the dependencies: licences, duplicates, sources, advisories
+	@tests/deny.sh
+
+docs: ## Build the crates' documentation; a broken link fails
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+pages: setup build ## Look at /docs and /redoc in a browser; screenshots in target/pages
+	node tests/pages/check.mjs target/debug/latchkey
