@@ -48,11 +48,8 @@ impl Local {
         let mut subjects = Vec::with_capacity(routes.entries.len());
         for route in routes.entries {
             subjects.push(route.subject);
-            let endpoint = Endpoint {
-                handler: route.handler,
-                limit: limit.clone(),
-                tasks: tasks.clone(),
-            };
+            let endpoint =
+                Endpoint { handler: route.handler, limit: limit.clone(), tasks: tasks.clone() };
             table.insert(route.subject, endpoint);
         }
         Ok(Serving { bus: self.clone(), subjects, tasks })

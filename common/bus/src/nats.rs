@@ -101,9 +101,9 @@ impl Nats {
                 .publish_with_reply_and_headers(subject, reply_to, headers, payload)
                 .await
                 .map_err(|error| {
-                    tracing::warn!(subject, %error, "a request cannot be sent");
-                    CallError::Disconnected
-                })?;
+                tracing::warn!(subject, %error, "a request cannot be sent");
+                CallError::Disconnected
+            })?;
             waiting.answer().await.ok_or(CallError::Disconnected)
         };
         match timeout_at(context.deadline, exchange).await {
@@ -147,7 +147,9 @@ fn log(event: &Event) {
     match event {
         Event::Connected => tracing::info!("the bus is connected"),
         Event::Disconnected => tracing::warn!("the bus is disconnected"),
-        Event::SlowConsumer(_) => tracing::warn!("messages of the bus were dropped: reader too slow"),
+        Event::SlowConsumer(_) => {
+            tracing::warn!("messages of the bus were dropped: reader too slow")
+        }
         other => tracing::info!(event = %other, "the bus reports"),
     }
 }

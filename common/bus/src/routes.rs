@@ -40,13 +40,7 @@ impl Routes {
     /// No routes yet, of `service` in `version` (semantic versioning).
     #[must_use]
     pub fn new(service: &'static str, version: &'static str, description: &'static str) -> Self {
-        Self {
-            service,
-            version,
-            description,
-            max_in_flight: MAX_IN_FLIGHT,
-            entries: Vec::new(),
-        }
+        Self { service, version, description, max_in_flight: MAX_IN_FLIGHT, entries: Vec::new() }
     }
 
     /// Works on at most `most` requests at the same time and answers "overloaded" beyond.

@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_session_id_has_one_spelling() {
-        for text in ["", "00", "3031323334353637383961626364656", "3031323334353637383961626364656G"]
+        for text in
+            ["", "00", "3031323334353637383961626364656", "3031323334353637383961626364656G"]
         {
             assert_eq!(text.parse::<SessionId>(), Err(MalformedSessionId), "{text}");
         }

@@ -79,9 +79,8 @@ impl<W: Work> Asker<W> {
     pub fn new(name: &'static str, work: W) -> (Self, Child) {
         let work = Arc::new(work);
         let address = Address::new();
-        let child = Child::new(name, address.clone(), move || {
-            (Batcher { work: Arc::clone(&work) }, ())
-        });
+        let child =
+            Child::new(name, address.clone(), move || (Batcher { work: Arc::clone(&work) }, ()));
         (Self { address, waiting: Arc::default() }, child)
     }
 
@@ -148,8 +147,7 @@ impl<W: Work> Actor for Batcher<W> {
     }
 }
 
-type Replies<W> =
-    Vec<oneshot::Sender<Result<<W as Work>::Answer, <W as Work>::Error>>>;
+type Replies<W> = Vec<oneshot::Sender<Result<<W as Work>::Answer, <W as Work>::Error>>>;
 
 impl<W: Work> Batcher<W> {
     async fn answer(&self, items: Vec<W::Item>, replies: Replies<W>) {

@@ -183,10 +183,7 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
         dotenvy::Error::LineParse(_, _) => ConfigError::File("a line cannot be read".to_owned()),
         other => ConfigError::File(other.to_string()),
     };
-    dotenvy::from_path_iter(path)
-        .map_err(fault)?
-        .map(|line| line.map_err(fault))
-        .collect()
+    dotenvy::from_path_iter(path).map_err(fault)?.map(|line| line.map_err(fault)).collect()
 }
 
 #[cfg(test)]

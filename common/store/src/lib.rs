@@ -29,7 +29,9 @@ pub enum Db {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The address is neither kind's.
-    #[error("not a database address: `sqlite://FILE` and `postgres://USER:PASSWORD@HOST/NAME` are accepted")]
+    #[error(
+        "not a database address: `sqlite://FILE` and `postgres://USER:PASSWORD@HOST/NAME` are accepted"
+    )]
     Address,
     /// The folder or file cannot be made, read or written.
     #[error("the data folder {path} cannot be used: {source}")]

@@ -68,8 +68,7 @@ fn lock(file: &Path) -> Result<File, OpenError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    let unusable =
-        |source| OpenError::Folder { path: folder.display().to_string(), source };
+    let unusable = |source| OpenError::Folder { path: folder.display().to_string(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(unusable)?;
     let mut name = file.as_os_str().to_owned();
     name.push(".lock");

@@ -1,1 +1,81 @@
-//! See the workspace's README for what this crate will hold.
+//! The edge: the public HTTP API. It never sees a database; what it knows, it asks over the bus.
+//!
+//! ```text
+//! server -> layers -> router -> credential (extractors) -> gate -> bus
+//!                        \
+//!                         \_-> handler -> bus
+//! ```
+//!
+//! Actors: the root supervises one batching actor for each kind of credential, and the reporter that
+//! tells the key service when keys were used.
+
+pub mod address;
+pub mod body;
+pub mod config;
+pub mod credential;
+pub mod gate;
+pub mod handler;
+pub mod layers;
+pub mod limits;
+pub mod openapi;
+pub mod problem;
+pub mod router;
+pub mod server;
+pub mod usage;
+
+use std::sync::Arc;
+
+use latchkey_bus::Bus;
+use latchkey_runtime::supervisor::Running;
+use latchkey_runtime::{Clock, Entropy, Exit, Root, StartError, periodic};
+
+pub use config::Config;
+pub use server::Server;
+
+/// The service's name: on the bus, in answers and in logs.
+pub const NAME: &str = "edge";
+
+/// What the service is given by the process it runs in.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where it asks.
+    pub bus: Bus,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where random bytes come from.
+    pub entropy: Entropy,
+}
+
+/// What the handlers share.
+pub struct Edge {
+    bus: Bus,
+    gate: gate::Gate,
+    limits: limits::Limits,
+}
+
+/// The edge with its actors running, ready to be served.
+pub struct Started {
+    /// Answers requests.
+    pub service: layers::EdgeService,
+    /// The actors.
+    pub running: Running,
+}
+
+/// Starts the edge's actors and puts its service together.
+///
+/// # Errors
+/// [`StartError`] where an actor does not start.
+pub async fn start(config: &Config, deps: Deps) -> Result<Started, StartError> {
+    let usage = Arc::new(usage::UsageReporter::new(deps.bus.clone(), deps.entropy.clone()));
+    let (gate, askers) = gate::Gate::new(&deps, Arc::clone(&usage));
+    let limits = limits::Limits::new(config.rate_limit);
+    let mut children = Vec::from(askers);
+    children.push(periodic::child("usage reporter", usage));
+    children.push(periodic::child("limit keeper", Arc::new(limits.keeper())));
+    let running = Root::start(children)
+        .await
+        .map_err(|error| StartError::new(Exit::Internal, error.to_string()))?;
+    let edge = Arc::new(Edge { bus: deps.bus, gate, limits });
+    let service = layers::EdgeService::new(config, router::build(edge), &deps.entropy);
+    Ok(Started { service, running })
+}

@@ -61,15 +61,12 @@ pub(crate) async fn log_out(
     Ok(())
 }
 
-async fn open(
-    identity: &Identity,
-    context: &Context,
-    user: UserId,
-) -> Result<LoggedIn, Failure> {
+async fn open(identity: &Identity, context: &Context, user: UserId) -> Result<LoggedIn, Failure> {
     let now = identity.now();
     let session = SessionId(identity.entropy.bytes());
     let access_token = identity.tokens.sign(user, session, now)?;
-    let row = NewSession { id: session, user, created_at: now, expires_at: identity.tokens.expiry(now) };
+    let row =
+        NewSession { id: session, user, created_at: now, expires_at: identity.tokens.expiry(now) };
     rows::insert(&identity.db, &row).await?;
     tracing::info!(service = NAME, %user, request_id = %context.request_id, "logged in");
     let expires_in = u64::try_from(identity.tokens.lifetime_seconds()).unwrap_or_default();

@@ -65,7 +65,10 @@ fn remaining(known: &FailedLogins, now: Timestamp) -> i64 {
     let wait = match known.failures {
         failures if failures < FREE => 0,
         failures if failures >= MOST => FORGET_AFTER,
-        failures => FIRST_WAIT.checked_shl((failures - FREE).min(20) as u32).unwrap_or(LONG_WAIT).min(LONG_WAIT),
+        failures => FIRST_WAIT
+            .checked_shl((failures - FREE).min(20) as u32)
+            .unwrap_or(LONG_WAIT)
+            .min(LONG_WAIT),
     };
     known.last_failure_at.saturating_add(wait).saturating_sub(now.0)
 }
@@ -76,9 +79,8 @@ mod tests {
 
     #[test]
     fn the_wait_doubles_up_to_a_bound_and_a_hundred_failures_are_the_end() {
-        let after = |failures| {
-            remaining(&FailedLogins { failures, last_failure_at: 0 }, Timestamp(0))
-        };
+        let after =
+            |failures| remaining(&FailedLogins { failures, last_failure_at: 0 }, Timestamp(0));
         assert_eq!(after(9), 0);
         assert_eq!(after(10), 1_000);
         assert_eq!(after(11), 2_000);

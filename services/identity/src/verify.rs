@@ -7,7 +7,9 @@ use std::sync::Arc;
 use latchkey_bus::Context;
 use latchkey_contract::identity::VerifyTokens;
 use latchkey_contract::wire::MAX_BATCH;
-use latchkey_contract::{Failure, Refusal, FieldError, SessionId, Timestamp, UserId, UserPrincipal, Verdict};
+use latchkey_contract::{
+    Failure, FieldError, Refusal, SessionId, Timestamp, UserId, UserPrincipal, Verdict,
+};
 use latchkey_runtime::batch::{AskError, Work};
 use latchkey_store::Db;
 

@@ -10,11 +10,7 @@ use ractor::SpawnErr;
 use crate::sweeper::Sweeper;
 use crate::{Keys, routes};
 
-pub(crate) async fn start(
-    bus: Bus,
-    keys: Arc<Keys>,
-    verifier: Child,
-) -> Result<Running, SpawnErr> {
+pub(crate) async fn start(bus: Bus, keys: Arc<Keys>, verifier: Child) -> Result<Running, SpawnErr> {
     let sweeper = Sweeper { db: keys.db.clone(), clock: keys.clock.clone() };
     let routes = routes::of(&keys);
     let endpoint = Child::new("keys endpoint", Address::new(), move || {

@@ -22,10 +22,8 @@ const RECORD_USE: &str = "UPDATE api_keys SET last_used_at = $2 \
     WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
 const DELETE_EXPIRED: &str = "DELETE FROM api_keys WHERE id IN \
     (SELECT id FROM api_keys WHERE expires_at < $1 LIMIT $2)";
-const FIND: Batched = batched!(
-    "SELECT id, owner_id, hash, name, expires_at, revoked_at FROM api_keys",
-    "hash"
-);
+const FIND: Batched =
+    batched!("SELECT id, owner_id, hash, name, expires_at, revoked_at FROM api_keys", "hash");
 
 /// Every statement, for the test that prepares each on both databases.
 #[must_use]

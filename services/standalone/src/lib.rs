@@ -1,1 +1,152 @@
-//! See the workspace's README for what this crate will hold.
+//! All three services in one process, on a bus inside it and a SQLite file: the embedded default.
+//! No logic of its own.
+
+pub mod config;
+
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+
+use clap::Parser;
+use latchkey_bus::Bus;
+use latchkey_edge::Server;
+use latchkey_runtime::supervisor::Running;
+use latchkey_runtime::{
+    Clock, Entropy, Environment, Exit, StartError, Variable, process, telemetry,
+};
+use latchkey_store::{Db, OpenError};
+
+pub use config::Config;
+
+/// User login and API keys for services, where revoked means revoked.
+///
+/// Serves the whole system from one process: HTTP, accounts, keys, and a SQLite file.
+#[derive(Parser)]
+#[command(name = "latchkey", version, after_help = Variable::help(&config::variables()))]
+pub struct Arguments {
+    /// Check the variables, say whether they are good, and end
+    #[arg(long)]
+    check_config: bool,
+}
+
+/// The system while it runs.
+pub struct Standalone {
+    server: Server,
+    edge: latchkey_edge::Started,
+    services: [Running; 2],
+    db: Db,
+}
+
+/// Reads the variables, starts everything, and returns when the process is asked to end.
+///
+/// # Errors
+/// [`StartError`] where something cannot be used, or failed too often.
+pub async fn run(arguments: Arguments) -> Result<(), StartError> {
+    let environment = Environment::load()?;
+    telemetry::start(&environment)?;
+    let (config, secret) = Config::read(&environment, !arguments.check_config, &Entropy::System)?;
+    if arguments.check_config {
+        process::say("The configuration is good.");
+        return Ok(());
+    }
+    if !config.edge.rate_limit {
+        tracing::warn!("RATE_LIMIT=off: logins, signups and new keys are not limited");
+    }
+    let listen = config.edge.listen;
+    let database_url = config.database_url.clone();
+    let standalone = start(config, Clock::System, Entropy::System).await?;
+    let address = standalone.address().unwrap_or(listen);
+    announce(address, &database_url, secret.as_deref());
+    standalone.serve(async { drop(process::ended().await) }).await
+}
+
+/// Opens the database, takes the address, and starts the three services.
+///
+/// # Errors
+/// [`StartError`] where something cannot be used.
+pub async fn start(
+    config: Config,
+    clock: Clock,
+    entropy: Entropy,
+) -> Result<Standalone, StartError> {
+    let server = Server::bind(config.edge.listen).await?;
+    let db = Db::open(&config.database_url).await.map_err(|error| {
+        let exit = if matches!(error, OpenError::Address) { Exit::Config } else { Exit::Data };
+        StartError::new(exit, error.to_string())
+    })?;
+    let bus = Bus::local();
+    let (deps_db, deps_clock) = (db.clone(), clock.clone());
+    let deps = latchkey_identity::Deps {
+        bus: bus.clone(),
+        db: deps_db,
+        clock: deps_clock,
+        entropy: entropy.clone(),
+    };
+    let identity = latchkey_identity::start(config.identity, deps).await?;
+    let deps = latchkey_keys::Deps {
+        bus: bus.clone(),
+        db: db.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+    };
+    let keys = latchkey_keys::start(config.keys, deps).await?;
+    let edge =
+        latchkey_edge::start(&config.edge, latchkey_edge::Deps { bus, clock, entropy }).await?;
+    Ok(Standalone { server, edge, services: [identity, keys], db })
+}
+
+impl Standalone {
+    /// Where HTTP is served.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.server.address()
+    }
+
+    /// Serves until `end` returns, then finishes what is in hand: requests first, services after.
+    ///
+    /// # Errors
+    /// [`StartError`] where a service failed too often and gave up.
+    pub async fn serve(self, end: impl Future<Output = ()>) -> Result<(), StartError> {
+        let Self { server, mut edge, services: [mut identity, mut keys], db } = self;
+        let mut outcome = Ok(());
+        let ended = async {
+            let failed = |name| {
+                Err(StartError::new(Exit::Internal, format!("the {name} service failed too often")))
+            };
+            outcome = tokio::select! {
+                () = end => Ok(()),
+                () = identity.failed() => failed("identity"),
+                () = keys.failed() => failed("key"),
+                () = edge.running.failed() => failed("edge"),
+            };
+        };
+        server.serve(edge.service, ended).await;
+        for running in [edge.running, keys, identity] {
+            running.stop().await;
+        }
+        db.close().await;
+        tracing::info!("ended");
+        outcome
+    }
+}
+
+/// Says where everything is: in words on a terminal, as a log line everywhere else.
+fn announce(address: SocketAddr, database_url: &str, secret: Option<&str>) {
+    let url = format!("http://{address}");
+    let made = secret.unwrap_or("given by SECRET_KEY, or kept from an earlier start");
+    if io::stdout().is_terminal() {
+        let version = env!("CARGO_PKG_VERSION");
+        process::say(&format!(
+            "\n  Latchkey {version}\n\n  API      {url}\n  Docs     {url}/docs  {url}/redoc\n  \
+             Data     {database_url}\n  Secret   {made}\n\n  Stop with Ctrl-C.\n"
+        ));
+    }
+    tracing::info!(
+        address = url,
+        docs = format!("{url}/docs"),
+        data = database_url,
+        secret = made,
+        "ready"
+    );
+}

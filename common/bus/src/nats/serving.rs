@@ -72,9 +72,7 @@ async fn work(mut endpoint: Endpoint, handler: Handler, limit: Limit) {
 
 async fn answer(request: Request, handler: &Handler, permit: Option<Permit>) {
     let response = match permit {
-        Some(_held) => {
-            handler(context_of(&request.message), request.message.payload.clone()).await
-        }
+        Some(_held) => handler(context_of(&request.message), request.message.payload.clone()).await,
         None => Response::empty(Status::Overloaded),
     };
     let reply = match response.status.code() {

@@ -71,12 +71,45 @@ fn composed_and_decomposed_passwords_are_the_same() {
 #[test]
 fn the_commonest_passwords_are_known_with_their_usual_changes() {
     let common = [
-        "password", "12345678", "123456789", "1234567890", "qwertyuiop", "iloveyou", "sunshine",
-        "princess", "football", "baseball", "superman", "trustno1", "starwars", "whatever",
-        "computer", "michelle", "jennifer", "11111111", "00000000", "password1", "password123",
-        "Password", "PASSWORD", "passw0rd", "P@ssw0rd", "drowssap", "qwerty123", "1q2w3e4r",
-        "abcd1234", "aaaaaaaa", "abcdefgh", "87654321", "asdfghjkl", "zxcvbnm1", "letmein1",
-        "latchkey", "ada.lovelace", "ADA.lovelace", "ada.lovelace@example.com",
+        "password",
+        "12345678",
+        "123456789",
+        "1234567890",
+        "qwertyuiop",
+        "iloveyou",
+        "sunshine",
+        "princess",
+        "football",
+        "baseball",
+        "superman",
+        "trustno1",
+        "starwars",
+        "whatever",
+        "computer",
+        "michelle",
+        "jennifer",
+        "11111111",
+        "00000000",
+        "password1",
+        "password123",
+        "Password",
+        "PASSWORD",
+        "passw0rd",
+        "P@ssw0rd",
+        "drowssap",
+        "qwerty123",
+        "1q2w3e4r",
+        "abcd1234",
+        "aaaaaaaa",
+        "abcdefgh",
+        "87654321",
+        "asdfghjkl",
+        "zxcvbnm1",
+        "letmein1",
+        "latchkey",
+        "ada.lovelace",
+        "ADA.lovelace",
+        "ada.lovelace@example.com",
     ];
     for text in common {
         let common = is_common(&secret(text), "ada.lovelace", "ada.lovelace@example.com");
@@ -87,8 +120,14 @@ fn the_commonest_passwords_are_known_with_their_usual_changes() {
 #[test]
 fn ordinary_passwords_are_not_common() {
     let fine = [
-        "SecurePass123!", "testpassword123", "correct horse battery staple", "kX9#mQ2$vL",
-        "MyS3cretPassw0rd", "a-long-enough-one", "s3cure-enough", "StrongPass1",
+        "SecurePass123!",
+        "testpassword123",
+        "correct horse battery staple",
+        "kX9#mQ2$vL",
+        "MyS3cretPassw0rd",
+        "a-long-enough-one",
+        "s3cure-enough",
+        "StrongPass1",
     ];
     for text in fine {
         assert!(!is_common(&secret(text), "ada", "ada@example.com"), "{text}");

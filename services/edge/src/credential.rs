@@ -1,0 +1,195 @@
+//! Extractors: a handler that takes a [`User`], an [`Owner`], a [`Service`] or a [`Caller`] runs only for one.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+use latchkey_bus::Context;
+use latchkey_contract::{KeyPrincipal, UserPrincipal, Verdict};
+
+use crate::Edge;
+use crate::problem::{Accepts, Problem};
+
+/// The header of an API key.
+pub const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+/// What an API key, and names under which one is wrongly sent, look like in a query.
+const SECRETS_IN_QUERY: [&str; 6] =
+    ["sk_", "api_key=", "api-key=", "apikey=", "access_token=", "token="];
+
+/// A user, by access token. Used where an API key means nothing.
+pub struct User(pub UserPrincipal);
+
+/// A user who acts on what is theirs. An API key is recognised, and told that only users may.
+pub struct Owner(pub UserPrincipal);
+
+/// A service, by API key.
+pub struct Service(pub KeyPrincipal);
+
+/// Whoever it is.
+pub enum Caller {
+    /// A user, by access token.
+    User(UserPrincipal),
+    /// A service, by API key.
+    Service(KeyPrincipal),
+}
+
+/// The credentials that a request holds. An empty or unusable one counts as presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Presented<'a> {
+    token: Option<&'a str>,
+    key: Option<&'a str>,
+}
+
+impl FromRequestParts<Arc<Edge>> for User {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
+        let Presented { token, .. } = presented(parts)?;
+        match user(edge, context(parts)?, token).await? {
+            Some(user) => Ok(Self(user)),
+            None => Err(Problem::unauthenticated(Accepts::Token, token.is_some())),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Edge>> for Owner {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
+        let Presented { token, key } = presented(parts)?;
+        let context = context(parts)?;
+        if let Some(user) = user(edge, context, token).await? {
+            return Ok(Self(user));
+        }
+        match service(edge, context, key).await? {
+            Some(_) => Err(Problem::users_only()),
+            None => {
+                let presented = token.is_some() || key.is_some();
+                Err(Problem::unauthenticated(Accepts::Token, presented))
+            }
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Edge>> for Service {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
+        let Presented { key, .. } = presented(parts)?;
+        match service(edge, context(parts)?, key).await? {
+            Some(service) => Ok(Self(service)),
+            None => Err(Problem::unauthenticated(Accepts::Key, key.is_some())),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Edge>> for Caller {
+    type Rejection = Problem;
+
+    /// A valid token wins; an invalid one beside a valid key is served as the key.
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
+        let Presented { token, key } = presented(parts)?;
+        let context = context(parts)?;
+        if let Some(user) = user(edge, context, token).await? {
+            return Ok(Self::User(user));
+        }
+        match service(edge, context, key).await? {
+            Some(service) => Ok(Self::Service(service)),
+            None => {
+                let presented = token.is_some() || key.is_some();
+                Err(Problem::unauthenticated(Accepts::Either, presented))
+            }
+        }
+    }
+}
+
+async fn user(
+    edge: &Edge,
+    context: &Context,
+    token: Option<&str>,
+) -> Result<Option<UserPrincipal>, Problem> {
+    let Some(token) = token else { return Ok(None) };
+    Ok(accepted(edge.gate.token(context, token).await?))
+}
+
+async fn service(
+    edge: &Edge,
+    context: &Context,
+    key: Option<&str>,
+) -> Result<Option<KeyPrincipal>, Problem> {
+    let Some(key) = key else { return Ok(None) };
+    Ok(accepted(edge.gate.key(context, key).await?))
+}
+
+fn accepted<P>(verdict: Verdict<P>) -> Option<P> {
+    match verdict {
+        Verdict::Valid(principal) => Some(principal),
+        Verdict::Malformed
+        | Verdict::Unknown
+        | Verdict::Revoked
+        | Verdict::Expired
+        | Verdict::Inactive => None,
+    }
+}
+
+fn context(parts: &Parts) -> Result<&Context, Problem> {
+    parts.extensions.get().ok_or_else(Problem::internal)
+}
+
+fn presented(parts: &Parts) -> Result<Presented<'_>, Problem> {
+    if parts.uri.query().is_some_and(holds_secret) {
+        return Err(Problem::bad_request(
+            "Credentials do not belong in a URL, where logs keep them: send them in a header.",
+        ));
+    }
+    let token = single(&parts.headers, &AUTHORIZATION)?.map(bearer);
+    let key = single(&parts.headers, &API_KEY_HEADER)?;
+    Ok(Presented { token, key })
+}
+
+fn holds_secret(query: &str) -> bool {
+    let query = query.to_ascii_lowercase();
+    SECRETS_IN_QUERY.iter().any(|sign| query.contains(sign))
+}
+
+/// The header's value; one that is not ASCII is no credential, and reads as an empty one.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Problem::bad_request("A header with a credential was sent more than once."));
+    }
+    Ok(first.map(|value| value.to_str().unwrap_or_default()))
+}
+
+/// The token behind `Bearer ` in any case (RFC 9110 §11.1); empty for another scheme.
+fn bearer(value: &str) -> &str {
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_is_read_in_any_case_and_no_other_is_taken() {
+        assert_eq!(bearer("Bearer a.b.c"), "a.b.c");
+        assert_eq!(bearer("bEARER  a.b.c "), "a.b.c");
+        for other in ["Basic a.b.c", "a.b.c", "Bearer", "", "Bearera.b.c"] {
+            assert_eq!(bearer(other), "", "{other}");
+        }
+    }
+
+    #[test]
+    fn secrets_in_a_query_are_noticed() {
+        for query in ["x=sk_abc", "API_KEY=1", "access_token=x", "a=b&token=c"] {
+            assert!(holds_secret(query), "{query}");
+        }
+        assert!(!holds_secret("limit=10&after=3"));
+    }
+}

@@ -1,0 +1,70 @@
+//! `/docs`, `/redoc` and `/openapi.json`: every asset comes from the binary.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::Path;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use utoipa_swagger_ui::Config;
+
+use crate::problem::Problem;
+
+/// The OpenAPI document's text.
+#[derive(Clone)]
+pub struct Document(pub Arc<str>);
+
+const SWAGGER_PAGE: &str = include_str!("../../assets/docs.html");
+const SWAGGER_START: &str = include_str!("../../assets/docs.js");
+const REDOC_PAGE: &str = include_str!("../../assets/redoc.html");
+const REDOC_SCRIPT: &str = include_str!("../../assets/redoc.standalone.js");
+
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+/// What the two pages may do: run our scripts and talk to us. Both libraries write styles into the
+/// page; ReDoc searches in a worker that it makes itself.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; \
+    frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+/// An asset changes only with the binary.
+const ASSET_CACHE: &str = "public, max-age=3600";
+
+pub(crate) async fn swagger() -> Response {
+    answer(HTML, SWAGGER_PAGE)
+}
+
+pub(crate) async fn swagger_asset(Path(file): Path<String>) -> Result<Response, Problem> {
+    if file == "start.js" {
+        return Ok(answer(SCRIPT, SWAGGER_START));
+    }
+    if !["swagger-ui.css", "swagger-ui-bundle.js"].contains(&file.as_str()) {
+        return Err(Problem::no_such_route());
+    }
+    let found = utoipa_swagger_ui::serve(&file, Arc::new(Config::from("/openapi.json")));
+    let asset = found.ok().flatten().ok_or_else(Problem::no_such_route)?;
+    let kind = if file.ends_with(".css") { "text/css; charset=utf-8" } else { SCRIPT };
+    Ok(answer(kind, asset.bytes.into_owned()))
+}
+
+pub(crate) async fn redoc() -> Response {
+    answer(HTML, REDOC_PAGE)
+}
+
+pub(crate) async fn redoc_script() -> Response {
+    answer(SCRIPT, REDOC_SCRIPT)
+}
+
+pub(crate) async fn openapi(Extension(Document(text)): Extension<Document>) -> Response {
+    answer("application/json", text.to_string())
+}
+
+fn answer(kind: &'static str, body: impl IntoResponse) -> Response {
+    let header = |name: HeaderName, value| (name, HeaderValue::from_static(value));
+    let headers = [
+        header(CONTENT_TYPE, kind),
+        header(CACHE_CONTROL, ASSET_CACHE),
+        header(CONTENT_SECURITY_POLICY, POLICY),
+    ];
+    (headers, body).into_response()
+}

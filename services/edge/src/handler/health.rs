@@ -1,0 +1,70 @@
+//! `/` and `/health…`: what this is, and whether it works.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use latchkey_bus::Context;
+use latchkey_contract::{identity, keys};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::Edge;
+use crate::problem::Problem;
+
+/// What this is.
+#[derive(Serialize, ToSchema)]
+pub struct RootBody {
+    name: &'static str,
+    description: &'static str,
+    version: &'static str,
+    docs: &'static str,
+    redoc: &'static str,
+    openapi: &'static str,
+    health: &'static str,
+    ready: &'static str,
+}
+
+/// The process is there.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"status": "healthy", "service": "latchkey"}))]
+pub struct HealthBody {
+    status: &'static str,
+    service: &'static str,
+}
+
+/// Tell what this is and where its routes are
+#[utoipa::path(get, path = "/", tag = "meta",
+    responses((status = 200, description = "What this is", body = RootBody)))]
+pub(crate) async fn root() -> Json<RootBody> {
+    Json(RootBody {
+        name: "Latchkey",
+        description: "User login and API keys for services, where revoked means revoked",
+        version: env!("CARGO_PKG_VERSION"),
+        docs: "/docs",
+        redoc: "/redoc",
+        openapi: "/openapi.json",
+        health: "/health",
+        ready: "/health/ready",
+    })
+}
+
+/// Tell that the process is alive
+#[utoipa::path(get, path = "/health", tag = "meta",
+    responses((status = 200, description = "Alive", body = HealthBody)))]
+pub(crate) async fn live() -> Json<HealthBody> {
+    Json(HealthBody { status: "healthy", service: "latchkey" })
+}
+
+/// Tell whether requests can be answered: every service and its database answers
+#[utoipa::path(get, path = "/health/ready", tag = "meta",
+    responses((status = 200, description = "Ready", body = HealthBody)))]
+pub(crate) async fn ready(
+    State(edge): State<Arc<Edge>>,
+    Extension(context): Extension<Context>,
+) -> Result<Json<HealthBody>, Problem> {
+    let identity = edge.bus.call(&context, &identity::Ready);
+    let keys = edge.bus.call(&context, &keys::Ready);
+    tokio::try_join!(identity, keys)?;
+    Ok(Json(HealthBody { status: "ready", service: "latchkey" }))
+}

@@ -1,0 +1,126 @@
+//! `/keys…`: a user's own API keys.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header::LINK;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::{Extension, Json};
+use latchkey_bus::{Bus, Context};
+use latchkey_contract::keys::{KeyPage, ListKeys, RevokeKey};
+use latchkey_contract::wire::MAX_BATCH;
+use latchkey_contract::{CallError, FieldError, KeyId, UserId};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::Edge;
+use crate::body::{
+    CreateKeyBody, CreatedKeyBody, JsonBody, KeyBody, KeyPath, RevokedBody, positive,
+};
+use crate::credential::Owner;
+use crate::problem::Problem;
+
+/// Keys of a page where the client does not say.
+const DEFAULT_LIMIT: usize = 100;
+/// Keys of a page at most.
+const MAX_LIMIT: usize = 1_000;
+
+/// Make an API key; the answer is the only one that shows it
+#[utoipa::path(post, path = "/keys/create", tag = "keys", security(("token" = [])),
+    request_body = CreateKeyBody,
+    responses((status = 201, description = "The key", body = CreatedKeyBody)))]
+pub(crate) async fn create(
+    State(edge): State<Arc<Edge>>,
+    Extension(context): Extension<Context>,
+    Owner(user): Owner,
+    JsonBody(body): JsonBody<CreateKeyBody>,
+) -> Result<(StatusCode, Json<CreatedKeyBody>), Problem> {
+    edge.limits.key(user.user)?;
+    let issued = edge.bus.call(&context, &body.of(user.user)).await?;
+    Ok((StatusCode::CREATED, Json(issued.into())))
+}
+
+/// Which keys to list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// How many keys at most.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000, example = 100)]
+    limit: Option<String>,
+    /// Only keys with a greater id.
+    #[param(value_type = Option<i64>, minimum = 1)]
+    after: Option<String>,
+}
+
+/// List your API keys, newest last
+#[utoipa::path(get, path = "/keys", tag = "keys", security(("token" = [])), params(ListQuery),
+    responses((status = 200, description = "A page of keys; `Link` names the next one",
+        body = Vec<KeyBody>, headers(("Link" = String, description = "`<…>; rel=\"next\"` while there are more")))))]
+pub(crate) async fn list(
+    State(edge): State<Arc<Edge>>,
+    Extension(context): Extension<Context>,
+    Owner(user): Owner,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<(HeaderMap, Json<Vec<KeyBody>>), Problem> {
+    let (limit, after) = read_query(query)?;
+    let page = pages(&edge.bus, &context, user.user, after, limit).await?;
+    let mut headers = HeaderMap::new();
+    if let (true, Some(last)) = (page.more, page.keys.last()) {
+        let link = format!("</keys?limit={limit}&after={}>; rel=\"next\"", last.id);
+        headers.extend(HeaderValue::try_from(link).ok().map(|link| (LINK, link)));
+    }
+    Ok((headers, Json(page.keys.into_iter().map(KeyBody::from).collect())))
+}
+
+/// Revoke an API key: it is refused from the answer on
+#[utoipa::path(delete, path = "/keys/{key_id}", tag = "keys", security(("token" = [])),
+    params(("key_id" = i64, Path, minimum = 1, description = "The key's id")),
+    responses((status = 200, description = "The key is revoked, now or already", body = RevokedBody)))]
+pub(crate) async fn revoke(
+    State(edge): State<Arc<Edge>>,
+    Extension(context): Extension<Context>,
+    Owner(user): Owner,
+    KeyPath(key): KeyPath,
+) -> Result<Json<RevokedBody>, Problem> {
+    edge.bus.call(&context, &RevokeKey { owner: user.user, key }).await?;
+    Ok(Json(RevokedBody { message: "API key revoked successfully", key_id: key.0 }))
+}
+
+/// Asks for as many messages' worth of keys as the page takes.
+async fn pages(
+    bus: &Bus,
+    context: &Context,
+    owner: UserId,
+    mut after: KeyId,
+    limit: usize,
+) -> Result<KeyPage, CallError> {
+    let mut all = KeyPage { keys: Vec::new(), more: true };
+    while all.more && all.keys.len() < limit {
+        let left = (limit - all.keys.len()).min(MAX_BATCH);
+        let ask = ListKeys { owner, after, limit: u32::try_from(left).unwrap_or(1) };
+        let page = bus.call(context, &ask).await?;
+        after = page.keys.last().map_or(after, |key| key.id);
+        all.more = page.more && !page.keys.is_empty();
+        all.keys.extend(page.keys);
+    }
+    Ok(all)
+}
+
+fn read_query(query: Result<Query<ListQuery>, QueryRejection>) -> Result<(usize, KeyId), Problem> {
+    let wrong = |field, message: &str| Problem::invalid(vec![FieldError::new(field, message)]);
+    let Query(query) =
+        query.map_err(|_twice| wrong("query", "may hold `limit` and `after`, each once"))?;
+    let limit = match query.limit.as_deref().map(positive) {
+        None => Some(DEFAULT_LIMIT),
+        Some(number) => number.and_then(|number| usize::try_from(number).ok()),
+    };
+    let limit = limit.filter(|limit| *limit <= MAX_LIMIT);
+    let limit = limit.ok_or_else(|| wrong("limit", "must be a whole number from 1 to 1000"))?;
+    let after = match query.after.as_deref() {
+        None | Some("0") => Some(0),
+        Some(text) => positive(text),
+    };
+    let after = after.ok_or_else(|| wrong("after", "must be a key's id"))?;
+    Ok((limit, KeyId(after)))
+}

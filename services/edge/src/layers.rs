@@ -1,0 +1,227 @@
+//! What happens around every request, in one layer: id, limits, deadline, panics, headers, problem
+//! documents, one log line for a failure. Each further layer would cost more than all of this.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK,
+    ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use latchkey_bus::{Context, Limit, RequestId};
+use latchkey_runtime::Entropy;
+use tower::Service;
+use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
+
+use crate::address::ClientAddress;
+use crate::body::MAX_BODY;
+use crate::config::Config;
+use crate::credential::API_KEY_HEADER;
+use crate::problem::Problem;
+use crate::router::Routed;
+
+/// Requests that are worked on at the same time at most.
+const MAX_IN_FLIGHT: u32 = 4_096;
+/// How long a request may take, all told.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a browser may remember that a page may call.
+const CORS_MAX_AGE: Duration = Duration::from_secs(600);
+/// The header with a request's id, both ways.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Characters of a request id that is taken from the client at most.
+const MAX_REQUEST_ID: usize = 128;
+/// What a page that is no page may do.
+const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// Answers every request of the edge.
+#[derive(Clone)]
+pub struct EdgeService {
+    /// For requests without an `Origin`: everything but a browser.
+    plain: Core,
+    /// The same behind the check of the origin.
+    cors: Cors<Core>,
+}
+
+/// The layer.
+#[derive(Clone)]
+struct Core {
+    routed: Routed,
+    in_flight: Limit,
+    trusted_proxies: usize,
+    ids: Arc<RequestIds>,
+}
+
+/// Makes ids: a prefix that no other process has, and a number.
+struct RequestIds {
+    prefix: String,
+    next: AtomicU64,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+impl EdgeService {
+    /// Puts the layer around the routes.
+    #[must_use]
+    pub fn new(config: &Config, routed: Routed, entropy: &Entropy) -> Self {
+        let prefix = format!("{:016x}", u64::from_be_bytes(entropy.bytes()));
+        let plain = Core {
+            routed,
+            in_flight: Limit::new(MAX_IN_FLIGHT),
+            trusted_proxies: config.trusted_proxies,
+            ids: Arc::new(RequestIds { prefix, next: AtomicU64::new(1) }),
+        };
+        let cors = CorsLayer::new()
+            .allow_origin(AllowOrigin::list(config.origins.iter().cloned()))
+            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            .allow_headers([AUTHORIZATION, CONTENT_TYPE, API_KEY_HEADER, REQUEST_ID])
+            .expose_headers([LINK, RETRY_AFTER, WWW_AUTHENTICATE, REQUEST_ID])
+            .max_age(CORS_MAX_AGE);
+        let cors = tower::Layer::layer(&cors, plain.clone());
+        Self { plain, cors }
+    }
+
+    /// Answers one request from `peer`.
+    pub async fn answer(&self, mut request: Request<Body>, peer: IpAddr) -> Response {
+        request.extensions_mut().insert(Peer(peer));
+        let answered = if request.headers().contains_key(ORIGIN) {
+            self.cors.clone().call(request).await
+        } else {
+            Ok(self.plain.answer(request).await)
+        };
+        match answered {
+            Ok(response) => response,
+        }
+    }
+}
+
+/// The other end of the connection.
+#[derive(Clone, Copy)]
+struct Peer(IpAddr);
+
+impl Service<Request<Body>> for Core {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let core = self.clone();
+        Box::pin(async move { Ok(core.answer(request).await) })
+    }
+}
+
+impl Core {
+    async fn answer(&self, mut request: Request<Body>) -> Response {
+        let request_id = self.ids.of(request.headers());
+        let peer = request.extensions().get().map_or(IpAddr::from([0, 0, 0, 0]), |Peer(ip)| *ip);
+        let client = ClientAddress::find(peer, request.headers(), self.trusted_proxies);
+        let method = request.method().clone();
+        let uri = request.uri().clone();
+        let extensions = request.extensions_mut();
+        extensions.insert(Context::new(request_id.clone(), REQUEST_TIMEOUT));
+        extensions.insert(client);
+        let response = self.guarded(request).await;
+        let (mut response, problem) = take_problem(response);
+        if let Some(problem) = problem {
+            log(&problem, &response, &request_id, &method, self.routed.pattern_of(uri.path()));
+            // The router has counted the empty body already.
+            response.headers_mut().remove(CONTENT_LENGTH);
+            if method != Method::HEAD {
+                *response.body_mut() = Body::from(problem.document(request_id.as_str()));
+            }
+        }
+        finish(response.headers_mut(), &request_id);
+        response
+    }
+
+    /// The routes' answer, or the problem of having none.
+    async fn guarded(&self, request: Request<Body>) -> Response {
+        let Some(permit) = self.in_flight.try_enter() else {
+            return Problem::unavailable("more requests at the same time than the edge takes")
+                .into_response();
+        };
+        if content_length(request.headers()).is_some_and(|length| length > MAX_BODY as u64) {
+            return Problem::too_large(MAX_BODY).into_response();
+        }
+        let work = AssertUnwindSafe(self.routed.router.clone().call(request)).catch_unwind();
+        let answered = within(REQUEST_TIMEOUT, work).await;
+        drop(permit);
+        match answered {
+            Some(Ok(Ok(response))) => response,
+            Some(Err(_panic)) => Problem::internal().into_response(),
+            None => Problem::unavailable("the request took too long").into_response(),
+        }
+    }
+}
+
+/// `None` where `work` takes longer than `most`. A timer is made only for what is not done at once.
+async fn within<F: Future>(most: Duration, work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => tokio::time::timeout(most, work).await.ok(),
+    }
+}
+
+fn take_problem(mut response: Response) -> (Response, Option<Problem>) {
+    let problem = response.extensions_mut().remove::<Problem>();
+    (response, problem)
+}
+
+fn log(problem: &Problem, response: &Response, id: &RequestId, method: &Method, route: &str) {
+    let (status, code) = (response.status().as_u16(), problem.code());
+    if let Some(cause) = problem.cause() {
+        tracing::error!(status, code, request_id = %id, %method, route, cause, "a request failed");
+    } else if response.status().is_server_error() {
+        tracing::error!(status, code, request_id = %id, %method, route, "a request failed");
+    } else {
+        tracing::info!(status, code, request_id = %id, %method, route, "a request was refused");
+    }
+}
+
+fn finish(headers: &mut HeaderMap, request_id: &RequestId) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+    headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
+    // An id is of characters that a header takes.
+    if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
+        headers.insert(REQUEST_ID, value);
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+impl RequestIds {
+    /// The client's own id, if it is sane, or a new one.
+    fn of(&self, headers: &HeaderMap) -> RequestId {
+        let sane = |text: &&str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+            (1..=MAX_REQUEST_ID).contains(&text.len()) && text.bytes().all(plain)
+        };
+        match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane) {
+            Some(text) => RequestId::new(text),
+            None => {
+                let number = self.next.fetch_add(1, Ordering::Relaxed);
+                RequestId::new(&format!("{}-{number:x}", self.prefix))
+            }
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Every error answer: problem documents (RFC 9457), and the only table from reasons to statuses.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use latchkey_contract::{CallError, FieldError, Refusal};
+use serde::Serialize;
+
+/// Why a request is not answered as its sender wished.
+///
+/// As a response it has no body yet: [`layers`](crate::layers) writes that, with the request's id.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
+    retry_after_s: Option<u64>,
+    challenges: &'static [&'static str],
+    /// Why we failed, for the log alone.
+    cause: Option<String>,
+}
+
+/// What a client may authenticate with on a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepts {
+    /// A user's access token.
+    Token,
+    /// An API key.
+    Key,
+    /// Either.
+    Either,
+}
+
+/// A problem document.
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<DocumentError<'a>>,
+    request_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct DocumentError<'a> {
+    field: &'a str,
+    message: &'a str,
+}
+
+/// What a problem's `type` begins with; the rest is its stable code.
+pub const TYPE_PREFIX: &str = "urn:problem-type:latchkey:";
+/// Seconds after which a client may try again where we do not know better.
+const RETRY_AFTER_S: u64 = 1;
+
+const BEARER: &str = r#"Bearer realm="latchkey""#;
+const BEARER_INVALID: &str = r#"Bearer realm="latchkey", error="invalid_token""#;
+const API_KEY: &str = r#"ApiKey realm="latchkey", header="x-api-key""#;
+
+impl Problem {
+    fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            title,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after_s: None,
+            challenges: &[],
+            cause: None,
+        }
+    }
+
+    /// 422: fields that break their rules, every one named.
+    #[must_use]
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let faults: Vec<String> =
+            errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
+        let detail = format!("The request is not valid: {}.", faults.join("; "));
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self { errors, ..Self::new(status, "invalid", "Invalid request", detail) }
+    }
+
+    /// 400: a header or query that is not to be used like this.
+    #[must_use]
+    pub fn bad_request(detail: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request", detail)
+    }
+
+    /// 401: no credential, or one that is not accepted; which of the reasons it was is not told.
+    #[must_use]
+    pub fn unauthenticated(accepts: Accepts, presented: bool) -> Self {
+        let detail = match (presented, accepts) {
+            (true, _) => {
+                "The authentication credentials are not accepted: malformed, expired, revoked or unknown."
+            }
+            (false, Accepts::Token) => {
+                "This needs authentication: send `Authorization: Bearer TOKEN` with a token from /auth/login."
+            }
+            (false, Accepts::Key) => {
+                "This needs authentication: send an API key in the header `x-api-key`."
+            }
+            (false, Accepts::Either) => {
+                "This needs authentication: send `Authorization: Bearer TOKEN`, or an API key in `x-api-key`."
+            }
+        };
+        let challenges: &[&str] = match (accepts, presented) {
+            (Accepts::Token, true) => &[BEARER_INVALID],
+            (Accepts::Token, false) => &[BEARER],
+            (Accepts::Key, _) => &[API_KEY],
+            (Accepts::Either, true) => &[BEARER_INVALID, API_KEY],
+            (Accepts::Either, false) => &[BEARER, API_KEY],
+        };
+        let status = StatusCode::UNAUTHORIZED;
+        Self { challenges, ..Self::new(status, "unauthenticated", "Unauthenticated", detail) }
+    }
+
+    /// 403: an API key where only a user may act.
+    #[must_use]
+    pub fn users_only() -> Self {
+        let detail =
+            "Only user accounts may do this: log in and send the token instead of an API key.";
+        Self::new(StatusCode::FORBIDDEN, "users-only", "Users only", detail)
+    }
+
+    /// 404: no such route.
+    #[must_use]
+    pub fn no_such_route() -> Self {
+        let detail = "There is nothing at this path: /docs lists what there is.";
+        Self::new(StatusCode::NOT_FOUND, "no-such-route", "Not found", detail)
+    }
+
+    /// 405: the route has other methods.
+    #[must_use]
+    pub fn method_not_allowed() -> Self {
+        let detail =
+            "This path does not take this method: the header `Allow` names those it takes.";
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        Self::new(status, "method-not-allowed", "Method not allowed", detail)
+    }
+
+    /// 408: the body did not arrive in time.
+    #[must_use]
+    pub fn slow_body() -> Self {
+        let detail = "The request's body did not arrive in time.";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request timeout", detail)
+    }
+
+    /// 413: more bytes than the route takes.
+    #[must_use]
+    pub fn too_large(most: usize) -> Self {
+        let detail = format!("The request's body is too large: at most {most} bytes are accepted.");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Payload too large", detail)
+    }
+
+    /// 415: a body that is not declared as JSON.
+    #[must_use]
+    pub fn not_json() -> Self {
+        let detail = "The request's body must be JSON: send `Content-Type: application/json`.";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(status, "unsupported-media-type", "Unsupported media type", detail)
+    }
+
+    /// 429: a limit was hit.
+    #[must_use]
+    pub fn too_many_requests(retry_after_ms: u64) -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let detail = "Too many requests: try again after the time in the header `Retry-After`.";
+        let problem = Self::new(status, "too-many-requests", "Too many requests", detail);
+        Self { retry_after_s: Some(retry_after_ms.div_ceil(1_000).max(1)), ..problem }
+    }
+
+    /// 503: whatever the request needs is not there just now.
+    #[must_use]
+    pub fn unavailable(cause: impl Into<String>) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let detail = "The service is unavailable just now: try again shortly.";
+        let problem = Self::new(status, "unavailable", "Service unavailable", detail);
+        Self { retry_after_s: Some(RETRY_AFTER_S), cause: Some(cause.into()), ..problem }
+    }
+
+    /// 500: a fault of ours that trying again will not mend.
+    #[must_use]
+    pub fn internal() -> Self {
+        let detail = "Something went wrong here. The request's id helps to find out what.";
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "internal", "Internal error", detail)
+    }
+
+    fn bad(code: &'static str, title: &'static str, detail: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, title, detail)
+    }
+
+    /// The document's text, for the request with this id.
+    #[must_use]
+    pub fn document(&self, request_id: &str) -> String {
+        let errors = self.errors.iter();
+        let document = Document {
+            r#type: format!("{TYPE_PREFIX}{}", self.code),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            errors: errors
+                .map(|error| DocumentError { field: &error.field, message: &error.message })
+                .collect(),
+            request_id,
+        };
+        serde_json::to_string(&document).unwrap_or_default()
+    }
+
+    /// The problem's stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Why we failed, where it was our fault.
+    #[must_use]
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(errors) => Self::invalid(errors),
+            Refusal::EmailTaken => {
+                Self::bad("email-taken", "Email already registered", "Email already registered")
+            }
+            Refusal::UsernameTaken => {
+                Self::bad("username-taken", "Username already taken", "Username already taken")
+            }
+            Refusal::WrongCredentials => {
+                let status = StatusCode::UNAUTHORIZED;
+                let detail = "Incorrect username or password";
+                let problem = Self::new(status, "wrong-credentials", "Login refused", detail);
+                Self { challenges: &[BEARER], ..problem }
+            }
+            Refusal::InactiveUser => {
+                Self::bad("inactive-user", "Inactive user account", "Inactive user account")
+            }
+            Refusal::KeyNotFound => {
+                Self::new(StatusCode::NOT_FOUND, "key-not-found", "Not found", "API key not found")
+            }
+            Refusal::TooManyRequests { retry_after_ms } => Self::too_many_requests(retry_after_ms),
+        }
+    }
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(refusal) => refusal.into(),
+            // Whichever way a service fails to answer, the client's answer is the same.
+            failed => Self::unavailable(failed.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        for challenge in self.challenges {
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}

@@ -1,0 +1,126 @@
+//! Serves HTTP/1.1: bounded connections, headers and header times, and an end that drops no request.
+//!
+//! `axum::serve` sets no timer, so that slow headers would never time out; this loop does.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use latchkey_runtime::{Exit, StartError};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::layers::EdgeService;
+
+/// Connections at the same time at most; further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 8_192;
+/// How long a request's head may take to arrive, and an idle connection is kept.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a request's head at most.
+const MAX_HEAD: usize = 16 * 1_024;
+/// Header lines at most.
+const MAX_HEADERS: usize = 64;
+/// How long requests in hand may take when the process ends.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// The pause after the system gave no connection (too many open files, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound address, not serving yet.
+pub struct Server {
+    listener: TcpListener,
+}
+
+impl Server {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// [`StartError`] says who may have it, or why it cannot be taken.
+    pub async fn bind(address: SocketAddr) -> Result<Self, StartError> {
+        TcpListener::bind(address).await.map(|listener| Self { listener }).map_err(|error| {
+            let message = match error.kind() {
+                io::ErrorKind::AddrInUse => format!(
+                    "{address} is in use by another program: stop it, or set LISTEN_ADDR to another port"
+                ),
+                _ => format!("{address} cannot be listened on: {error}"),
+            };
+            StartError::new(Exit::Unavailable, message)
+        })
+    }
+
+    /// The address, with the port that was taken.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `end` returns; then takes no further connections, answers the requests in hand
+    /// and returns.
+    pub async fn serve(self, service: EdgeService, end: impl Future<Output = ()>) {
+        let graceful = GracefulShutdown::new();
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        tokio::select! {
+            () = end => {}
+            () = accept(&self.listener, service, &graceful, connections) => {}
+        }
+        drop(self.listener);
+        if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+            tracing::warn!("some requests were not answered before the process ended");
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    service: EdgeService,
+    graceful: &GracefulShutdown,
+    connections: Arc<Semaphore>,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .pipeline_flush(true);
+    // The semaphore is never closed.
+    while let Ok(place) = Arc::clone(&connections).acquire_owned().await {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Answers are single small writes: there is nothing to wait for.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection delays small writes");
+        }
+        let service = service.clone();
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let service = service.clone();
+            async move {
+                let request = request.map(Body::new);
+                Ok::<_, Infallible>(service.answer(request, peer.ip()).await)
+            }
+        });
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), answer));
+        #[expect(clippy::disallowed_methods, reason = "watched by the graceful shutdown")]
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+}

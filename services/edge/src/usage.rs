@@ -1,0 +1,63 @@
+//! Tells the key service when keys were used: counted in memory, reported in batches, so that no
+//! request waits for it. What is not reported when the process dies is lost: it is a convenience.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use latchkey_bus::{Bus, Context, RequestId};
+use latchkey_contract::keys::RecordUses;
+use latchkey_contract::{KeyId, Rpc, Timestamp};
+use latchkey_runtime::Entropy;
+use latchkey_runtime::periodic::Chore;
+
+use crate::NAME;
+
+/// Keys that wait to be reported at most; uses of further ones are not counted until the next report.
+const MAX_WAITING: usize = 100_000;
+
+/// The uses since the last report.
+pub struct UsageReporter {
+    bus: Bus,
+    entropy: Entropy,
+    waiting: Mutex<HashMap<KeyId, Timestamp>>,
+}
+
+impl UsageReporter {
+    /// Nothing waits yet.
+    #[must_use]
+    pub fn new(bus: Bus, entropy: Entropy) -> Self {
+        Self { bus, entropy, waiting: Mutex::default() }
+    }
+
+    /// Counts a use of `key` at `now`.
+    pub fn note(&self, key: KeyId, now: Timestamp) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < MAX_WAITING || waiting.contains_key(&key) {
+            waiting.insert(key, now);
+        }
+    }
+
+    fn take(&self) -> Vec<(KeyId, Timestamp)> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        mem::take(&mut *waiting).into_iter().collect()
+    }
+}
+
+impl Chore for UsageReporter {
+    const PAUSE: Duration = Duration::from_secs(2);
+    const AT_THE_END: bool = true;
+
+    async fn run(&self) {
+        let uses = self.take();
+        for batch in uses.chunks(RecordUses::MAX) {
+            let id = format!("usage-{:016x}", u64::from_ne_bytes(self.entropy.bytes()));
+            let context = Context::new(RequestId::new(&id), RecordUses::TIMEOUT);
+            let report = RecordUses { uses: batch.to_vec() };
+            if let Err(error) = self.bus.call(&context, &report).await {
+                tracing::warn!(service = NAME, request_id = id, %error, "uses are not reported");
+            }
+        }
+    }
+}
