@@ -17,9 +17,14 @@ pub fn path() -> PathBuf {
     path
 }
 
-/// A command for the binary in `folder` with nothing inherited but the essentials.
-pub fn command(folder: &Path) -> Command {
-    clean(mortal(path()), folder)
+/// A command for the binary in `folder` with nothing inherited but the essentials, which may write no file
+/// above `largest_file` bytes.
+pub fn command(folder: &Path, largest_file: Option<u64>) -> Command {
+    let Some(bytes) = largest_file else { return clean(mortal(path()), folder) };
+    // Without its signal the limit is an error of the write, as on a full disk.
+    let mut command = mortal("prlimit");
+    command.arg(format!("--fsize={bytes}")).args(["env", "--ignore-signal=XFSZ"]).arg(path());
+    clean(command, folder)
 }
 
 /// Gives `command` the working folder and the clean environment.
@@ -35,7 +40,7 @@ pub fn clean(mut command: Command, folder: &Path) -> Command {
 
 /// Runs the binary in `folder` to its end.
 pub fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
-    let mut command = command(folder);
+    let mut command = command(folder, None);
     command.args(arguments).envs(environment.iter().copied());
     Process::start(command).finish()
 }

@@ -78,8 +78,7 @@ fn input(header: &str, claims: &str) -> String {
 
 /// HMAC as RFC 2104 has it.
 fn hmac<D: Digest>(secret: &[u8], message: &[u8], block: usize) -> Vec<u8> {
-    let mut key =
-        if secret.len() > block { D::digest(secret).to_vec() } else { secret.to_vec() };
+    let mut key = if secret.len() > block { D::digest(secret).to_vec() } else { secret.to_vec() };
     key.resize(block, 0);
     let pad = |byte: u8| key.iter().map(|part| part ^ byte).collect::<Vec<u8>>();
     let inner = D::new().chain_update(pad(0x36)).chain_update(message).finalize();

@@ -21,11 +21,12 @@ const START: Duration = Duration::from_mins(1);
 pub struct Config {
     environment: BTreeMap<String, String>,
     dotenv: Option<String>,
+    largest_file: Option<u64>,
 }
 
 impl Config {
     fn new(folder: &Path) -> Self {
-        let mut config = Self { environment: BTreeMap::new(), dotenv: None };
+        let mut config = Self { environment: BTreeMap::new(), dotenv: None, largest_file: None };
         config.set("LISTEN_ADDR", "127.0.0.1:0");
         config.set("DATABASE_URL", &format!("sqlite://{}", database(folder).display()));
         config.set("SECRET_KEY", SECRET);
@@ -48,6 +49,12 @@ impl Config {
     /// Writes a `.env` file into the working folder.
     pub fn dotenv(&mut self, text: &str) -> &mut Self {
         self.dotenv = Some(text.to_owned());
+        self
+    }
+
+    /// Lets no file grow above so many bytes, as a full disk would; `None` lifts the limit.
+    pub fn largest_file(&mut self, bytes: Option<u64>) -> &mut Self {
+        self.largest_file = bytes;
         self
     }
 
@@ -128,6 +135,12 @@ impl Stack {
         self.launch();
     }
 
+    /// The same, with `change` made in between.
+    pub fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
+        self.restart();
+    }
+
     /// Asks for a stop and returns at once.
     pub fn terminate(&self) {
         self.process.as_ref().expect("it runs").terminate();
@@ -163,7 +176,7 @@ impl Stack {
 
     fn launch(&mut self) {
         std::fs::create_dir_all(self.folder.join("data")).expect("make the data folder");
-        let mut command = binary::command(self.folder.path());
+        let mut command = binary::command(self.folder.path(), self.config.largest_file);
         command.envs(&self.config.environment);
         let mut process = Process::start(command);
         self.url = poll::until("latchkey is ready", START, || {
