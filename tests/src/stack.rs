@@ -175,7 +175,6 @@ impl Stack {
     }
 
     fn launch(&mut self) {
-        std::fs::create_dir_all(self.folder.join("data")).expect("make the data folder");
         let mut command = binary::command(self.folder.path(), self.config.largest_file);
         command.envs(&self.config.environment);
         let mut process = Process::start(command);

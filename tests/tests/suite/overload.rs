@@ -35,7 +35,10 @@ async fn a_storm_of_logins_is_shed_and_key_checks_go_on() {
     let user = api.user().await;
     let key = api.key(&user.token, "undisturbed").await;
     let over = Arc::new(AtomicBool::new(false));
-    let checks = tokio::spawn(check_until(stack.api(), key.key.clone(), Arc::clone(&over)));
+    // A service that is there before the storm, with its connection open.
+    let service = stack.api();
+    service.as_service(&key.key).await.expect(200);
+    let checks = tokio::spawn(check_until(service, key.key.clone(), Arc::clone(&over)));
 
     let mut storm = JoinSet::new();
     for _ in 0..STORM {

@@ -30,8 +30,8 @@ async fn a_password_has_8_to_128_characters_whatever_their_bytes() {
         api.log_in(&name, password).await.expect(200);
     }
     let too_long = format!("{long}x");
-    let (megabyte, just) = ("x".repeat(15_000), "y".repeat(257));
-    for password in ["", "a", "ab cd-f", "жюлъщыэ", &too_long, &just, &megabyte] {
+    let (longest, long_enough) = ("x".repeat(15_000), "y".repeat(257));
+    for password in ["", "a", "ab cd-f", "жюлъщыэ", &too_long, &long_enough, &longest] {
         api.sign_up_as(&unique("len"), password).await.invalid(&["password"]);
     }
 }
