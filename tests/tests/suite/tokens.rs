@@ -25,6 +25,13 @@ async fn refused(api: &Api, what: &str, token: &str) {
     }
 }
 
+#[test]
+fn the_forger_signs_as_the_published_example_does() {
+    let claims = r#"{"sub":"1234567890","name":"John Doe","iat":1516239022}"#;
+    let token = sign(r#"{"alg":"HS256","typ":"JWT"}"#, claims, "your-256-bit-secret");
+    assert!(token.ends_with(".SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c"), "{token}");
+}
+
 #[tokio::test]
 async fn no_algorithm_but_ours_is_accepted() {
     let (api, _, token) = ready().await;
