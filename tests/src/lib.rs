@@ -1,1 +1,32 @@
-//! See the workspace's README for what this crate will hold.
+//! The support library of the end-to-end tests: it starts the real binary (a [`Stack`]), speaks HTTP to
+//! it ([`Api`], [`raw`]), forges tokens ([`forge`]) and keeps a throw-away Postgres ([`postgres`]).
+//!
+//! Tests ask the stack for addresses and for restarts, never for a process or a file, unless
+//! [`Stack::embedded`] says that there is exactly one of each: the same suite is to run on a cluster.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    reason = "a test's support fails by panicking, with the reason in the message"
+)]
+
+pub mod account;
+pub mod answer;
+pub mod api;
+pub mod binary;
+pub mod folder;
+pub mod forge;
+pub mod poll;
+pub mod postgres;
+pub mod process;
+pub mod raw;
+pub mod stack;
+
+pub use account::{Key, User, unique};
+pub use answer::Answer;
+pub use api::{Api, Call};
+pub use folder::Folder;
+pub use process::{Finished, Process};
+pub use stack::{Config, SECRET, Stack};

@@ -1,0 +1,159 @@
+//! A child process that ends with the test process, and the lines it has written.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::poll;
+
+/// Bound on waiting for a process to end.
+const END: Duration = Duration::from_mins(1);
+
+/// A running child and its output so far.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stdout: Output,
+    stderr: Output,
+}
+
+/// A child that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// All it wrote on standard output.
+    pub stdout: String,
+    /// All it wrote on standard error.
+    pub stderr: String,
+}
+
+#[derive(Debug)]
+struct Output {
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts `command`, which [`mortal`] has made, with its output read into memory.
+    pub fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let shown = format!("{command:?}");
+        let mut child =
+            spawn(command).unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
+        let stdout = Output::of(child.stdout.take().expect("piped"));
+        let stderr = Output::of(child.stderr.take().expect("piped"));
+        Self { child, stdout, stderr }
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The lines on standard error so far.
+    pub fn stderr(&self) -> Vec<String> {
+        self.stderr.now()
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("wait for a child")
+    }
+
+    /// Sends SIGTERM and returns at once.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill a child");
+        self.child.wait().expect("wait for a child");
+    }
+
+    /// Waits for the end, within a bound, and gives everything it wrote.
+    pub fn finish(mut self) -> Finished {
+        let status = poll::until("the process ends", END, || self.ended());
+        Finished { code: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all() }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("a process id");
+        kill_process(Pid::from_raw(id).expect("not zero"), signal).expect("signal a child");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Output {
+    fn of(pipe: impl Read + Send + 'static) -> Self {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&lines);
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                shared.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        Self { lines, reader: Some(reader) }
+    }
+
+    fn now(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn all(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("read a child's output");
+        }
+        self.now().join("\n")
+    }
+}
+
+/// A command that the kernel kills when the test process ends, however that ends.
+pub fn mortal(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// The same, as the user nobody: for programs that refuse to run as root.
+pub fn mortal_nobody(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    if rustix::process::geteuid().is_root() {
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
+    }
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// The death signal comes when the *thread* that started the child ends, and a test's thread ends with
+/// the test: one thread, which lives as long as the process, starts every child.
+fn spawn(command: Command) -> io::Result<Child> {
+    type Job = (Command, Sender<io::Result<Child>>);
+    static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (jobs, queue) = channel::<Job>();
+        thread::spawn(move || {
+            for (mut command, reply) in queue {
+                drop(reply.send(command.spawn()));
+            }
+        });
+        jobs
+    });
+    let (reply, answer) = channel();
+    spawner.send((command, reply)).expect("the spawner lives");
+    answer.recv().expect("the spawner answers")
+}

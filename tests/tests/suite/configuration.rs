@@ -1,0 +1,169 @@
+//! The command line and the configuration: what is accepted, and how a bad value is told.
+
+use std::path::Path;
+
+use e2e::{Finished, Folder, Stack, binary};
+
+const GOOD: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+    binary::run(Folder::new().path(), arguments, environment)
+}
+
+/// A file of the repository.
+fn repository(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The variables of the README's table: what stands in backticks in the first cell of a row.
+fn documented() -> Vec<String> {
+    let readme = repository("README.md");
+    let cells = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());
+    let words = cells.flat_map(|cell| cell.split('`').map(str::to_owned).collect::<Vec<_>>());
+    let upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    words.filter(|word| word.len() > 4 && word.contains('_') && word.chars().all(upper)).collect()
+}
+
+#[test]
+fn help_names_every_variable_and_option() {
+    let help = run(&["--help"], &[]);
+    assert_eq!(help.code, Some(0));
+    for name in documented() {
+        assert!(help.stdout.contains(&name), "no {name} in {}", help.stdout);
+    }
+    for option in ["--help", "--version", "--check-config"] {
+        assert!(help.stdout.contains(option), "no {option} in {}", help.stdout);
+    }
+}
+
+#[test]
+fn the_readme_and_the_example_name_every_variable_of_the_contract() {
+    let (table, example) = (documented(), repository(".env.example"));
+    let contract = [
+        "DATABASE_URL",
+        "SECRET_KEY",
+        "ACCESS_TOKEN_EXPIRE_MINUTES",
+        "API_KEY_EXPIRE_DAYS",
+        "CORS_ORIGINS",
+        "LISTEN_ADDR",
+        "RATE_LIMIT",
+        "RUST_LOG",
+    ];
+    for name in contract {
+        assert!(table.iter().any(|known| known == name), "no {name} in the README's table");
+    }
+    for name in table {
+        assert!(example.contains(&format!("{name}=")), "no {name} in .env.example");
+    }
+}
+
+#[test]
+fn the_version_is_told() {
+    let version = run(&["--version"], &[]);
+    assert_eq!(version.code, Some(0));
+    assert!(version.stdout.contains(env!("CARGO_PKG_VERSION")), "{}", version.stdout);
+    assert!(version.stdout.to_lowercase().contains("latchkey"), "{}", version.stdout);
+}
+
+#[test]
+fn an_unknown_option_is_a_usage_error() {
+    for arguments in [&["--nonsense"][..], &["serve"], &["--check-config=yes"], &["-x"]] {
+        let end = run(arguments, &[GOOD]);
+        assert_eq!(end.code, Some(2), "{arguments:?}: {}", end.stderr);
+        assert!(!end.stderr.is_empty());
+    }
+}
+
+#[test]
+fn a_good_configuration_is_called_good_and_nothing_is_started() {
+    let folder = Folder::new();
+    let end = binary::run(folder.path(), &["--check-config"], &[GOOD]);
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert!(!end.stdout.is_empty(), "it should say so: {}", end.stderr);
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "a check leaves nothing behind"
+    );
+}
+
+#[test]
+fn a_bad_value_stops_the_start_with_one_line_that_names_it() {
+    let bad = [
+        ("LISTEN_ADDR", "nonsense"),
+        ("LISTEN_ADDR", "127.0.0.1"),
+        ("LISTEN_ADDR", "127.0.0.1:99999"),
+        ("RATE_LIMIT", "maybe"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "soon"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "0"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "-5"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "1.5"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "99999999999999999999"),
+        ("API_KEY_EXPIRE_DAYS", "0"),
+        ("API_KEY_EXPIRE_DAYS", "3651"),
+        ("API_KEY_EXPIRE_DAYS", "year"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "localhost"),
+        ("CORS_ORIGINS", "http://localhost:3000/path"),
+        ("TRUSTED_PROXIES", "-1"),
+        ("TRUSTED_PROXIES", "10.0.0.1"),
+        ("ARGON2_MEMORY_KIB", "much"),
+        ("ARGON2_MEMORY_KIB", "0"),
+        ("ARGON2_ITERATIONS", "0"),
+        ("ARGON2_PARALLELISM", "0"),
+        ("SECRET_KEY", "short"),
+        ("DATABASE_URL", "mysql://localhost/x"),
+        ("DATABASE_URL", "nonsense"),
+    ];
+    for (name, value) in bad {
+        for arguments in [&["--check-config"][..], &[]] {
+            let folder = Folder::new();
+            let end = binary::run(folder.path(), arguments, &[GOOD, (name, value)]);
+            assert_eq!(end.code, Some(78), "{name}={value}: {}", end.stderr);
+            let text = end.stderr.trim();
+            assert_eq!(text.lines().count(), 1, "{name}={value}: {text}");
+            assert!(text.contains(name), "{name}={value}: {text}");
+            assert!(!text.contains("panicked"), "{text}");
+            assert!(text.len() > name.len() + 20, "what is accepted? {text}");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{name}={value}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_value_in_the_env_file_is_told_in_the_same_way() {
+    let folder = Folder::new();
+    std::fs::write(folder.join(".env"), "API_KEY_EXPIRE_DAYS=year\n").unwrap();
+    let end = binary::run(folder.path(), &[], &[GOOD]);
+    assert_eq!(end.code, Some(78), "{}", end.stderr);
+    assert!(end.stderr.contains("API_KEY_EXPIRE_DAYS"), "{}", end.stderr);
+}
+
+#[test]
+fn a_refused_secret_is_not_shown() {
+    let end = run(&[], &[GOOD, ("SECRET_KEY", "hunter2hunter2")]);
+    assert_eq!(end.code, Some(78));
+    assert!(end.stderr.contains("32"), "what is accepted: {}", end.stderr);
+    let url = "mysql://root:hunter2hunter2@db.example/latchkey";
+    let other = run(&[], &[GOOD, ("DATABASE_URL", url)]);
+    assert_eq!(other.code, Some(78));
+    for text in [end.stderr, end.stdout, other.stderr, other.stdout] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_env_file_is_read_and_the_environment_wins() {
+    let stack = Stack::with(|config| {
+        config.dotenv("ACCESS_TOKEN_EXPIRE_MINUTES=7\nAPI_KEY_EXPIRE_DAYS=\"11\"\n# a comment\n\n");
+        config.set("API_KEY_EXPIRE_DAYS", "13");
+    });
+    let api = stack.api();
+    let user = api.user().await;
+    let claims = e2e::forge::Token::read(&user.token).claims;
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 7 * 60);
+    let made = api.make_key(&user.token, &serde_json::json!({"name": "days"})).await.expect(201);
+    let life = e2e::answer::time(&made["expires_at"]) - e2e::answer::time(&made["created_at"]);
+    assert_eq!(life.whole_days(), 13);
+}

@@ -1,0 +1,34 @@
+//! The end-to-end tests: one binary, a module per area, all over HTTP against the real `latchkey`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, with the reason in the message"
+)]
+
+mod any;
+mod canary;
+mod configuration;
+mod cors;
+mod durability;
+mod errors;
+mod headers;
+mod key_list;
+mod keys;
+mod limits;
+mod login;
+mod logout;
+mod logs;
+mod overload;
+mod pages;
+mod passwords;
+mod postgres;
+mod protected;
+mod shutdown;
+mod signup;
+mod smuggling;
+mod startup;
+mod storage;
+mod tenants;
+mod tokens;
+mod usernames;

@@ -1,0 +1,125 @@
+//! Passwords: length, screening, Unicode, and that every character counts.
+
+use e2e::account::PASSWORD;
+use e2e::{Stack, unique};
+
+/// Among the commonest of every published list.
+const COMMON: [&str; 12] = [
+    "password",
+    "12345678",
+    "123456789",
+    "1234567890",
+    "password1",
+    "iloveyou",
+    "sunshine",
+    "princess",
+    "football",
+    "baseball",
+    "trustno1",
+    "passw0rd",
+];
+
+#[tokio::test]
+async fn a_password_has_8_to_128_characters_whatever_their_bytes() {
+    let api = Stack::shared().api();
+    let long: String = (0..128_u32).filter_map(|n| char::from_u32(0x4e00 + n)).collect();
+    let good = ["ab cd-fg", "жюлъщыэя", "🔑🦊🐚🌋🎻🪁🧭🏮", &"x y".repeat(42), &long];
+    for password in good {
+        let name = unique("len");
+        api.sign_up_as(&name, password).await.expect(201);
+        api.log_in(&name, password).await.expect(200);
+    }
+    let too_long = format!("{long}x");
+    let (longest, long_enough) = ("x".repeat(15_000), "y".repeat(257));
+    for password in ["", "a", "ab cd-f", "жюлъщыэ", &too_long, &long_enough, &longest] {
+        api.sign_up_as(&unique("len"), password).await.invalid(&["password"]);
+    }
+}
+
+#[tokio::test]
+async fn no_composition_is_asked_for() {
+    let api = Stack::shared().api();
+    for password in ["mossgreenlantern", "48151623420917", "........,,,,,,,,"] {
+        api.sign_up_as(&unique("comp"), password).await.expect(201);
+    }
+}
+
+#[tokio::test]
+async fn the_commonest_passwords_are_refused() {
+    let api = Stack::shared().api();
+    for password in COMMON {
+        let answer = api.sign_up_as(&unique("common"), password).await;
+        assert_eq!(answer.status, 422, "{password}: {}", answer.text());
+        answer.invalid(&["password"]);
+    }
+}
+
+#[tokio::test]
+async fn a_taken_name_or_address_is_said_before_a_common_password() {
+    let api = Stack::shared().api();
+    let user = api.user().await;
+    let answer = api.sign_up_as(&user.username, "password1").await;
+    answer.problem(400, "Username already taken");
+    let answer = api.sign_up(&unique("other"), &user.email, "password1").await;
+    answer.problem(400, "Email already registered");
+}
+
+#[tokio::test]
+async fn control_characters_are_refused() {
+    let api = Stack::shared().api();
+    for password in ["quiet\0harbour", "quiet\nharbour", "quiet\u{7}harbour", "quiet\u{85}harbour"]
+    {
+        let answer = api.sign_up_as(&unique("ctrl"), password).await;
+        assert_eq!(answer.status, 422, "{password:?}: {}", answer.text());
+        answer.invalid(&["password"]);
+    }
+}
+
+#[tokio::test]
+async fn composed_and_decomposed_forms_are_one_password() {
+    let api = Stack::shared().api();
+    let (composed, decomposed) = ("caf\u{e9} cr\u{e8}me", "cafe\u{301} cre\u{300}me");
+    let name = unique("nfc");
+    api.sign_up_as(&name, composed).await.expect(201);
+    api.log_in(&name, decomposed).await.expect(200);
+    let name = unique("nfd");
+    api.sign_up_as(&name, decomposed).await.expect(201);
+    api.log_in(&name, composed).await.expect(200);
+}
+
+#[tokio::test]
+async fn passwords_that_begin_with_the_same_72_bytes_differ() {
+    let api = Stack::shared().api();
+    let start = "abcdefgh ".repeat(8);
+    assert_eq!(start.len(), 72);
+    let name = unique("same");
+    api.sign_up_as(&name, &format!("{start}one")).await.expect(201);
+    for other in [format!("{start}two"), start.clone(), format!("{start}one1")] {
+        api.log_in(&name, &other).await.problem(401, "Incorrect username or password");
+    }
+    api.log_in(&name, &format!("{start}one")).await.expect(200);
+}
+
+#[tokio::test]
+async fn case_and_surrounding_spaces_count() {
+    let api = Stack::shared().api();
+    let name = unique("exact");
+    api.sign_up_as(&name, " A quiet Harbour ").await.expect(201);
+    for other in ["A quiet Harbour", " a quiet harbour ", " A quiet Harbour", "A quiet Harbour "] {
+        api.log_in(&name, other).await.problem(401, "Incorrect username or password");
+    }
+    api.log_in(&name, " A quiet Harbour ").await.expect(200);
+}
+
+#[tokio::test]
+async fn no_login_accepts_what_no_signup_would() {
+    let api = Stack::shared().api();
+    let user = api.user().await;
+    let long = format!("{PASSWORD}{}", "x".repeat(10_000));
+    for password in ["", "short", &long, &format!("{PASSWORD}\0"), &format!("{PASSWORD} ")] {
+        let answer = api.log_in(&user.username, password).await;
+        assert!([401, 422].contains(&answer.status), "{password:?}: {}", answer.text());
+        let unknown = api.log_in(&unique("nobody"), password).await;
+        assert_eq!(answer.status, unknown.status, "known and unknown names are told apart");
+    }
+}

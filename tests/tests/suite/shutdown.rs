@@ -1,0 +1,94 @@
+//! SIGTERM: what is in hand is finished, what is idle is closed, and the exit code is 0.
+
+use e2e::account::PASSWORD;
+use e2e::raw::Connection;
+use e2e::{Config, Stack};
+use serde_json::json;
+
+fn stack() -> Stack {
+    Stack::with(|config: &mut Config| {
+        config.cheap_passwords();
+    })
+}
+
+#[tokio::test]
+async fn requests_in_hand_get_their_answers() {
+    let mut stack = stack();
+    let user = stack.api().user().await;
+    let body = json!({"username": user.username, "password": PASSWORD}).to_string();
+    let mut connections: Vec<Connection> = (0..8)
+        .map(|_| {
+            let mut connection = Connection::open(stack.url());
+            connection.send(format!(
+                "POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+                body.len()
+            ));
+            // The server says this when a handler asks for the body: the request is in hand.
+            assert_eq!(connection.answer().expect("100 Continue").status, 100);
+            connection
+        })
+        .collect();
+    stack.terminate();
+    for connection in &mut connections {
+        assert!(connection.send(&body));
+    }
+    for connection in &mut connections {
+        let answer = connection.answer().expect("an answer");
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    }
+    let end = stack.ended();
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn what_was_in_hand_is_kept() {
+    let mut stack = stack();
+    let user = stack.api().user().await;
+    let body = json!({"name": "just in time"}).to_string();
+    let mut connection = Connection::open(stack.url());
+    connection.send(format!(
+        "POST /keys/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        user.token,
+        body.len()
+    ));
+    assert_eq!(connection.answer().expect("100 Continue").status, 100);
+    stack.terminate();
+    assert!(connection.send(&body));
+    let answer = connection.answer().expect("an answer");
+    assert_eq!(answer.status, 201);
+    let made: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(stack.ended().code, Some(0));
+    stack.restart();
+    let api = stack.api();
+    api.as_service(made["key"].as_str().unwrap()).await.expect(200);
+    api.as_user(&user.token).await.expect(200);
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_hold_up_the_end() {
+    let mut stack = stack();
+    let mut idle: Vec<Connection> = (0..50).map(|_| Connection::open(stack.url())).collect();
+    for connection in idle.iter_mut().take(25) {
+        connection.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(connection.answer().unwrap().status, 200);
+    }
+    let end = stack.stop();
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    for connection in &mut idle {
+        assert!(connection.answer().is_none());
+    }
+}
+
+#[tokio::test]
+async fn uses_that_were_only_counted_are_written_at_the_end() {
+    let mut stack = stack();
+    let api = stack.api();
+    let user = api.user().await;
+    let key = api.key(&user.token, "counted").await;
+    api.as_service(&key.key).await.expect(200);
+    stack.restart();
+    let list = stack.api().get("/keys").bearer(&user.token).send().await.expect(200);
+    assert!(!list[0]["last_used_at"].is_null(), "{list}");
+}
