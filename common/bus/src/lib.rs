@@ -39,7 +39,7 @@ pub enum Serving {
     /// Served to callers in this process.
     Local(local::Serving),
     /// Served to callers over NATS.
-    Nats(nats::Serving),
+    Nats(Box<nats::Serving>),
 }
 
 /// Why the bus cannot be used at all.
@@ -95,7 +95,7 @@ impl Bus {
     pub async fn serve(&self, routes: Routes) -> Result<Serving, BusError> {
         match self {
             Self::Local(local) => local.serve(routes).map(Serving::Local),
-            Self::Nats(nats) => nats.serve(routes).await.map(Serving::Nats),
+            Self::Nats(nats) => nats.serve(routes).await.map(Box::new).map(Serving::Nats),
         }
     }
 }

@@ -148,7 +148,7 @@ fn log(event: &Event) {
         Event::Connected => tracing::info!("the bus is connected"),
         Event::Disconnected => tracing::warn!("the bus is disconnected"),
         Event::SlowConsumer(_) => {
-            tracing::warn!("messages of the bus were dropped: reader too slow")
+            tracing::warn!("messages of the bus were dropped: reader too slow");
         }
         other => tracing::info!(event = %other, "the bus reports"),
     }

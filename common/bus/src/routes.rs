@@ -73,8 +73,8 @@ impl Routes {
 async fn answer<R, F, Fut>(handler: F, context: Context, payload: Bytes) -> Response
 where
     R: Rpc,
-    F: Fn(Context, R) -> Fut,
-    Fut: Future<Output = Result<R::Reply, Failure>>,
+    F: Fn(Context, R) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<R::Reply, Failure>> + Send,
 {
     if context.is_expired() {
         return Response::empty(Status::Expired);

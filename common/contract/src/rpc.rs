@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::refusal::Refusal;
 
 /// A request that one service answers. The type is the contract: subject, time limit and reply.
-pub trait Rpc: Serialize + DeserializeOwned + Send + 'static {
+pub trait Rpc: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Where the request is sent. The first token is the version of its encoding.
     const SUBJECT: &'static str;
     /// How long a caller waits for the reply at most, all told.

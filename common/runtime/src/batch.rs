@@ -70,7 +70,7 @@ pub enum Message<W: Work> {
 
 /// The questions that wait.
 pub struct Pending<W: Work> {
-    queue: VecDeque<(W::Item, oneshot::Sender<Result<W::Answer, W::Error>>)>,
+    queue: VecDeque<(W::Item, Reply<W>)>,
     flush_sent: bool,
 }
 
@@ -147,7 +147,8 @@ impl<W: Work> Actor for Batcher<W> {
     }
 }
 
-type Replies<W> = Vec<oneshot::Sender<Result<<W as Work>::Answer, <W as Work>::Error>>>;
+type Reply<W> = oneshot::Sender<Result<<W as Work>::Answer, <W as Work>::Error>>;
+type Replies<W> = Vec<Reply<W>>;
 
 impl<W: Work> Batcher<W> {
     async fn answer(&self, items: Vec<W::Item>, replies: Replies<W>) {

@@ -127,8 +127,10 @@ impl Environment {
     where
         T: std::str::FromStr + PartialOrd,
     {
-        let within = |number: &T| *number >= least && *number <= most;
-        self.parse(variable, default, |text| text.parse().ok().filter(within))
+        let accepted = least..=most;
+        self.parse(variable, default, |text| {
+            text.parse().ok().filter(|number| accepted.contains(number))
+        })
     }
 
     /// `on` or `off`, or `default`.

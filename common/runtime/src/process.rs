@@ -69,6 +69,7 @@ pub fn run(name: &str, work: impl Future<Output = Result<(), StartError>>) -> Ex
 }
 
 /// Says why on standard error, in one line, and gives the exit code.
+#[must_use]
 pub fn fail(name: &str, error: &StartError) -> ExitCode {
     // Where standard error is closed there is nobody to tell.
     let _ = writeln!(io::stderr(), "{name}: {}", error.message);

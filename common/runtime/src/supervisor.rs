@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// Restarts within [`BUDGET_WINDOW`] at most; beyond, the service ends and whoever runs it decides.
 pub const BUDGET: usize = 20;
 /// The time in which [`BUDGET`] restarts are too many.
-pub const BUDGET_WINDOW: Duration = Duration::from_secs(60);
+pub const BUDGET_WINDOW: Duration = Duration::from_mins(1);
 /// How long one child may take to finish when the service ends.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -3,6 +3,10 @@
 //! Where SQLite and Postgres truly differ, the difference has one named place:
 //! an identity column in [`migrate`], a set of values as one argument in [`batch`], and how a
 //! database is opened in [`sqlite`] and [`postgres`].
+//!
+//! **RETURNING.** A write that returns rows is run with `fetch_all`. `fetch_one` and `fetch_optional`
+//! stop reading at the first row, and an implicit transaction is committed only after the last: on a
+//! full disk SQLite then fails to commit after the row was taken for a success.
 
 pub mod batch;
 pub mod migrate;
@@ -45,8 +49,13 @@ pub enum OpenError {
     #[error("the data folder {0} is in use by another Latchkey process")]
     InUse(String),
     /// The database does not answer, or not as a database.
-    #[error("the database cannot be opened: {0}")]
-    Database(#[source] sqlx::Error),
+    #[error("the database {path} cannot be opened: {source}")]
+    Database {
+        /// The file.
+        path: String,
+        /// What the database said.
+        source: sqlx::Error,
+    },
 }
 
 impl Db {

@@ -44,15 +44,17 @@ impl Sqlite {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let lock = lock(options.get_filename())?;
+        let path = options.get_filename().display().to_string();
+        let unopened = |source| OpenError::Database { path: path.clone(), source };
         let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
         // The writer first: it makes the file and switches it to WAL.
         let writer = pool.clone().max_connections(1).min_connections(1);
-        let writer = writer.connect_with(options.clone()).await.map_err(OpenError::Database)?;
+        let writer = writer.connect_with(options.clone()).await.map_err(unopened)?;
         let readers = pool.max_connections(READERS).min_connections(READERS);
         let readers = readers
             .connect_with(options.create_if_missing(false).pragma("query_only", "ON"))
             .await
-            .map_err(OpenError::Database)?;
+            .map_err(unopened)?;
         Ok(Self { writer, readers, _lock: Arc::new(lock) })
     }
 

@@ -7,7 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use latchkey_contract::identity::{Account, LogIn, LoggedIn, SignUp};
 use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey, ListedKey};
 use latchkey_contract::{
@@ -23,36 +23,64 @@ use crate::problem::Problem;
 
 /// Bytes of a body that any route takes at most.
 pub const MAX_BODY: usize = 64 * 1_024;
-/// Bytes of a JSON body at most. It is above anything that passes the fields' own rules.
-pub const MAX_JSON: usize = 16 * 1_024;
+/// Bytes of a body with a password at most, refused before anything is decoded or hashed.
+pub const MAX_AUTH_BODY: usize = 16 * 1_024;
+/// Bytes that are still taken and thrown away of a body that is too large: a client that goes on
+/// sending would not see the answer.
+const MAX_DRAIN: usize = 2 * 1_024 * 1_024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A JSON body.
-pub struct JsonBody<T>(pub T);
+/// A JSON body of at most `MOST` bytes.
+pub struct JsonBody<T, const MOST: usize = MAX_BODY>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<S, T, const MOST: usize> FromRequest<S> for JsonBody<T, MOST>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             return Err(Problem::not_json());
         }
-        let bytes = read(request.into_body()).await?;
+        let bytes = read(request, MOST).await?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| unreadable(&bytes, &error))
     }
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Problem> {
-    let reading = Limited::new(body, MAX_JSON).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Problem::too_large(MAX_JSON))
-        }
+async fn read(request: Request, most: usize) -> Result<Vec<u8>, Problem> {
+    match tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body(), most)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(Problem::too_large(most)),
         Ok(Err(_broken)) => Err(Problem::bad_request("The request's body could not be read.")),
         Err(_late) => Err(Problem::slow_body()),
     }
+}
+
+/// Takes a body that was announced as too large, as far as that makes sense, and throws it away.
+pub(crate) async fn discard(body: Body, announced: u64) {
+    if announced <= MAX_DRAIN as u64 {
+        // Whatever becomes of it, the answer is the same.
+        drop(tokio::time::timeout(BODY_TIMEOUT, collect(body, 0)).await);
+    }
+}
+
+/// The body's bytes; `None` where there are more than `most`.
+async fn collect(mut body: Body, most: usize) -> Result<Option<Vec<u8>>, axum::Error> {
+    let mut bytes = Vec::new();
+    let mut seen = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        seen += data.len();
+        if seen <= most {
+            bytes.extend_from_slice(&data);
+        } else if seen > most + MAX_DRAIN {
+            break;
+        }
+    }
+    Ok((seen <= most).then_some(bytes))
 }
 
 /// `application/json`, or a type in `+json` (RFC 6839), with any parameters.
@@ -170,12 +198,11 @@ pub struct TokenBody {
 
 /// A key that was made: the only answer that shows it.
 #[derive(Serialize, ToSchema)]
-#[schema(example = json!({"id": 1, "key": "sk_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm", "name": "ci", "hint": "sk_0123…jklm", "created_at": "2025-12-05T23:00:00Z", "expires_at": "2026-12-05T23:00:00Z", "is_revoked": false}))]
+#[schema(example = json!({"id": 1, "key": "sk_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm", "name": "ci", "created_at": "2025-12-05T23:00:00Z", "expires_at": "2026-12-05T23:00:00Z", "is_revoked": false}))]
 pub struct CreatedKeyBody {
     id: i64,
     key: String,
     name: String,
-    hint: String,
     #[schema(value_type = String, format = DateTime)]
     created_at: String,
     #[schema(value_type = String, format = DateTime)]
@@ -320,7 +347,6 @@ impl From<IssuedKey> for CreatedKeyBody {
             id: listed.id,
             key: issued.key.expose().to_owned(),
             name: listed.name,
-            hint: listed.hint,
             created_at: listed.created_at,
             expires_at: listed.expires_at,
             is_revoked: listed.is_revoked,

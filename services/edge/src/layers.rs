@@ -25,7 +25,7 @@ use tower::Service;
 use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 
 use crate::address::ClientAddress;
-use crate::body::MAX_BODY;
+use crate::body::{MAX_BODY, discard};
 use crate::config::Config;
 use crate::credential::API_KEY_HEADER;
 use crate::problem::Problem;
@@ -156,7 +156,9 @@ impl Core {
             return Problem::unavailable("more requests at the same time than the edge takes")
                 .into_response();
         };
-        if content_length(request.headers()).is_some_and(|length| length > MAX_BODY as u64) {
+        let announced = content_length(request.headers()).unwrap_or_default();
+        if announced > MAX_BODY as u64 {
+            discard(request.into_body(), announced).await;
             return Problem::too_large(MAX_BODY).into_response();
         }
         let work = AssertUnwindSafe(self.routed.router.clone().call(request)).catch_unwind();

@@ -28,6 +28,7 @@ pub(crate) async fn sign_up(
             return Err(Refusal::Invalid(faults.into_iter().flatten().collect()).into());
         }
     };
+    let _place = identity.passwords.place()?;
     refuse_taken(&identity, &email, &username).await?;
     if rules::is_common(&password, &username.canonical, &email.canonical) {
         let message = "is too common or too close to your name: it would be guessed at once";
@@ -45,7 +46,7 @@ pub(crate) async fn sign_up(
         refuse_taken(&identity, &email, &username).await?;
         return Err(Failure::Overloaded);
     };
-    tracing::info!(service = NAME, user = id, request_id = %context.request_id, "signed up");
+    tracing::debug!(target: "audit", service = NAME, user = id, request_id = %context.request_id, "signed up");
     Ok(Account {
         id: UserId(id),
         created_at: user.created_at,

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
-use latchkey_bus::Context;
+use latchkey_bus::limit::Permit;
+use latchkey_bus::{Context, Limit};
 use latchkey_contract::{Failure, Secret};
 use latchkey_runtime::{Address, Child, Entropy};
 use ractor::factory::discard::{DiscardMode, DiscardSettings};
@@ -43,6 +44,7 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Passwords {
     workers: Address<FactoryMessage<(), Task>>,
+    places: Limit,
 }
 
 /// What a check of a password found.
@@ -85,8 +87,9 @@ struct Hasher {
 pub fn start(config: &Config, entropy: Entropy) -> Result<(Passwords, Child), HashError> {
     let workers = Address::new();
     let hasher = Arc::new(Hasher::new(config, entropy)?);
-    let passwords = Passwords { workers: workers.clone() };
     let count = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = u32::try_from(count * (1 + QUEUED_PER_WORKER)).unwrap_or(u32::MAX);
+    let passwords = Passwords { workers: workers.clone(), places: Limit::new(most) };
     let child = Child::new("password hasher", workers, move || {
         let arguments = FactoryArguments {
             worker_builder: Box::new(Builder { hasher: Arc::clone(&hasher) }),
@@ -112,6 +115,15 @@ type Queue = DefaultQueue<(), Task>;
 type Workers = Factory<(), Task, (), PasswordWorker, QueuerRouting<(), Task>, Queue>;
 
 impl Passwords {
+    /// A place among the requests that the workers can serve in time, held from before the first
+    /// statement on: a storm of logins is turned away here and does not reach the database.
+    ///
+    /// # Errors
+    /// [`Failure::Overloaded`] at once where all places are taken.
+    pub fn place(&self) -> Result<Permit, Failure> {
+        self.places.try_enter().ok_or(Failure::Overloaded)
+    }
+
     /// Hashes a new password into a PHC string.
     ///
     /// # Errors

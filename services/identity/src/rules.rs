@@ -3,7 +3,8 @@
 use email_address::{EmailAddress, Options};
 use latchkey_contract::{FieldError, Secret};
 use precis_core::profile::Profile;
-use precis_profiles::{OpaqueString, UsernameCaseMapped};
+use precis_profiles::UsernameCaseMapped;
+use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 use zxcvbn::zxcvbn;
 
@@ -16,8 +17,8 @@ pub const PASSWORD_MAX: usize = 128;
 /// A password that is guessed within so many tries is one of the commonest, or one of them with a
 /// predictable change, or its owner's name.
 const COMMON_GUESSES: u64 = 10_000;
-/// Characters of a password that the estimate looks at; a common password is never longer.
-const COMMON_MAX: usize = 64;
+/// Characters of the longest password that can be common; above, only the owner's own names are.
+const COMMON_MAX: usize = 32;
 /// Words that are as good as public for any account here.
 const CONTEXT_WORDS: [&str; 2] = ["latchkey", "password"];
 
@@ -91,25 +92,32 @@ pub fn new_password(text: Option<&Secret>, least: usize) -> Result<Secret, Field
     password(text).ok_or_else(|| wrong("may not hold control characters".to_owned()))
 }
 
-/// A password in the form that is hashed, so that it is the same from every keyboard: PRECIS
-/// `OpaqueString` (RFC 8265 §4.2: NFC, every space the same). `None` for what no password can be.
+/// A password in the form that is hashed, so that it is the same from every keyboard: Unicode NFC
+/// (NIST SP 800-63B-4 §3.1.1.2). `None` for what no password can be.
+///
+/// PRECIS `OpaqueString` would refuse every character that is newer than the library's tables,
+/// recent emoji among them.
 #[must_use]
 pub fn password(text: &Secret) -> Option<Secret> {
     if text.expose().chars().count() > PASSWORD_MAX {
         return None;
     }
-    let form = OpaqueString::new().enforce(text.expose()).ok()?;
-    Some(Secret::new(form.into_owned()))
+    if text.expose().chars().any(char::is_control) {
+        return None;
+    }
+    Some(Secret::new(text.expose().nfc().collect()))
 }
 
 /// Whether a password is among the commonest, or follows from its owner's name or address.
 #[must_use]
 pub fn is_common(password: &Secret, username: &str, email: &str) -> bool {
-    let looked_at: Zeroizing<String> =
-        Zeroizing::new(password.expose().chars().take(COMMON_MAX).collect());
+    if password.expose().chars().count() > COMMON_MAX {
+        let lower = Zeroizing::new(password.expose().to_lowercase());
+        return [username, email].contains(&lower.as_str());
+    }
     let local_part = email.split('@').next().unwrap_or_default();
     let inputs = [username, email, local_part, CONTEXT_WORDS[0], CONTEXT_WORDS[1]];
-    zxcvbn(&looked_at, &inputs).guesses() < COMMON_GUESSES
+    zxcvbn(password.expose(), &inputs).guesses() < COMMON_GUESSES
 }
 
 #[cfg(test)]

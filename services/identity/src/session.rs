@@ -21,6 +21,7 @@ pub(crate) async fn log_in(
         (Some(username), Some(password)) => (username, password),
         (username, password) => return Err(missing(username.is_none(), password.is_none()).into()),
     };
+    let _place = identity.passwords.place()?;
     let throttle = Throttle::enter(&identity, &username).await?;
     let user = find_user(&identity, &username).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
@@ -35,7 +36,7 @@ pub(crate) async fn log_in(
         _ => {
             throttle.failed(&identity).await?;
             let request_id = &context.request_id;
-            tracing::info!(service = NAME, %request_id, "a login was refused");
+            tracing::debug!(target: "audit", service = NAME, %request_id, "a login was refused");
             return Err(Refusal::WrongCredentials.into());
         }
     };
@@ -57,7 +58,7 @@ pub(crate) async fn log_out(
     request: LogOut,
 ) -> Result<(), Failure> {
     rows::end(&identity.db, &request.session, identity.now()).await?;
-    tracing::info!(service = NAME, request_id = %context.request_id, "logged out");
+    tracing::debug!(target: "audit", service = NAME, request_id = %context.request_id, "logged out");
     Ok(())
 }
 
@@ -68,7 +69,7 @@ async fn open(identity: &Identity, context: &Context, user: UserId) -> Result<Lo
     let row =
         NewSession { id: session, user, created_at: now, expires_at: identity.tokens.expiry(now) };
     rows::insert(&identity.db, &row).await?;
-    tracing::info!(service = NAME, %user, request_id = %context.request_id, "logged in");
+    tracing::debug!(target: "audit", service = NAME, %user, request_id = %context.request_id, "logged in");
     let expires_in = u64::try_from(identity.tokens.lifetime_seconds()).unwrap_or_default();
     Ok(LoggedIn { access_token, expires_in })
 }

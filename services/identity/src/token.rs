@@ -40,13 +40,15 @@ pub struct Claimed {
     pub session: SessionId,
     /// The moment in `exp`.
     pub expires_at: Timestamp,
+    /// The moment in `nbf`, if there is one.
+    pub not_before: Option<Timestamp>,
 }
 
 /// A token that was not made here, or not for this use.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Forged;
 
-/// Every claim, all required, each of exactly this type.
+/// Every claim, each of exactly this type; all but `nbf` are required.
 #[derive(Serialize, Deserialize)]
 struct Claims {
     iss: String,
@@ -55,6 +57,8 @@ struct Claims {
     jti: String,
     iat: i64,
     exp: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<i64>,
 }
 
 impl Tokens {
@@ -107,6 +111,7 @@ impl Tokens {
             jti: session.to_string(),
             iat: now.seconds(),
             exp: self.expiry(now).seconds(),
+            nbf: None,
         };
         encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map(Secret::new)
     }
@@ -125,7 +130,12 @@ impl Tokens {
         let user: i64 = claims.sub.parse().map_err(|_not_a_number| Forged)?;
         let session = claims.jti.parse().map_err(|_not_an_id| Forged)?;
         let expires_at = claims.exp.checked_mul(Timestamp::SECOND).ok_or(Forged)?;
-        Ok(Claimed { user: UserId(user), session, expires_at: Timestamp(expires_at) })
+        let not_before = match claims.nbf {
+            Some(nbf) => Some(Timestamp(nbf.checked_mul(Timestamp::SECOND).ok_or(Forged)?)),
+            None => None,
+        };
+        let (user, expires_at) = (UserId(user), Timestamp(expires_at));
+        Ok(Claimed { user, session, expires_at, not_before })
     }
 }
 

@@ -86,6 +86,9 @@ fn judge(claimed: Claimed, row: Option<SessionRow>, now: Timestamp) -> Verdict<U
     let Some(row) = row.filter(|row| row.user_id == claimed.user.0) else {
         return Verdict::Unknown;
     };
+    if claimed.not_before.is_some_and(|start| now < start) {
+        return Verdict::Malformed;
+    }
     if row.ended_at.is_some() {
         return Verdict::Revoked;
     }

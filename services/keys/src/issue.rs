@@ -32,7 +32,7 @@ pub(crate) async fn issue(
     };
     let listed = store::insert(&keys.db, row).await?;
     let (user, key_id, request_id) = (request.owner, listed.id, &context.request_id);
-    tracing::info!(service = NAME, %user, key = %key_id, %request_id, "a key was issued");
+    tracing::debug!(target: "audit", service = NAME, %user, key = %key_id, %request_id, "a key was issued");
     Ok(IssuedKey { listed, key: Secret::new(key.expose().to_owned()) })
 }
 

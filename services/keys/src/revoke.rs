@@ -18,6 +18,6 @@ pub(crate) async fn revoke(
         return Err(Refusal::KeyNotFound.into());
     }
     let (user, key, request_id) = (request.owner, request.key, &context.request_id);
-    tracing::info!(service = NAME, %user, %key, %request_id, "a key was revoked");
+    tracing::debug!(target: "audit", service = NAME, %user, %key, %request_id, "a key was revoked");
     Ok(())
 }

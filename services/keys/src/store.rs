@@ -81,15 +81,17 @@ struct ListRow {
 /// # Errors
 /// What the database said instead.
 pub async fn insert(db: &Db, key: NewKey) -> Result<ListedKey, sqlx::Error> {
-    let id = on!(write db, |at| sqlx::query_scalar(INSERT)
+    // Every row, not the first: see `latchkey_store`'s note on RETURNING.
+    let ids: Vec<i64> = on!(write db, |at| sqlx::query_scalar(INSERT)
         .bind(key.owner.0)
         .bind(key.hash.0.as_slice())
         .bind(&key.hint)
         .bind(&key.name)
         .bind(key.created_at.0)
         .bind(key.expires_at.0)
-        .fetch_one(at)
+        .fetch_all(at)
         .await)?;
+    let id = *ids.first().ok_or(sqlx::Error::RowNotFound)?;
     Ok(ListedKey {
         id: KeyId(id),
         name: key.name,

@@ -25,7 +25,7 @@ pub struct Sweeper {
 }
 
 impl Chore for Sweeper {
-    const PAUSE: Duration = Duration::from_secs(60);
+    const PAUSE: Duration = Duration::from_mins(1);
     const AT_THE_END: bool = false;
 
     async fn run(&self) {

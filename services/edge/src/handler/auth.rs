@@ -10,7 +10,9 @@ use latchkey_contract::identity::{LogIn, LogOut, SignUp};
 
 use crate::Edge;
 use crate::address::ClientAddress;
-use crate::body::{AccountBody, JsonBody, LogInBody, MessageBody, SignUpBody, TokenBody};
+use crate::body::{
+    AccountBody, JsonBody, LogInBody, MAX_AUTH_BODY, MessageBody, SignUpBody, TokenBody,
+};
 use crate::credential::User;
 use crate::problem::Problem;
 
@@ -21,7 +23,7 @@ pub(crate) async fn sign_up(
     State(edge): State<Arc<Edge>>,
     Extension(context): Extension<Context>,
     Extension(client): Extension<ClientAddress>,
-    JsonBody(body): JsonBody<SignUpBody>,
+    JsonBody(body): JsonBody<SignUpBody, MAX_AUTH_BODY>,
 ) -> Result<(StatusCode, Json<AccountBody>), Problem> {
     edge.limits.signup(client)?;
     let account = edge.bus.call(&context, &SignUp::from(body)).await?;
@@ -35,7 +37,7 @@ pub(crate) async fn log_in(
     State(edge): State<Arc<Edge>>,
     Extension(context): Extension<Context>,
     Extension(client): Extension<ClientAddress>,
-    JsonBody(body): JsonBody<LogInBody>,
+    JsonBody(body): JsonBody<LogInBody, MAX_AUTH_BODY>,
 ) -> Result<Json<TokenBody>, Problem> {
     edge.limits.login(client)?;
     let login = edge.bus.call(&context, &LogIn::from(body)).await?;

@@ -18,6 +18,8 @@ pub struct RootBody {
     name: &'static str,
     description: &'static str,
     version: &'static str,
+    /// Where the routes begin; the documents below list each.
+    routes: [&'static str; 3],
     docs: &'static str,
     redoc: &'static str,
     openapi: &'static str,
@@ -41,6 +43,7 @@ pub(crate) async fn root() -> Json<RootBody> {
         name: "Latchkey",
         description: "User login and API keys for services, where revoked means revoked",
         version: env!("CARGO_PKG_VERSION"),
+        routes: ["/auth", "/keys", "/protected"],
         docs: "/docs",
         redoc: "/redoc",
         openapi: "/openapi.json",

@@ -56,7 +56,7 @@ fn addresses_compare_without_case_and_are_checked() {
 #[test]
 fn passwords_have_eight_to_128_characters_and_no_control_characters() {
     let ok = |text: &str| new_password(Some(&secret(text)), 8).is_ok();
-    assert!(ok("12345678") && ok(&"\u{1f511}".repeat(128)) && ok("with a space"));
+    assert!(ok("12345678") && ok(&"\u{1fae8}".repeat(128)) && ok("with a space"));
     assert!(!ok("1234567") && !ok(&"a".repeat(129)) && !ok("12345678\0") && !ok("1234\u{7}5678"));
     assert!(new_password(None, 8).is_err());
     assert!(new_password(Some(&secret("12345678")), 15).is_err());

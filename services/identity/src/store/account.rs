@@ -62,15 +62,17 @@ pub async fn taken(db: &Db, email: &str, username: &str) -> Result<Taken, sqlx::
 /// # Errors
 /// What the database said instead.
 pub async fn insert(db: &Db, user: &NewUser<'_>) -> Result<Option<i64>, sqlx::Error> {
-    on!(write db, |at| sqlx::query_scalar(INSERT)
+    // Every row, not the first: see `latchkey_store`'s note on RETURNING.
+    let ids: Vec<i64> = on!(write db, |at| sqlx::query_scalar(INSERT)
         .bind(&user.email.shown)
         .bind(&user.email.canonical)
         .bind(&user.username.shown)
         .bind(&user.username.canonical)
         .bind(user.password_hash)
         .bind(user.created_at.0)
-        .fetch_optional(at)
-        .await)
+        .fetch_all(at)
+        .await)?;
+    Ok(ids.first().copied())
 }
 
 /// The account with this canonical username.

@@ -23,6 +23,7 @@ fn claimed() -> Claimed {
         user: UserId(42),
         session: SessionId([7; 16]),
         expires_at: Timestamp(NOW.0 + 1_800_000),
+        not_before: None,
     }
 }
 
