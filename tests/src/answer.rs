@@ -81,7 +81,9 @@ impl Answer {
     #[track_caller]
     pub fn unauthenticated(&self) {
         self.problem(401, "authentication");
-        assert!(self.header("www-authenticate").contains("Bearer"), "{:?}", self.headers);
+        let challenge = self.header("www-authenticate");
+        let known = ["Bearer", "ApiKey"].iter().any(|scheme| challenge.contains(scheme));
+        assert!(known, "{:?}", self.headers);
     }
 
     /// Fails if the body shows how the server is made.
