@@ -82,7 +82,7 @@ impl Answer {
     pub fn unauthenticated(&self) {
         self.problem(401, "authentication");
         let challenge = self.header("www-authenticate");
-        let known = challenge.starts_with("Bearer ") || challenge.starts_with("ApiKey ");
+        let known = ["Bearer", "ApiKey"].iter().any(|scheme| challenge.contains(scheme));
         assert!(known, "{:?}", self.headers);
     }
 

@@ -11,6 +11,11 @@
     clippy::must_use_candidate,
     reason = "a test's support fails by panicking, with the reason in the message"
 )]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests wait for real processes on the real clock, and name a new database for each test"
+)]
 
 pub mod account;
 pub mod answer;

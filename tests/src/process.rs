@@ -66,6 +66,13 @@ impl Process {
         self.child.try_wait().expect("wait for a child")
     }
 
+    /// Whether it still runs, for those who only borrow it: one that has ended waits as a zombie.
+    pub fn runs(&self) -> bool {
+        let state =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        state.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    }
+
     /// Sends SIGTERM and returns at once.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);

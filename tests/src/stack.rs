@@ -108,7 +108,10 @@ impl Stack {
     /// The one stack of this test process, for tests that need none of their own. Limits are off.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Stack> = OnceLock::new();
-        SHARED.get_or_init(Self::start)
+        let stack = SHARED.get_or_init(Self::start);
+        let runs = stack.process.as_ref().is_some_and(Process::runs);
+        assert!(runs, "the shared stack has ended; it logged at last: {:#?}", stack.logs().last());
+        stack
     }
 
     /// The address of one edge, without a slash at the end. It changes with a restart.

@@ -82,7 +82,6 @@ impl Db {
 fn step(migration: &Migration, identity: &str) -> Step {
     let text = migration.sql.replace(IDENTITY, identity);
     #[expect(
-        clippy::disallowed_types,
         clippy::disallowed_methods,
         reason = "the text is a file of this repository with one constant put in"
     )]

@@ -63,13 +63,10 @@ impl FromRequestParts<Arc<Edge>> for Owner {
         if let Some(user) = user(edge, context, token).await? {
             return Ok(Self(user));
         }
-        match service(edge, context, key).await? {
-            Some(_) => Err(Problem::users_only()),
-            None => {
-                let presented = token.is_some() || key.is_some();
-                Err(Problem::unauthenticated(Accepts::Token, presented))
-            }
+        if service(edge, context, key).await?.is_some() {
+            return Err(Problem::users_only());
         }
+        Err(Problem::unauthenticated(Accepts::Token, token.is_some() || key.is_some()))
     }
 }
 
@@ -95,13 +92,10 @@ impl FromRequestParts<Arc<Edge>> for Caller {
         if let Some(user) = user(edge, context, token).await? {
             return Ok(Self::User(user));
         }
-        match service(edge, context, key).await? {
-            Some(service) => Ok(Self::Service(service)),
-            None => {
-                let presented = token.is_some() || key.is_some();
-                Err(Problem::unauthenticated(Accepts::Either, presented))
-            }
+        if let Some(service) = service(edge, context, key).await? {
+            return Ok(Self::Service(service));
         }
+        Err(Problem::unauthenticated(Accepts::Either, token.is_some() || key.is_some()))
     }
 }
 

@@ -36,7 +36,7 @@ const MAX_IN_FLIGHT: u32 = 4_096;
 /// How long a request may take, all told.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a browser may remember that a page may call.
-const CORS_MAX_AGE: Duration = Duration::from_secs(600);
+const CORS_MAX_AGE: Duration = Duration::from_mins(10);
 /// The header with a request's id, both ways.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Characters of a request id that is taken from the client at most.
@@ -212,18 +212,18 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl RequestIds {
+    fn make(&self) -> RequestId {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        RequestId::new(&format!("{}-{number:x}", self.prefix))
+    }
+
     /// The client's own id, if it is sane, or a new one.
     fn of(&self, headers: &HeaderMap) -> RequestId {
         let sane = |text: &&str| {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
             (1..=MAX_REQUEST_ID).contains(&text.len()) && text.bytes().all(plain)
         };
-        match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane) {
-            Some(text) => RequestId::new(text),
-            None => {
-                let number = self.next.fetch_add(1, Ordering::Relaxed);
-                RequestId::new(&format!("{}-{number:x}", self.prefix))
-            }
-        }
+        let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+        given.filter(sane).map_or_else(|| self.make(), RequestId::new)
     }
 }

@@ -13,7 +13,10 @@ use serde::Serialize;
 ///
 /// As a response it has no body yet: [`layers`](crate::layers) writes that, with the request's id.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct Problem(Box<Reason>);
+
+#[derive(Clone, Debug)]
+struct Reason {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
@@ -63,7 +66,7 @@ const BEARER: &str = r#"Bearer realm="latchkey""#;
 const BEARER_INVALID: &str = r#"Bearer realm="latchkey", error="invalid_token""#;
 const API_KEY: &str = r#"ApiKey realm="latchkey", header="x-api-key""#;
 
-impl Problem {
+impl Reason {
     fn new(
         status: StatusCode,
         code: &'static str,
@@ -81,7 +84,15 @@ impl Problem {
             cause: None,
         }
     }
+}
 
+impl From<Reason> for Problem {
+    fn from(reason: Reason) -> Self {
+        Self(Box::new(reason))
+    }
+}
+
+impl Problem {
     /// 422: fields that break their rules, every one named.
     #[must_use]
     pub fn invalid(errors: Vec<FieldError>) -> Self {
@@ -89,13 +100,13 @@ impl Problem {
             errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
         let detail = format!("The request is not valid: {}.", faults.join("; "));
         let status = StatusCode::UNPROCESSABLE_ENTITY;
-        Self { errors, ..Self::new(status, "invalid", "Invalid request", detail) }
+        Reason { errors, ..Reason::new(status, "invalid", "Invalid request", detail) }.into()
     }
 
     /// 400: a header or query that is not to be used like this.
     #[must_use]
     pub fn bad_request(detail: &'static str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request", detail)
+        Reason::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request", detail).into()
     }
 
     /// 401: no credential, or one that is not accepted; which of the reasons it was is not told.
@@ -123,7 +134,8 @@ impl Problem {
             (Accepts::Either, false) => &[BEARER, API_KEY],
         };
         let status = StatusCode::UNAUTHORIZED;
-        Self { challenges, ..Self::new(status, "unauthenticated", "Unauthenticated", detail) }
+        Reason { challenges, ..Reason::new(status, "unauthenticated", "Unauthenticated", detail) }
+            .into()
     }
 
     /// 403: an API key where only a user may act.
@@ -131,14 +143,14 @@ impl Problem {
     pub fn users_only() -> Self {
         let detail =
             "Only user accounts may do this: log in and send the token instead of an API key.";
-        Self::new(StatusCode::FORBIDDEN, "users-only", "Users only", detail)
+        Reason::new(StatusCode::FORBIDDEN, "users-only", "Users only", detail).into()
     }
 
     /// 404: no such route.
     #[must_use]
     pub fn no_such_route() -> Self {
         let detail = "There is nothing at this path: /docs lists what there is.";
-        Self::new(StatusCode::NOT_FOUND, "no-such-route", "Not found", detail)
+        Reason::new(StatusCode::NOT_FOUND, "no-such-route", "Not found", detail).into()
     }
 
     /// 405: the route has other methods.
@@ -147,21 +159,22 @@ impl Problem {
         let detail =
             "This path does not take this method: the header `Allow` names those it takes.";
         let status = StatusCode::METHOD_NOT_ALLOWED;
-        Self::new(status, "method-not-allowed", "Method not allowed", detail)
+        Reason::new(status, "method-not-allowed", "Method not allowed", detail).into()
     }
 
     /// 408: the body did not arrive in time.
     #[must_use]
     pub fn slow_body() -> Self {
         let detail = "The request's body did not arrive in time.";
-        Self::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request timeout", detail)
+        Reason::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request timeout", detail)
+            .into()
     }
 
     /// 413: more bytes than the route takes.
     #[must_use]
     pub fn too_large(most: usize) -> Self {
         let detail = format!("The request's body is too large: at most {most} bytes are accepted.");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Payload too large", detail)
+        Reason::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Payload too large", detail).into()
     }
 
     /// 415: a body that is not declared as JSON.
@@ -169,7 +182,7 @@ impl Problem {
     pub fn not_json() -> Self {
         let detail = "The request's body must be JSON: send `Content-Type: application/json`.";
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        Self::new(status, "unsupported-media-type", "Unsupported media type", detail)
+        Reason::new(status, "unsupported-media-type", "Unsupported media type", detail).into()
     }
 
     /// 429: a limit was hit.
@@ -177,8 +190,8 @@ impl Problem {
     pub fn too_many_requests(retry_after_ms: u64) -> Self {
         let status = StatusCode::TOO_MANY_REQUESTS;
         let detail = "Too many requests: try again after the time in the header `Retry-After`.";
-        let problem = Self::new(status, "too-many-requests", "Too many requests", detail);
-        Self { retry_after_s: Some(retry_after_ms.div_ceil(1_000).max(1)), ..problem }
+        let reason = Reason::new(status, "too-many-requests", "Too many requests", detail);
+        Reason { retry_after_s: Some(retry_after_ms.div_ceil(1_000).max(1)), ..reason }.into()
     }
 
     /// 503: whatever the request needs is not there just now.
@@ -186,8 +199,8 @@ impl Problem {
     pub fn unavailable(cause: impl Into<String>) -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let detail = "The service is unavailable just now: try again shortly.";
-        let problem = Self::new(status, "unavailable", "Service unavailable", detail);
-        Self { retry_after_s: Some(RETRY_AFTER_S), cause: Some(cause.into()), ..problem }
+        let reason = Reason::new(status, "unavailable", "Service unavailable", detail);
+        Reason { retry_after_s: Some(RETRY_AFTER_S), cause: Some(cause.into()), ..reason }.into()
     }
 
     /// 500: a fault of ours that trying again will not mend.
@@ -195,22 +208,22 @@ impl Problem {
     pub fn internal() -> Self {
         let detail = "Something went wrong here. The request's id helps to find out what.";
         let status = StatusCode::INTERNAL_SERVER_ERROR;
-        Self::new(status, "internal", "Internal error", detail)
+        Reason::new(status, "internal", "Internal error", detail).into()
     }
 
     fn bad(code: &'static str, title: &'static str, detail: &'static str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, code, title, detail)
+        Reason::new(StatusCode::BAD_REQUEST, code, title, detail).into()
     }
 
     /// The document's text, for the request with this id.
     #[must_use]
     pub fn document(&self, request_id: &str) -> String {
-        let errors = self.errors.iter();
+        let errors = self.0.errors.iter();
         let document = Document {
-            r#type: format!("{TYPE_PREFIX}{}", self.code),
-            title: self.title,
-            status: self.status.as_u16(),
-            detail: &self.detail,
+            r#type: format!("{TYPE_PREFIX}{}", self.0.code),
+            title: self.0.title,
+            status: self.0.status.as_u16(),
+            detail: &self.0.detail,
             errors: errors
                 .map(|error| DocumentError { field: &error.field, message: &error.message })
                 .collect(),
@@ -222,13 +235,13 @@ impl Problem {
     /// The problem's stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        self.code
+        self.0.code
     }
 
     /// Why we failed, where it was our fault.
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
-        self.cause.as_deref()
+        self.0.cause.as_deref()
     }
 }
 
@@ -245,15 +258,19 @@ impl From<Refusal> for Problem {
             Refusal::WrongCredentials => {
                 let status = StatusCode::UNAUTHORIZED;
                 let detail = "Incorrect username or password";
-                let problem = Self::new(status, "wrong-credentials", "Login refused", detail);
-                Self { challenges: &[BEARER], ..problem }
+                let reason = Reason::new(status, "wrong-credentials", "Login refused", detail);
+                Reason { challenges: &[BEARER], ..reason }.into()
             }
             Refusal::InactiveUser => {
                 Self::bad("inactive-user", "Inactive user account", "Inactive user account")
             }
-            Refusal::KeyNotFound => {
-                Self::new(StatusCode::NOT_FOUND, "key-not-found", "Not found", "API key not found")
-            }
+            Refusal::KeyNotFound => Reason::new(
+                StatusCode::NOT_FOUND,
+                "key-not-found",
+                "Not found",
+                "API key not found",
+            )
+            .into(),
             Refusal::TooManyRequests { retry_after_ms } => Self::too_many_requests(retry_after_ms),
         }
     }
@@ -272,13 +289,13 @@ impl From<CallError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.status;
+        *response.status_mut() = self.0.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        for challenge in self.challenges {
+        for challenge in self.0.challenges {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        if let Some(seconds) = self.retry_after_s {
+        if let Some(seconds) = self.0.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(self);

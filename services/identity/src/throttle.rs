@@ -65,10 +65,10 @@ fn remaining(known: &FailedLogins, now: Timestamp) -> i64 {
     let wait = match known.failures {
         failures if failures < FREE => 0,
         failures if failures >= MOST => FORGET_AFTER,
-        failures => FIRST_WAIT
-            .checked_shl((failures - FREE).min(20) as u32)
-            .unwrap_or(LONG_WAIT)
-            .min(LONG_WAIT),
+        failures => {
+            let doublings = u32::try_from(failures - FREE).unwrap_or(u32::MAX).min(20);
+            (FIRST_WAIT << doublings).min(LONG_WAIT)
+        }
     };
     known.last_failure_at.saturating_add(wait).saturating_sub(now.0)
 }

@@ -14,14 +14,15 @@ pub(crate) async fn list(
     _: Context,
     request: ListKeys,
 ) -> Result<KeyPage, Failure> {
-    let limit = i64::from(request.limit);
-    if !(1..=MAX_BATCH as i64).contains(&limit) {
+    let limit = request.limit as usize;
+    if !(1..=MAX_BATCH).contains(&limit) {
         let fault = FieldError::new("limit", format!("must be from 1 to {MAX_BATCH}"));
         return Err(Refusal::Invalid(vec![fault]).into());
     }
     // One more than asked for tells whether there are more.
-    let mut found = store::list(&keys.db, request.owner, request.after, limit + 1).await?;
-    let more = found.len() as i64 > limit;
-    found.truncate(request.limit as usize);
+    let mut found =
+        store::list(&keys.db, request.owner, request.after, i64::from(request.limit) + 1).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
     Ok(KeyPage { keys: found, more })
 }

@@ -107,7 +107,11 @@ fn kept_secret(file: &Path, entropy: &Entropy) -> io::Result<(Secret, bool)> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let text: String = entropy.bytes::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = format!(
+        "{:032x}{:032x}",
+        u128::from_be_bytes(entropy.bytes()),
+        u128::from_be_bytes(entropy.bytes())
+    );
     let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
     created.write_all(text.as_bytes())?;
     created.sync_all()?;

@@ -65,6 +65,8 @@ async fn without_a_credential_nobody_gets_in() {
         let answer = api.call(method, path).send().await;
         assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text());
         answer.unauthenticated();
+        let challenge = answer.header("www-authenticate");
+        assert_eq!(challenge.contains("Bearer"), path != "/protected/service", "{challenge}");
         assert_eq!(answer.header("cache-control"), "no-store", "{method} {path}");
     }
 }

@@ -59,7 +59,15 @@ async fn a_full_disk_loses_nothing_and_is_told_as_unavailable() {
             refused = Some(answer);
             break;
         }
-        kept.push(answer.json()["key"].as_str().unwrap().to_owned());
+        let key = answer.json()["key"].as_str().unwrap().to_owned();
+        let there = api.as_service(&key).await;
+        assert_eq!(
+            there.status,
+            200,
+            "key {number} was promised and is not there: {}",
+            there.text()
+        );
+        kept.push(key);
     }
     let refused = refused.expect("the limit is hit");
     refused.problem(503, "unavailable");

@@ -70,7 +70,7 @@ fn what_is_above_the_limit_is_neither_written_nor_read() {
     let name = Some("x".repeat(MAX_MESSAGE));
     let ask = IssueKey { owner: UserId(1), name, expires_in: crate::keys::ExpiresIn::Default };
     assert!(encode(&ask).is_err());
-    assert!(matches!(decode::<IssueKey>(&[0; MAX_MESSAGE + 1]), Err(WireError::TooLarge(_))));
+    assert!(matches!(decode::<IssueKey>(&vec![0; MAX_MESSAGE + 1]), Err(WireError::TooLarge(_))));
 }
 
 #[test]

@@ -56,11 +56,11 @@ impl Bench {
         let before = self.asker.waiting.load(Ordering::Relaxed);
         let asker = self.asker.clone();
         #[expect(clippy::disallowed_methods, reason = "a test's own task")]
-        let asked = tokio::spawn(async move { asker.ask(item).await });
+        let task = tokio::spawn(async move { asker.ask(item).await });
         while self.asker.waiting.load(Ordering::Relaxed) == before {
             tokio::task::yield_now().await;
         }
-        asked
+        task
     }
 }
 

@@ -38,12 +38,13 @@ pub(crate) async fn swagger_asset(Path(file): Path<String>) -> Result<Response, 
     if file == "start.js" {
         return Ok(answer(SCRIPT, SWAGGER_START));
     }
-    if !["swagger-ui.css", "swagger-ui-bundle.js"].contains(&file.as_str()) {
-        return Err(Problem::no_such_route());
-    }
+    let kind = match file.as_str() {
+        "swagger-ui.css" => "text/css; charset=utf-8",
+        "swagger-ui-bundle.js" => SCRIPT,
+        _ => return Err(Problem::no_such_route()),
+    };
     let found = utoipa_swagger_ui::serve(&file, Arc::new(Config::from("/openapi.json")));
     let asset = found.ok().flatten().ok_or_else(Problem::no_such_route)?;
-    let kind = if file.ends_with(".css") { "text/css; charset=utf-8" } else { SCRIPT };
     Ok(answer(kind, asset.bytes.into_owned()))
 }
 
