@@ -15,7 +15,7 @@ const FIRST_WAIT: i64 = 1_000;
 const LONG_WAIT: i64 = 15 * 60 * 1_000;
 /// NIST SP 800-63B-4 §3.2.2: no more than 100 consecutive failures; from then on one try a day.
 const MOST: i64 = 100;
-/// When failures are forgotten, in milliseconds; also the wait from [`MOST`] on.
+/// When failures are forgotten, in milliseconds; also the wait from the hundredth on.
 pub const FORGET_AFTER: i64 = Timestamp::DAY;
 
 /// The failed logins of one name.
