@@ -15,7 +15,7 @@ async fn making_a_key_shows_it_this_once() {
     let (api, user) = ready().await;
     let answer = api.make_key(&user.token, &json!({"name": "deploy"})).await;
     let body = answer.expect(201);
-    let members = ["id", "key", "name", "hint", "created_at", "expires_at", "is_revoked"];
+    let members = ["id", "key", "name", "created_at", "expires_at", "is_revoked"];
     exactly(&body, &members);
     id(&body["id"]);
     assert_eq!(body["name"], "deploy");
