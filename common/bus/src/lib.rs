@@ -7,6 +7,7 @@
 //! caller -> Bus::call -> envelope -> local | nats -> Routes -> Limit -> handler
 //! ```
 
+pub mod config;
 pub mod endpoint;
 pub mod envelope;
 pub mod limit;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::ConfigError;
+use crate::supervisor::Running;
 
 /// How a process ends that does not end well, after `sysexits.h`. (A faulty command line ends with 2.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,19 @@ pub fn fail(name: &str, error: &StartError) -> ExitCode {
 /// Writes `text` to standard output; a reader that went away is no error.
 pub fn say(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// Returns when the process is asked to end, or when its actors have given up.
+///
+/// # Errors
+/// [`StartError`] where they have.
+pub async fn ended_or_failed(running: &mut Running) -> Result<(), StartError> {
+    tokio::select! {
+        ended = ended() => ended,
+        () = running.failed() => {
+            Err(StartError::new(Exit::Internal, "the service failed too often: its log says why"))
+        }
+    }
 }
 
 /// Returns when the process is asked to end (SIGTERM, or SIGINT from a terminal).

@@ -9,6 +9,7 @@
 //! full disk SQLite then fails to commit after the row was taken for a success.
 
 pub mod batch;
+pub mod config;
 pub mod migrate;
 pub mod postgres;
 pub mod sqlite;

@@ -11,6 +11,7 @@
 
 pub mod address;
 pub mod body;
+pub mod cluster;
 pub mod config;
 pub mod credential;
 pub mod gate;

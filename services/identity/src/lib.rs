@@ -9,6 +9,7 @@
 //! Actors: the root supervises the endpoint, the password workers, the verifier and the sweeper.
 
 pub mod account;
+pub mod cluster;
 pub mod config;
 pub mod password;
 pub mod rules;

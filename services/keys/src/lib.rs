@@ -6,6 +6,7 @@
 //!
 //! Actors: the root supervises the endpoint, the verifier, the usage ledger and the sweeper.
 
+pub mod cluster;
 pub mod config;
 pub mod issue;
 pub mod list;

@@ -1,0 +1,11 @@
+//! `latchkey-identity`: the identity service as a process of its own.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use latchkey_identity::cluster::{Arguments, run};
+use latchkey_runtime::process;
+
+fn main() -> ExitCode {
+    process::run("latchkey-identity", run(Arguments::parse()))
+}
