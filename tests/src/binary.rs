@@ -10,9 +10,14 @@ const INHERITED: [&str; 3] = ["PATH", "HOME", "LLVM_PROFILE_FILE"];
 
 /// The `latchkey` binary of the same target folder as the running test.
 pub fn path() -> PathBuf {
+    named("latchkey")
+}
+
+/// A binary of the same target folder as the running test.
+pub fn named(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
-    let path = profile.join("latchkey");
+    let path = profile.join(name);
     assert!(path.is_file(), "{} is missing: run cargo build --workspace first", path.display());
     path
 }

@@ -23,6 +23,7 @@ pub mod api;
 pub mod binary;
 pub mod folder;
 pub mod forge;
+pub mod nats;
 pub mod poll;
 pub mod postgres;
 pub mod process;

@@ -85,7 +85,7 @@ fn start() -> Server {
 }
 
 /// A port that nobody used a moment ago. Another may take it in between: Postgres then fails loudly.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its number").port()
 }
