@@ -41,7 +41,7 @@ pub enum ConfigError {
         accepted: &'static str,
     },
     /// The `.env` file is not in the form of one.
-    #[error(".env: {0}; accepted: lines of NAME=VALUE")]
+    #[error(".env: {0}; accepted are lines of NAME=VALUE")]
     File(String),
 }
 
@@ -108,7 +108,7 @@ impl Environment {
         match self.text(variable) {
             None => Ok(default),
             Some(text) => {
-                read(text).ok_or_else(|| variable.wrong(format!("{text:?} is none of these")))
+                read(text).ok_or_else(|| variable.wrong(format!("{text:?} cannot be used")))
             }
         }
     }
@@ -203,7 +203,7 @@ mod tests {
     fn a_bad_number_names_the_variable_the_fault_and_what_is_accepted() {
         for bad in ["0", "10", "x", "1.5", "-1", " 1"] {
             let error = with(bad).number(&PORT, 5, 1, 9).unwrap_err().to_string();
-            assert_eq!(error, format!("PORT: {bad:?} is none of these; accepted: 1 to 9"));
+            assert_eq!(error, format!("PORT: {bad:?} cannot be used; accepted: 1 to 9"));
         }
         assert_eq!(with("9").number(&PORT, 5, 1, 9), Ok(9));
     }

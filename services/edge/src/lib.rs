@@ -22,6 +22,7 @@ pub mod openapi;
 pub mod problem;
 pub mod router;
 pub mod server;
+pub mod shape;
 pub mod usage;
 
 use std::sync::Arc;

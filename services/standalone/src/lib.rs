@@ -52,10 +52,10 @@ pub async fn run(arguments: Arguments) -> Result<(), StartError> {
         tracing::warn!("RATE_LIMIT=off: logins, signups and new keys are not limited");
     }
     let listen = config.edge.listen;
-    let database_url = config.database_url.clone();
+    let data = shown(&config.database_url);
     let standalone = start(config, Clock::System, Entropy::System).await?;
     let address = standalone.address().unwrap_or(listen);
-    announce(address, &database_url, secret.as_deref());
+    announce(address, &data, secret.as_deref());
     standalone.serve(async { drop(process::ended().await) }).await
 }
 
@@ -131,22 +131,24 @@ impl Standalone {
     }
 }
 
+/// A database's address without the user and password in it.
+fn shown(database_url: &str) -> String {
+    match (database_url.split_once("://"), database_url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{place}"),
+        _ => database_url.to_owned(),
+    }
+}
+
 /// Says where everything is: in words on a terminal, as a log line everywhere else.
-fn announce(address: SocketAddr, database_url: &str, secret: Option<&str>) {
+fn announce(address: SocketAddr, data: &str, secret: Option<&str>) {
     let url = format!("http://{address}");
     let made = secret.unwrap_or("given by SECRET_KEY, or kept from an earlier start");
     if io::stdout().is_terminal() {
         let version = env!("CARGO_PKG_VERSION");
         process::say(&format!(
             "\n  Latchkey {version}\n\n  API      {url}\n  Docs     {url}/docs  {url}/redoc\n  \
-             Data     {database_url}\n  Secret   {made}\n\n  Stop with Ctrl-C.\n"
+             Data     {data}\n  Secret   {made}\n\n  Stop with Ctrl-C.\n"
         ));
     }
-    tracing::info!(
-        address = url,
-        docs = format!("{url}/docs"),
-        data = database_url,
-        secret = made,
-        "ready"
-    );
+    tracing::info!(address = url, docs = format!("{url}/docs"), data, secret = made, "ready");
 }

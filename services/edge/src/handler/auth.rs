@@ -10,11 +10,10 @@ use latchkey_contract::identity::{LogIn, LogOut, SignUp};
 
 use crate::Edge;
 use crate::address::ClientAddress;
-use crate::body::{
-    AccountBody, JsonBody, LogInBody, MAX_AUTH_BODY, MessageBody, SignUpBody, TokenBody,
-};
+use crate::body::{JsonBody, MAX_AUTH_BODY};
 use crate::credential::User;
 use crate::problem::Problem;
+use crate::shape::{AccountBody, LogInBody, MessageBody, SignUpBody, TokenBody};
 
 /// Open an account
 #[utoipa::path(post, path = "/auth/signup", tag = "auth", request_body = SignUpBody,

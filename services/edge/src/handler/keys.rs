@@ -15,11 +15,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::Edge;
-use crate::body::{
-    CreateKeyBody, CreatedKeyBody, JsonBody, KeyBody, KeyPath, RevokedBody, positive,
-};
+use crate::body::{JsonBody, KeyPath, positive};
 use crate::credential::Owner;
 use crate::problem::Problem;
+use crate::shape::{CreateKeyBody, CreatedKeyBody, KeyBody, RevokedBody};
 
 /// Keys of a page where the client does not say.
 const DEFAULT_LIMIT: usize = 100;

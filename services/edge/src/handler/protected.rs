@@ -2,8 +2,8 @@
 
 use axum::Json;
 
-use crate::body::{AnyBody, ServiceBody, UserBody};
 use crate::credential::{Caller, Service, User};
+use crate::shape::{AnyBody, ServiceBody, UserBody};
 
 /// Greet a user
 #[utoipa::path(get, path = "/protected/user", tag = "protected", security(("token" = [])),

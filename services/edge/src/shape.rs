@@ -1,0 +1,360 @@
+//! The JSON shapes of the public API.
+
+use latchkey_contract::identity::{Account, LogIn, LoggedIn, SignUp};
+use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey, ListedKey};
+use latchkey_contract::{KeyPrincipal, Secret, Timestamp, UserId, UserPrincipal};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
+
+/// `POST /auth/signup`. A field of the wrong type is read as missing, so that the answer can name
+/// every faulty field at once.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"email": "ada@example.com", "username": "ada", "password": "correct horse battery staple"}))]
+pub struct SignUpBody {
+    /// A valid address, unique without regard to case.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, format = Email, max_length = 254)]
+    pub email: Option<String>,
+    /// PRECIS `UsernameCaseMapped` (RFC 8265), unique in its canonical form.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, min_length = 3, max_length = 50)]
+    pub username: Option<String>,
+    /// Any characters but control characters; not among the commonest passwords.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, format = Password, min_length = 8, max_length = 128)]
+    pub password: Option<String>,
+}
+
+/// `POST /auth/login`.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"username": "ada", "password": "correct horse battery staple"}))]
+pub struct LogInBody {
+    /// The username, in any spelling with the same canonical form.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required)]
+    pub username: Option<String>,
+    /// The password.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, format = Password)]
+    pub password: Option<String>,
+}
+
+/// `POST /keys/create`.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"name": "ci", "expires_in_days": 90}))]
+pub struct CreateKeyBody {
+    /// What the key is for. Spaces at its ends are taken off.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, min_length = 1, max_length = 100)]
+    pub name: Option<String>,
+    /// Days until the key expires; left out: as configured.
+    #[serde(default = "as_configured", deserialize_with = "days")]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 3650)]
+    pub expires_in_days: ExpiresIn,
+}
+
+/// An account.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"id": 1, "email": "ada@example.com", "username": "ada", "created_at": "2025-12-05T23:00:00Z", "is_active": true}))]
+pub struct AccountBody {
+    id: i64,
+    email: String,
+    username: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: String,
+    is_active: bool,
+}
+
+/// A login.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"access_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.signature", "token_type": "bearer", "expires_in": 1800}))]
+pub struct TokenBody {
+    access_token: String,
+    token_type: &'static str,
+    /// Seconds until the token expires.
+    expires_in: u64,
+}
+
+/// A key that was made: the only answer that shows it.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"id": 1, "key": "sk_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm", "name": "ci", "created_at": "2025-12-05T23:00:00Z", "expires_at": "2026-12-05T23:00:00Z", "is_revoked": false}))]
+pub struct CreatedKeyBody {
+    id: i64,
+    key: String,
+    name: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: String,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: String,
+    is_revoked: bool,
+}
+
+/// A key in a list.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"id": 1, "name": "ci", "hint": "sk_0123…jklm", "created_at": "2025-12-05T23:00:00Z", "expires_at": "2026-12-05T23:00:00Z", "is_revoked": false, "last_used_at": "2025-12-06T08:30:00Z"}))]
+pub struct KeyBody {
+    id: i64,
+    name: String,
+    /// Enough of the key to recognise it by.
+    hint: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: String,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: String,
+    is_revoked: bool,
+    /// At most 10 seconds behind; null before the first use.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<String>,
+}
+
+/// A key that was revoked.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"message": "API key revoked successfully", "key_id": 1}))]
+pub struct RevokedBody {
+    pub(crate) message: &'static str,
+    pub(crate) key_id: i64,
+}
+
+/// One sentence.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"message": "Logged out successfully"}))]
+pub struct MessageBody {
+    pub(crate) message: &'static str,
+}
+
+/// `GET /protected/user`.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"message": "Hello ada!", "user_id": 1, "email": "ada@example.com", "auth_type": "JWT Bearer Token"}))]
+pub struct UserBody {
+    message: String,
+    user_id: i64,
+    email: String,
+    auth_type: &'static str,
+}
+
+/// `GET /protected/service`.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"message": "Hello service ci!", "service_name": "ci", "api_key_id": 1, "user_id": 1, "auth_type": "API Key"}))]
+pub struct ServiceBody {
+    message: String,
+    service_name: String,
+    api_key_id: i64,
+    user_id: i64,
+    auth_type: &'static str,
+}
+
+/// `GET /protected/any`.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"message": "Hello service ci!", "auth_type": "API Key", "details": {"type": "service", "user_id": 1, "service_name": "ci", "api_key_id": 1}}))]
+pub struct AnyBody {
+    message: String,
+    auth_type: &'static str,
+    details: Details,
+}
+
+/// Who called.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Details {
+    /// A user, by access token.
+    User {
+        /// The user's id.
+        user_id: i64,
+        /// The user's name.
+        username: String,
+        /// The user's address.
+        email: String,
+    },
+    /// A service, by API key.
+    Service {
+        /// The id of the key's owner.
+        user_id: i64,
+        /// The key's name.
+        service_name: String,
+        /// The key's id.
+        api_key_id: i64,
+    },
+}
+
+const BY_TOKEN: &str = "JWT Bearer Token";
+const BY_KEY: &str = "API Key";
+
+impl From<SignUpBody> for SignUp {
+    fn from(body: SignUpBody) -> Self {
+        let password = body.password.map(Secret::new);
+        Self { email: body.email, username: body.username, password }
+    }
+}
+
+impl From<LogInBody> for LogIn {
+    fn from(body: LogInBody) -> Self {
+        Self { username: body.username, password: body.password.map(Secret::new) }
+    }
+}
+
+impl CreateKeyBody {
+    /// The request of `owner` that this body makes.
+    #[must_use]
+    pub fn of(self, owner: UserId) -> IssueKey {
+        IssueKey { owner, name: self.name, expires_in: self.expires_in_days }
+    }
+}
+
+impl From<Account> for AccountBody {
+    fn from(account: Account) -> Self {
+        Self {
+            id: account.id.0,
+            email: account.email,
+            username: account.username,
+            created_at: rfc3339(account.created_at),
+            is_active: account.is_active,
+        }
+    }
+}
+
+impl From<LoggedIn> for TokenBody {
+    fn from(login: LoggedIn) -> Self {
+        let access_token = login.access_token.expose().to_owned();
+        Self { access_token, token_type: "bearer", expires_in: login.expires_in }
+    }
+}
+
+impl From<IssuedKey> for CreatedKeyBody {
+    fn from(issued: IssuedKey) -> Self {
+        let listed = KeyBody::from(issued.listed);
+        Self {
+            id: listed.id,
+            key: issued.key.expose().to_owned(),
+            name: listed.name,
+            created_at: listed.created_at,
+            expires_at: listed.expires_at,
+            is_revoked: listed.is_revoked,
+        }
+    }
+}
+
+impl From<ListedKey> for KeyBody {
+    fn from(key: ListedKey) -> Self {
+        Self {
+            id: key.id.0,
+            name: key.name,
+            hint: key.hint,
+            created_at: rfc3339(key.created_at),
+            expires_at: rfc3339(key.expires_at),
+            is_revoked: key.is_revoked,
+            last_used_at: key.last_used_at.map(rfc3339),
+        }
+    }
+}
+
+impl From<UserPrincipal> for UserBody {
+    fn from(user: UserPrincipal) -> Self {
+        Self {
+            message: format!("Hello {}!", user.username),
+            user_id: user.user.0,
+            email: user.email,
+            auth_type: BY_TOKEN,
+        }
+    }
+}
+
+impl From<KeyPrincipal> for ServiceBody {
+    fn from(key: KeyPrincipal) -> Self {
+        Self {
+            message: format!("Hello service {}!", key.name),
+            service_name: key.name,
+            api_key_id: key.key.0,
+            user_id: key.owner.0,
+            auth_type: BY_KEY,
+        }
+    }
+}
+
+impl From<UserPrincipal> for AnyBody {
+    fn from(user: UserPrincipal) -> Self {
+        let message = format!("Hello user {}!", user.username);
+        let UserPrincipal { user, username, email, .. } = user;
+        let details = Details::User { user_id: user.0, username, email };
+        Self { message, auth_type: BY_TOKEN, details }
+    }
+}
+
+impl From<KeyPrincipal> for AnyBody {
+    fn from(key: KeyPrincipal) -> Self {
+        let message = format!("Hello service {}!", key.name);
+        let KeyPrincipal { key, name, owner, .. } = key;
+        let details = Details::Service { user_id: owner.0, service_name: name, api_key_id: key.0 };
+        Self { message, auth_type: BY_KEY, details }
+    }
+}
+
+/// A time as the public API shows it: RFC 3339 in UTC, to the second.
+fn rfc3339(at: Timestamp) -> String {
+    OffsetDateTime::from_unix_timestamp(at.seconds())
+        .ok()
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+/// A JSON value that is a text, or any other one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum MaybeText {
+    Text(String),
+    Other(IgnoredAny),
+}
+
+fn text_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Ok(match MaybeText::deserialize(from)? {
+        MaybeText::Text(text) => Some(text),
+        MaybeText::Other(IgnoredAny) => None,
+    })
+}
+
+/// A JSON value that is a whole number of 64 bits, nothing, or any other one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum MaybeDays {
+    Days(i64),
+    Nothing(()),
+    Other(IgnoredAny),
+}
+
+fn days<'de, D: Deserializer<'de>>(from: D) -> Result<ExpiresIn, D::Error> {
+    Ok(match MaybeDays::deserialize(from)? {
+        MaybeDays::Days(days) => ExpiresIn::Days(days),
+        MaybeDays::Nothing(()) => ExpiresIn::Default,
+        MaybeDays::Other(IgnoredAny) => ExpiresIn::NotAnInteger,
+    })
+}
+
+fn as_configured() -> ExpiresIn {
+    ExpiresIn::Default
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_utc_to_the_second() {
+        assert_eq!(rfc3339(Timestamp(1_764_975_600_999)), "2025-12-05T23:00:00Z");
+    }
+
+    #[test]
+    fn a_days_field_is_a_whole_number_or_left_out() {
+        let read = |json: &str| {
+            serde_json::from_str::<CreateKeyBody>(json).map(|body| body.expires_in_days)
+        };
+        assert_eq!(read("{}").unwrap(), ExpiresIn::Default);
+        assert_eq!(read(r#"{"expires_in_days": null}"#).unwrap(), ExpiresIn::Default);
+        assert_eq!(read(r#"{"expires_in_days": -5}"#).unwrap(), ExpiresIn::Days(-5));
+        for other in ["1.5", "\"5\"", "true", "[]", "18446744073709551615", "1e400"] {
+            let read = read(&format!(r#"{{"expires_in_days": {other}}}"#));
+            assert!(matches!(read, Ok(ExpiresIn::NotAnInteger) | Err(_)), "{other}");
+        }
+    }
+}
