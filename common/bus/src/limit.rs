@@ -8,7 +8,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Clone)]
 pub struct Limit {
     permits: Arc<Semaphore>,
-    most: u32,
 }
 
 /// The right to work on one request; given back when dropped.
@@ -20,7 +19,7 @@ impl Limit {
     /// A bound of `most` requests at the same time.
     #[must_use]
     pub fn new(most: u32) -> Self {
-        Self { permits: Arc::new(Semaphore::new(most as usize)), most }
+        Self { permits: Arc::new(Semaphore::new(most as usize)) }
     }
 
     /// A permit, or `None` at once where all are taken.
@@ -29,22 +28,14 @@ impl Limit {
         let held = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         Some(Permit { _held: held })
     }
-
-    /// Gives out no further permits and returns when all are back.
-    pub async fn drain(&self) {
-        // The semaphore is never closed, so acquiring fails in no case; the permits are kept for good.
-        if let Ok(all) = self.permits.acquire_many(self.most).await {
-            all.forget();
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_full_limit_refuses_at_once_and_a_returned_permit_counts_again() {
+    #[test]
+    fn a_full_limit_refuses_at_once_and_a_returned_permit_counts_again() {
         let limit = Limit::new(2);
         let first = limit.try_enter();
         let second = limit.try_enter();
@@ -52,12 +43,5 @@ mod tests {
         assert!(limit.try_enter().is_none());
         drop(first);
         assert!(limit.try_enter().is_some());
-    }
-
-    #[tokio::test]
-    async fn a_drained_limit_lets_nobody_in() {
-        let limit = Limit::new(2);
-        limit.drain().await;
-        assert!(limit.try_enter().is_none());
     }
 }
