@@ -35,6 +35,7 @@ mod signup;
 mod smuggling;
 mod startup;
 mod storage;
+mod store;
 mod tenants;
 mod tokens;
 mod usernames;
