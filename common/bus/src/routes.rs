@@ -1,6 +1,5 @@
 //! A service's subjects and what answers each: `Routes::new("keys", …).on::<IssueKey>(…)`.
 
-use std::any::Any;
 use std::error::Error;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -97,9 +96,9 @@ where
             tracing::error!(subject = R::SUBJECT, %request_id, cause, "a request failed");
             return Response::empty(Status::Fault);
         }
-        Err(panic) => {
-            let cause = panic_text(panic.as_ref());
-            tracing::error!(subject = R::SUBJECT, %request_id, cause, "a handler panicked");
+        Err(_panic) => {
+            // The panic hook has logged the cause; this line says whose request it was.
+            tracing::error!(subject = R::SUBJECT, %request_id, "a handler panicked");
             return Response::empty(Status::Fault);
         }
     };
@@ -122,9 +121,4 @@ fn causes(error: &(dyn Error + 'static)) -> String {
         source = cause.source();
     }
     text
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let literal = panic.downcast_ref::<&str>().copied();
-    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -150,11 +150,11 @@ impl Actor for Root {
         event: SupervisionEvent,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let (child, cause) = match event {
-            SupervisionEvent::ActorFailed(child, error) => (child, error.to_string()),
-            SupervisionEvent::ActorTerminated(child, _, reason) => {
-                (child, reason.unwrap_or_else(|| "it ended".to_owned()))
-            }
+        // The cause of a failure is not repeated: a panic is logged by the panic hook, and an actor
+        // that returns an error has logged it.
+        let child = match event {
+            SupervisionEvent::ActorFailed(child, _)
+            | SupervisionEvent::ActorTerminated(child, ..) => child,
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
                 return Ok(());
             }
@@ -163,10 +163,10 @@ impl Actor for Root {
         let Some((index, _)) = state.alive.remove(&child.get_id()) else { return Ok(()) };
         let actor = state.children[index].name;
         if !state.may_restart(Instant::now()) {
-            tracing::error!(actor, cause, "an actor failed too often: the service ends");
+            tracing::error!(actor, "an actor failed too often: the service ends");
             return Err("too many restarts".into());
         }
-        tracing::warn!(actor, cause, "an actor failed and is started again");
+        tracing::warn!(actor, "an actor failed and is started again");
         state.start(index, &myself).await?;
         Ok(())
     }

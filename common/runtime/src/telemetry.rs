@@ -31,11 +31,16 @@ pub fn start(environment: &Environment) -> Result<(), ConfigError> {
     } else {
         logs.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
     };
-    panic::set_hook(Box::new(log_panic));
+    log_panics();
     Ok(())
 }
 
-/// A panic becomes one log line. Whoever catches it says what it does about it.
+/// From now on a panic becomes one log line, with its cause and place. Whoever catches it says what it
+/// does about it, and does not repeat the cause.
+pub fn log_panics() {
+    panic::set_hook(Box::new(log_panic));
+}
+
 fn log_panic(info: &PanicHookInfo<'_>) {
     let location = info.location().map(ToString::to_string);
     tracing::error!(location, cause = panic_text(info.payload()), "a panic");

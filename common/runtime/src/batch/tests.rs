@@ -1,11 +1,13 @@
 //! Batches form while one is under way; a failed or panicking batch harms nobody else.
 
+use std::io::{self, Write};
 use std::sync::Mutex;
 
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::supervisor::Root;
+use crate::telemetry;
 
 /// Doubles numbers, one batch for each permit, and remembers the batches' sizes.
 struct Double {
@@ -129,4 +131,38 @@ async fn a_service_that_fails_too_often_ends() {
     bench.running.failed().await;
     asking.abort();
     assert!(bench.sizes.lock().unwrap().len() <= crate::supervisor::BUDGET + 1);
+}
+
+/// What was logged on this thread.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+// One thread, so that everything is logged where the test listens.
+#[tokio::test(flavor = "current_thread")]
+async fn a_panic_is_logged_once_with_its_cause_and_so_is_the_restart() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let logs = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    let _here = tracing::subscriber::set_default(logs.finish());
+    telemetry::log_panics();
+    let bench = bench().await;
+    bench.permits.add_permits(100);
+    assert_eq!(bench.asker.ask(0).await, Err(AskError::Gone));
+    while bench.asker.ask(4).await != Ok(8) {
+        tokio::task::yield_now().await;
+    }
+    let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.matches("asked to").count(), 1, "{text}");
+    assert_eq!(text.matches("an actor failed and is started again").count(), 1, "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
 }
