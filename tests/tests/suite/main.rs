@@ -18,6 +18,7 @@ mod configuration;
 mod cors;
 mod durability;
 mod errors;
+mod expiry;
 mod headers;
 mod key_list;
 mod keys;
