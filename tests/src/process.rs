@@ -1,7 +1,9 @@
 //! A child process that ends with the test process, and the lines it has written.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -78,6 +80,21 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// Sends SIGQUIT: to Postgres it means an end at once, without good order.
+    pub fn quit(&self) {
+        self.signal(Signal::QUIT);
+    }
+
+    /// Stops it (SIGSTOP): it keeps its connections and answers nothing.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`Process::pause`].
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Sends SIGKILL and waits for the end.
     pub fn kill(&mut self) {
         self.child.kill().expect("kill a child");
@@ -127,6 +144,22 @@ impl Output {
         }
         self.now().join("\n")
     }
+}
+
+/// A port of the loopback interface that nobody used a moment ago, for servers that start again on the
+/// same one. None that the system gives to outgoing connections: one of those could take it meanwhile.
+pub fn free_port() -> u16 {
+    const FIRST: u16 = 16_384;
+    const COUNT: u16 = 16_384;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Several test processes begin at different places.
+    let begin = std::process::id().wrapping_mul(997);
+    let port = (0..COUNT).find_map(|_| {
+        let step = begin.wrapping_add(u32::from(NEXT.fetch_add(1, Ordering::Relaxed)));
+        let port = FIRST + u16::try_from(step % u32::from(COUNT)).expect("below COUNT");
+        TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
+    });
+    port.expect("a free port")
 }
 
 /// A command that the kernel kills when the test process ends, however that ends.

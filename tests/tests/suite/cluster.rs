@@ -1,61 +1,13 @@
 //! The three services as processes of their own, on a real NATS server and a real Postgres.
 
-use std::time::Duration;
-
 use e2e::account::PASSWORD;
 use e2e::process::mortal;
-use e2e::{Api, Folder, Process, SECRET, binary, nats, poll, postgres, unique};
-use serde_json::Value;
-
-/// Bound on the start of a service.
-const START: Duration = Duration::from_mins(1);
-
-struct Cluster {
-    url: String,
-    keys: Process,
-    _identity: Process,
-    _edge: Process,
-    _bus: nats::Server,
-    _folder: Folder,
-}
-
-/// Starts a service and gives it with its line that says it is ready.
-fn service(name: &str, folder: &Folder, environment: &[(&str, &str)]) -> (Process, Value) {
-    let mut command = binary::clean(mortal(binary::named(name)), folder.path());
-    command.envs(environment.iter().copied());
-    let mut process = Process::start(command);
-    let ready = poll::until("the service is ready", START, || {
-        let lines = process.stderr();
-        let found = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let ready = found.into_iter().find(|line| line["message"] == "ready");
-        assert!(ready.is_some() || process.ended().is_none(), "{name} ended: {lines:#?}");
-        ready
-    });
-    (process, ready)
-}
-
-async fn cluster() -> Cluster {
-    let (bus, folder) = (nats::Server::start(), Folder::new());
-    let (nats, users, keys) =
-        (bus.url(), postgres::fresh_database().await, postgres::fresh_database().await);
-    let secret = ("SECRET_KEY", SECRET);
-    let at = ("NATS_URL", nats.as_str());
-    let (identity, _) =
-        service("latchkey-identity", &folder, &[at, secret, ("DATABASE_URL", &users)]);
-    let (keys, _) = service("latchkey-keys", &folder, &[at, ("DATABASE_URL", &keys)]);
-    let (edge, ready) = service(
-        "latchkey-edge",
-        &folder,
-        &[at, ("LISTEN_ADDR", "127.0.0.1:0"), ("RATE_LIMIT", "off")],
-    );
-    let url = ready["address"].as_str().unwrap().to_owned();
-    Cluster { url, keys, _identity: identity, _edge: edge, _bus: bus, _folder: folder }
-}
+use e2e::{Cluster, Folder, Process, Service, binary, unique};
 
 #[tokio::test]
 async fn three_processes_answer_as_one_and_an_absent_one_is_unavailable() {
-    let mut cluster = cluster().await;
-    let api = Api::new(&cluster.url);
+    let mut cluster = Cluster::builder().start();
+    let api = cluster.api(0);
     api.get("/health/ready").send().await.expect(200);
     let name = unique("cluster");
     api.sign_up_as(&name, PASSWORD).await.expect(201);
@@ -68,7 +20,7 @@ async fn three_processes_answer_as_one_and_an_absent_one_is_unavailable() {
     api.log_in(&name, "not this one").await.problem(401, "Incorrect username or password");
 
     let kept = api.key(&token, "kept").await;
-    cluster.keys.kill();
+    cluster.replica_mut(Service::Keys, 0).kill();
     let answer = api.as_service(&kept.key).await;
     answer.problem(503, "unavailable");
     assert!(!answer.header("retry-after").is_empty());
@@ -95,4 +47,38 @@ fn a_service_names_the_variable_it_cannot_start_with() {
     let end = run("latchkey-edge", &[("NATS_URL", "nats://127.0.0.1:1")]);
     assert_eq!(end.code, Some(69), "{}", end.stderr);
     assert!(end.stderr.contains("NATS_URL"), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn what_one_edge_is_told_the_other_knows_and_a_restart_of_everything_forgets_nothing() {
+    let mut cluster = Cluster::builder()
+        .replicas(Service::Identity, 2)
+        .replicas(Service::Keys, 2)
+        .replicas(Service::Edge, 2)
+        .own_postgres()
+        .start();
+    let user = cluster.api(0).user().await;
+    let (kept, revoked) = (
+        cluster.api(1).key(&user.token, "kept").await,
+        cluster.api(0).key(&user.token, "revoked").await,
+    );
+    cluster.api(0).as_service(&revoked.key).await.expect(200);
+    cluster.api(1).revoke(&user.token, revoked.id).await.expect(200);
+    for edge in 0..2 {
+        cluster.api(edge).as_service(&revoked.key).await.unauthenticated();
+    }
+
+    for replica in cluster.all() {
+        replica.kill();
+    }
+    cluster.bus().restart();
+    cluster.postgres().restart();
+    for replica in cluster.all() {
+        replica.restart();
+    }
+    for edge in 0..2 {
+        cluster.api(edge).as_user(&user.token).await.expect(200);
+        cluster.api(edge).as_service(&kept.key).await.expect(200);
+        cluster.api(edge).as_service(&revoked.key).await.unauthenticated();
+    }
 }

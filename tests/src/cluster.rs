@@ -1,0 +1,327 @@
+//! The services as processes of their own: any number of replicas of each, on a NATS server and
+//! databases of the cluster's own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::process::{Finished, Process, free_port, mortal};
+use crate::{Api, Folder, SECRET, binary, nats, poll, postgres};
+
+/// Bound on the start of a service.
+const START: Duration = Duration::from_mins(1);
+
+/// One of the three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// `latchkey-identity`
+    Identity,
+    /// `latchkey-keys`
+    Keys,
+    /// `latchkey-edge`
+    Edge,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Identity, Self::Keys, Self::Edge];
+
+    /// The binary's name.
+    pub fn binary(self) -> &'static str {
+        match self {
+            Self::Identity => "latchkey-identity",
+            Self::Keys => "latchkey-keys",
+            Self::Edge => "latchkey-edge",
+        }
+    }
+}
+
+/// What a cluster is to be made of.
+#[derive(Debug)]
+pub struct Builder {
+    replicas: BTreeMap<Service, usize>,
+    environment: BTreeMap<(Service, String), String>,
+    nats: Vec<String>,
+    own_postgres: bool,
+}
+
+/// A running cluster. It ends with the value.
+#[derive(Debug)]
+pub struct Cluster {
+    replicas: BTreeMap<Service, Vec<Replica>>,
+    databases: BTreeMap<Service, String>,
+    bus: nats::Server,
+    postgres: Option<postgres::Server>,
+}
+
+/// One process of a cluster.
+#[derive(Debug)]
+pub struct Replica {
+    service: Service,
+    folder: Folder,
+    environment: BTreeMap<String, String>,
+    port: u16,
+    monitor: u16,
+    process: Option<Process>,
+}
+
+impl Builder {
+    /// How many replicas of a service run; one if nothing is said.
+    #[must_use]
+    pub fn replicas(mut self, service: Service, count: usize) -> Self {
+        self.replicas.insert(service, count);
+        self
+    }
+
+    /// Sets an environment variable of every process.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        for service in Service::ALL {
+            self = self.set_for(service, name, value);
+        }
+        self
+    }
+
+    /// Sets an environment variable of one service's processes.
+    #[must_use]
+    pub fn set_for(mut self, service: Service, name: &str, value: &str) -> Self {
+        self.environment.insert((service, name.to_owned()), value.to_owned());
+        self
+    }
+
+    /// Adds arguments to the NATS server's command line, such as `-c` and a configuration file.
+    #[must_use]
+    pub fn nats(mut self, arguments: &[&str]) -> Self {
+        self.nats.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Gives the cluster a Postgres server that a test may kill, and that writes to the disk.
+    #[must_use]
+    pub fn own_postgres(mut self) -> Self {
+        self.own_postgres = true;
+        self
+    }
+
+    /// Starts everything and waits until every process is ready.
+    pub fn start(self) -> Cluster {
+        let arguments: Vec<&str> = self.nats.iter().map(String::as_str).collect();
+        let bus = nats::Server::with(&arguments);
+        let postgres = self.own_postgres.then(postgres::Server::start);
+        let server = postgres.as_ref().unwrap_or_else(|| postgres::server());
+        let databases: BTreeMap<Service, String> = [Service::Identity, Service::Keys]
+            .into_iter()
+            .map(|service| (service, server.fresh_database_now()))
+            .collect();
+        let mut replicas: BTreeMap<Service, Vec<Replica>> = BTreeMap::new();
+        for service in Service::ALL {
+            let count = self.replicas.get(&service).copied().unwrap_or(1);
+            for _ in 0..count {
+                let replica = self.replica(service, &bus.url(), databases.get(&service));
+                replicas.entry(service).or_default().push(replica);
+            }
+        }
+        let mut cluster = Cluster { replicas, databases, bus, postgres };
+        for replica in cluster.all() {
+            replica.launch();
+        }
+        for replica in cluster.all() {
+            replica.wait_ready();
+        }
+        cluster
+    }
+
+    fn replica(&self, service: Service, bus: &str, database: Option<&String>) -> Replica {
+        let (port, monitor) = (free_port(), free_port());
+        let mut environment = BTreeMap::new();
+        let mut set =
+            |name: &str, value: &str| environment.insert(name.to_owned(), value.to_owned());
+        set("NATS_URL", bus);
+        set("RATE_LIMIT", "off");
+        set("MONITOR_ADDR", &format!("127.0.0.1:{monitor}"));
+        if let Some(database) = database {
+            set("DATABASE_URL", database);
+        }
+        match service {
+            Service::Identity => drop(set("SECRET_KEY", SECRET)),
+            Service::Edge => drop(set("LISTEN_ADDR", &format!("127.0.0.1:{port}"))),
+            Service::Keys => {}
+        }
+        let own = self.environment.iter().filter(|((of, _), _)| *of == service);
+        for ((_, name), value) in own {
+            set(name, value);
+        }
+        let folder = Folder::new();
+        Replica { service, folder, environment, port, monitor, process: None }
+    }
+}
+
+impl Cluster {
+    /// A cluster in the making: one replica of each service, limits off, everything else as shipped.
+    pub fn builder() -> Builder {
+        Builder {
+            replicas: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            nats: Vec::new(),
+            own_postgres: false,
+        }
+    }
+
+    /// The addresses of all edges. They stay the same over restarts.
+    pub fn edges(&self) -> Vec<String> {
+        self.replicas[&Service::Edge].iter().map(Replica::url).collect()
+    }
+
+    /// A client for the edge with this number.
+    pub fn api(&self, edge: usize) -> Api {
+        Api::new(&self.replica(Service::Edge, edge).url())
+    }
+
+    /// How many replicas a service has.
+    pub fn count(&self, service: Service) -> usize {
+        self.replicas[&service].len()
+    }
+
+    /// A process, to look at.
+    pub fn replica(&self, service: Service, number: usize) -> &Replica {
+        &self.replicas[&service][number]
+    }
+
+    /// A process, to do something to.
+    pub fn replica_mut(&mut self, service: Service, number: usize) -> &mut Replica {
+        &mut self.of(service)[number]
+    }
+
+    /// All processes of a service.
+    pub fn of(&mut self, service: Service) -> &mut [Replica] {
+        self.replicas.get_mut(&service).expect("every service has replicas")
+    }
+
+    /// All processes of all services.
+    pub fn all(&mut self) -> impl Iterator<Item = &mut Replica> {
+        self.replicas.values_mut().flatten()
+    }
+
+    /// The address of a service's database.
+    pub fn database(&self, service: Service) -> &str {
+        &self.databases[&service]
+    }
+
+    /// The bus' server.
+    pub fn bus(&mut self) -> &mut nats::Server {
+        &mut self.bus
+    }
+
+    /// The cluster's own Postgres server.
+    pub fn postgres(&mut self) -> &mut postgres::Server {
+        self.postgres.as_mut().expect("asked for with Builder::own_postgres")
+    }
+}
+
+impl Replica {
+    /// The address of an edge, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The address of the second listener, with metrics and health.
+    pub fn monitor(&self) -> String {
+        format!("http://127.0.0.1:{}", self.monitor)
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.running().id()
+    }
+
+    /// Whether the process runs.
+    pub fn runs(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::runs)
+    }
+
+    /// Every line logged since the last start.
+    pub fn logs(&self) -> Vec<String> {
+        self.process.as_ref().map(Process::stderr).unwrap_or_default()
+    }
+
+    /// Sets an environment variable, from the next start on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Takes an environment variable away, from the next start on.
+    pub fn unset(&mut self, name: &str) {
+        self.environment.remove(name);
+    }
+
+    /// Kills it (SIGKILL).
+    pub fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
+    }
+
+    /// Stops it (SIGSTOP): it keeps its connections and answers nothing.
+    pub fn pause(&self) {
+        self.running().pause();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.running().resume();
+    }
+
+    /// Asks for a stop (SIGTERM) and returns at once.
+    pub fn terminate(&self) {
+        self.running().terminate();
+    }
+
+    /// Asks for a stop and waits for it.
+    pub fn stop(&mut self) -> Finished {
+        self.terminate();
+        self.ended()
+    }
+
+    /// Waits for an end that was asked for with [`Replica::terminate`].
+    pub fn ended(&mut self) -> Finished {
+        self.process.take().expect("it runs").finish()
+    }
+
+    /// Starts it again, stopped in good order first where it runs, and waits until it is ready.
+    pub fn restart(&mut self) {
+        if self.process.is_some() {
+            let end = self.stop();
+            assert_eq!(end.code, Some(0), "a stop in good order: {}", end.stderr);
+        }
+        self.launch();
+        self.wait_ready();
+    }
+
+    /// Starts it and returns at once.
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        let program = binary::named(self.service.binary());
+        let mut command = binary::clean(mortal(program), self.folder.path());
+        command.envs(&self.environment);
+        self.process = Some(Process::start(command));
+    }
+
+    /// Waits until it has said that it is ready.
+    pub fn wait_ready(&mut self) {
+        let name = self.service.binary();
+        let process = self.process.as_mut().expect("it runs");
+        poll::until("the service is ready", START, || {
+            let lines = process.stderr();
+            let ready = lines.iter().any(|line| says_ready(line));
+            assert!(ready || process.ended().is_none(), "{name} ended: {lines:#?}");
+            ready.then_some(())
+        });
+    }
+
+    fn running(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
+    }
+}
+
+fn says_ready(line: &str) -> bool {
+    serde_json::from_str::<Value>(line).is_ok_and(|line| line["message"] == "ready")
+}
