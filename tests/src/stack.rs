@@ -198,10 +198,15 @@ fn database(folder: &Path) -> PathBuf {
 
 /// The address in the one log line that says that the start is over.
 pub fn ready_address(line: &str) -> Option<String> {
+    ready_field(line, "address").map(|address| address.trim_end_matches('/').to_owned())
+}
+
+/// A field of that line.
+pub fn ready_field(line: &str, name: &str) -> Option<String> {
     let line: Value = serde_json::from_str(line).ok()?;
     let fields = line.get("fields").unwrap_or(&line);
     if fields.get("message")?.as_str()? != "ready" {
         return None;
     }
-    Some(fields.get("address")?.as_str()?.trim_end_matches('/').to_owned())
+    Some(fields.get(name)?.as_str()?.to_owned())
 }

@@ -67,6 +67,15 @@ impl Bus {
         Self::Local(Local::default())
     }
 
+    /// Whether the way is open at this moment.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        match self {
+            Self::Local(_) => true,
+            Self::Nats(nats) => nats.is_connected(),
+        }
+    }
+
     /// Sends `request` to whoever serves it and waits for the reply, at most until the deadline in
     /// `context` or for [`Rpc::TIMEOUT`], whichever is sooner.
     ///

@@ -81,6 +81,10 @@ impl Nats {
         Ok(Self { client, inbox })
     }
 
+    pub(crate) fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
     pub(crate) async fn serve(&self, routes: Routes) -> Result<Serving, BusError> {
         Serving::start(&self.client, routes).await
     }

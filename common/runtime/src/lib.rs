@@ -10,11 +10,13 @@
 //! | [`supervisor`] | the root actor of a service, and addresses that outlive a restart |
 //! | [`batch`] | the actor that answers a queue with one question |
 //! | [`periodic`] | the actor that does a chore again and again |
+//! | [`monitor`] | the second listener: metrics and health |
 
 pub mod batch;
 pub mod clock;
 pub mod config;
 pub mod entropy;
+pub mod monitor;
 pub mod periodic;
 pub mod process;
 pub mod supervisor;
@@ -23,5 +25,6 @@ pub mod telemetry;
 pub use clock::Clock;
 pub use config::{ConfigError, Environment, Variable};
 pub use entropy::Entropy;
+pub use monitor::{Monitor, Readiness};
 pub use process::{Exit, StartError};
 pub use supervisor::{Address, Child, Root};

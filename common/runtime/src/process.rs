@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::ConfigError;
 use crate::supervisor::Running;
@@ -12,6 +12,8 @@ use crate::supervisor::Running;
 /// How a process ends that does not end well, after `sysexits.h`. (A faulty command line ends with 2.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
+    /// 1: a health check found the process not ready.
+    Unready,
     /// 69: the address is in use, or a server it needs is away.
     Unavailable,
     /// 70: a fault of ours.
@@ -48,6 +50,7 @@ impl From<ConfigError> for StartError {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
+            Exit::Unready => 1,
             Exit::Unavailable => 69,
             Exit::Internal => 70,
             Exit::Data => 73,
@@ -82,34 +85,52 @@ pub fn say(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-/// Returns when the process is asked to end, or when its actors have given up.
-///
-/// # Errors
-/// [`StartError`] where they have.
-pub async fn ended_or_failed(running: &mut Running) -> Result<(), StartError> {
-    tokio::select! {
-        ended = ended() => ended,
-        () = running.failed() => {
-            Err(StartError::new(Exit::Internal, "the service failed too often: its log says why"))
-        }
-    }
+/// The signals that ask a process to end: SIGTERM, and SIGINT from a terminal. One that arrives
+/// while nobody waits for it is kept.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-/// Returns when the process is asked to end (SIGTERM, or SIGINT from a terminal).
-///
-/// # Errors
-/// [`StartError`] where the system gives no signals.
-pub async fn ended() -> Result<(), StartError> {
-    let listen = |kind| {
-        signal(kind).map_err(|error| {
-            StartError::new(Exit::Internal, format!("signals cannot be received: {error}"))
-        })
-    };
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+impl Signals {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// [`StartError`] where the system gives no signals.
+    pub fn listen() -> Result<Self, StartError> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                StartError::new(Exit::Internal, format!("signals cannot be received: {error}"))
+            })
+        };
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Self { terminate: listen(terminate)?, interrupt: listen(interrupt)? })
     }
-    Ok(())
+
+    /// Returns when the process is asked to end.
+    pub async fn ended(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// What `work` gives; `None` where the process is asked to end before that.
+    pub async fn unless_ended<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.ended() => None,
+            done = work => Some(done),
+        }
+    }
+
+    /// Returns when the process is asked to end, or when its actors have given up.
+    ///
+    /// # Errors
+    /// [`StartError`] where they have.
+    pub async fn ended_or_failed(&mut self, running: &mut Running) -> Result<(), StartError> {
+        self.unless_ended(running.failed()).await.map_or(Ok(()), |()| {
+            Err(StartError::new(Exit::Internal, "the service failed too often: its log says why"))
+        })
+    }
 }

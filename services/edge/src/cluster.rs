@@ -1,25 +1,43 @@
 //! The edge as a process of its own, on a NATS bus.
 
-use clap::Parser;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
 use latchkey_bus::Bus;
 use latchkey_bus::config::NATS_URL;
-use latchkey_runtime::{Clock, Entropy, Environment, StartError, Variable, process, telemetry};
+use latchkey_runtime::process::{self, Signals};
+use latchkey_runtime::{
+    Clock, Entropy, Environment, Monitor, Readiness, StartError, Variable, monitor, telemetry,
+};
 
+use crate::handler::health;
 use crate::{Config, Deps, NAME, Server, config};
+
+/// Where metrics and health checks are served.
+pub const MONITOR_ADDR: Variable = monitor::variable("127.0.0.1:9100");
 
 /// Latchkey's public HTTP API.
 ///
 /// Asks the other services over a NATS bus. Any number of replicas may run.
 #[derive(Parser)]
 #[command(name = "latchkey-edge", version, after_help = help())]
+#[command(disable_help_subcommand = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Check the variables, say whether they are good, and end
     #[arg(long)]
     check_config: bool,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Ask the running edge whether it is ready: exit code 0 or 1
+    Healthcheck,
+}
+
 fn help() -> String {
-    let shared = [&NATS_URL, &telemetry::RUST_LOG];
+    let shared = [&NATS_URL, &MONITOR_ADDR, &telemetry::RUST_LOG];
     let all: Vec<&Variable> = shared.into_iter().chain(config::VARIABLES.iter().copied()).collect();
     Variable::help(&all)
 }
@@ -30,21 +48,41 @@ fn help() -> String {
 /// [`StartError`] where something cannot be used, or failed too often.
 pub async fn run(arguments: Arguments) -> Result<(), StartError> {
     let environment = Environment::load()?;
+    if let Some(Command::Healthcheck) = arguments.command {
+        return monitor::healthcheck(&environment, &MONITOR_ADDR).await;
+    }
     telemetry::start(&environment)?;
     let config = Config::read(&environment)?;
+    let monitor_address = monitor::address(&environment, &MONITOR_ADDR)?;
     if arguments.check_config {
         process::say("The configuration is good.");
         return Ok(());
     }
+    let mut signals = Signals::listen()?;
     let server = Server::bind(config.listen).await?;
+    let (monitor, readiness) = (Monitor::bind(monitor_address).await?, Readiness::default());
+    let shown = monitor.shown();
+    let _monitoring = monitor.serve(Arc::new(String::new), readiness.clone());
     let entropy = Entropy::System;
-    let bus = Bus::connect(&environment, NAME, &entropy).await?;
-    let deps = Deps { bus, clock: Clock::System, entropy };
-    let mut started = crate::start(&config, deps).await?;
+    let started = signals.unless_ended(async {
+        let bus = Bus::connect(&environment, NAME, &entropy).await?;
+        let deps = Deps { bus: bus.clone(), clock: Clock::System, entropy: entropy.clone() };
+        Ok::<_, StartError>((crate::start(&config, deps).await?, bus))
+    });
+    let Some(started) = started.await else { return Ok(()) };
+    let (mut started, bus) = started?;
+    readiness.decide(move || {
+        let bus = bus.clone();
+        async move { health::everyone_is_ready(&bus).await }
+    });
     let address = server.address().unwrap_or(config.listen);
-    tracing::info!(service = NAME, address = format!("http://{address}"), "ready");
+    let address = format!("http://{address}");
+    tracing::info!(service = NAME, address, monitor = shown, "ready");
     let mut outcome = Ok(());
-    let ended = async { outcome = process::ended_or_failed(&mut started.running).await };
+    let ended = async {
+        outcome = signals.ended_or_failed(&mut started.running).await;
+        readiness.withdraw();
+    };
     server.serve(started.service, ended).await;
     started.running.stop().await;
     outcome

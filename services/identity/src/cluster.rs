@@ -1,29 +1,44 @@
 //! The service as a process of its own, on a NATS bus and a Postgres database.
 
-use clap::Parser;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
 use latchkey_bus::Bus;
 use latchkey_bus::config::NATS_URL;
+use latchkey_runtime::process::{self, Signals};
 use latchkey_runtime::{
-    Clock, Entropy, Environment, Exit, StartError, Variable, process, telemetry,
+    Clock, Entropy, Environment, Exit, Monitor, Readiness, StartError, Variable, monitor, telemetry,
 };
 use latchkey_store::Db;
 use latchkey_store::config::{DATABASE_URL, postgres_url};
 
 use crate::{Config, Deps, NAME, config};
 
+/// Where metrics and health checks are served.
+pub const MONITOR_ADDR: Variable = monitor::variable("127.0.0.1:9101");
+
 /// Latchkey's identity service.
 ///
 /// Answers on a NATS bus and keeps its data in Postgres. Any number of replicas may run.
 #[derive(Parser)]
 #[command(name = "latchkey-identity", version, after_help = help())]
+#[command(disable_help_subcommand = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Check the variables, say whether they are good, and end
     #[arg(long)]
     check_config: bool,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Ask the running service whether it is ready: exit code 0 or 1
+    Healthcheck,
+}
+
 fn help() -> String {
-    let shared = [&DATABASE_URL, &NATS_URL, &telemetry::RUST_LOG];
+    let shared = [&DATABASE_URL, &NATS_URL, &MONITOR_ADDR, &telemetry::RUST_LOG];
     let all: Vec<&Variable> = shared.into_iter().chain(config::VARIABLES.iter().copied()).collect();
     Variable::help(&all)
 }
@@ -34,24 +49,43 @@ fn help() -> String {
 /// [`StartError`] where something cannot be used, or failed too often.
 pub async fn run(arguments: Arguments) -> Result<(), StartError> {
     let environment = Environment::load()?;
+    if let Some(Command::Healthcheck) = arguments.command {
+        return monitor::healthcheck(&environment, &MONITOR_ADDR).await;
+    }
     telemetry::start(&environment)?;
     let secret = config::secret_key(&environment)?;
     let secret = secret.ok_or_else(|| config::SECRET_KEY.wrong("not set"))?;
     let config = Config::read(&environment, secret)?;
     let database_url = postgres_url(&environment)?;
+    let monitor_address = monitor::address(&environment, &MONITOR_ADDR)?;
     if arguments.check_config {
         process::say("The configuration is good.");
         return Ok(());
     }
+    let mut signals = Signals::listen()?;
+    let (monitor, readiness) = (Monitor::bind(monitor_address).await?, Readiness::default());
+    let shown = monitor.shown();
+    let _monitoring = monitor.serve(Arc::new(String::new), readiness.clone());
     let unavailable =
         |error: latchkey_store::OpenError| StartError::new(Exit::Unavailable, error.to_string());
     let db = Db::open(&database_url).await.map_err(unavailable)?;
     let entropy = Entropy::System;
-    let bus = Bus::connect(&environment, NAME, &entropy).await?;
-    let deps = Deps { bus, db: db.clone(), clock: Clock::System, entropy };
-    let mut running = crate::start(config, deps).await?;
-    tracing::info!(service = NAME, "ready");
-    let outcome = process::ended_or_failed(&mut running).await;
+    let started = signals.unless_ended(async {
+        let bus = Bus::connect(&environment, NAME, &entropy).await?;
+        let (clock, entropy) = (Clock::System, entropy.clone());
+        let deps = Deps { bus: bus.clone(), db: db.clone(), clock, entropy };
+        Ok::<_, StartError>((crate::start(config, deps).await?, bus))
+    });
+    let Some(started) = started.await else { return Ok(()) };
+    let (mut running, bus) = started?;
+    let own = db.clone();
+    readiness.decide(move || {
+        let (bus, db) = (bus.clone(), own.clone());
+        async move { bus.is_connected() && db.ping().await.is_ok() }
+    });
+    tracing::info!(service = NAME, monitor = shown, "ready");
+    let outcome = signals.ended_or_failed(&mut running).await;
+    readiness.withdraw();
     running.stop().await;
     db.close().await;
     outcome

@@ -2,11 +2,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use latchkey_contract::Secret;
-use latchkey_runtime::{ConfigError, Entropy, Environment, Exit, StartError, Variable, telemetry};
+use latchkey_runtime::{
+    ConfigError, Entropy, Environment, Exit, StartError, Variable, monitor, telemetry,
+};
 
 /// Where the data is.
 pub const DATABASE_URL: Variable = Variable {
@@ -16,11 +19,16 @@ pub const DATABASE_URL: Variable = Variable {
     accepted: "sqlite://FILE, or postgres://USER:PASSWORD@HOST/NAME",
 };
 
+/// Where metrics and health checks are served.
+pub const MONITOR_ADDR: Variable = monitor::variable("off");
+
 /// How the process works.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where the data is.
     pub database_url: String,
+    /// Where metrics and health checks are served, if anywhere.
+    pub monitor: Option<SocketAddr>,
     /// The identity service's part.
     pub identity: latchkey_identity::Config,
     /// The key service's part.
@@ -32,7 +40,7 @@ pub struct Config {
 /// Every variable of this process, each once.
 #[must_use]
 pub fn variables() -> Vec<&'static Variable> {
-    let mut all: Vec<&Variable> = vec![&DATABASE_URL, &telemetry::RUST_LOG];
+    let mut all: Vec<&Variable> = vec![&DATABASE_URL, &MONITOR_ADDR, &telemetry::RUST_LOG];
     let services = [
         latchkey_identity::config::VARIABLES,
         latchkey_keys::config::VARIABLES,
@@ -59,6 +67,7 @@ impl Config {
     ) -> Result<(Self, Option<String>), StartError> {
         let database_url = environment.secret(&DATABASE_URL)?;
         let database_url = database_url.unwrap_or_else(|| DATABASE_URL.default.to_owned());
+        let monitor = monitor::address(environment, &MONITOR_ADDR)?;
         let edge = latchkey_edge::Config::read(environment)?;
         let keys = latchkey_keys::Config::read(environment)?;
         // Every other variable is checked before a secret is made for it.
@@ -78,7 +87,7 @@ impl Config {
             identity.token.secret = secret;
             made = is_new.then(|| "made now and kept beside the database".to_owned());
         }
-        Ok((Self { database_url, identity, keys, edge }, made))
+        Ok((Self { database_url, monitor, identity, keys, edge }, made))
     }
 }
 

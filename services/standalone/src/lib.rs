@@ -5,13 +5,16 @@ pub mod config;
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use clap::Parser;
 use latchkey_bus::Bus;
 use latchkey_edge::Server;
+use latchkey_edge::handler::health;
+use latchkey_runtime::process::{self, Signals};
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{
-    Clock, Entropy, Environment, Exit, StartError, Variable, process, telemetry,
+    Clock, Entropy, Environment, Exit, Monitor, Readiness, StartError, Variable, telemetry,
 };
 use latchkey_store::{Db, OpenError};
 
@@ -33,6 +36,7 @@ pub struct Standalone {
     server: Server,
     edge: latchkey_edge::Started,
     services: [Running; 2],
+    bus: Bus,
     db: Db,
 }
 
@@ -53,10 +57,13 @@ pub async fn run(arguments: Arguments) -> Result<(), StartError> {
     }
     let listen = config.edge.listen;
     let data = shown(&config.database_url);
+    let mut signals = Signals::listen()?;
+    let monitor = Monitor::bind(config.monitor).await?;
     let standalone = start(config, Clock::System, Entropy::System).await?;
     let address = standalone.address().unwrap_or(listen);
-    announce(address, &data, secret.as_deref());
-    standalone.serve(async { drop(process::ended().await) }).await
+    announce(address, &monitor.shown(), &data, secret.as_deref());
+    let _monitoring = monitor.serve(Arc::new(String::new), standalone.readiness());
+    standalone.serve(signals.ended()).await
 }
 
 /// Opens the database, takes the address, and starts the three services.
@@ -89,9 +96,9 @@ pub async fn start(
         entropy: entropy.clone(),
     };
     let keys = latchkey_keys::start(config.keys, deps).await?;
-    let edge =
-        latchkey_edge::start(&config.edge, latchkey_edge::Deps { bus, clock, entropy }).await?;
-    Ok(Standalone { server, edge, services: [identity, keys], db })
+    let deps = latchkey_edge::Deps { bus: bus.clone(), clock, entropy };
+    let edge = latchkey_edge::start(&config.edge, deps).await?;
+    Ok(Standalone { server, edge, services: [identity, keys], bus, db })
 }
 
 impl Standalone {
@@ -103,12 +110,23 @@ impl Standalone {
         self.server.address()
     }
 
+    /// Whether every service and the database answers, for the monitor.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let (readiness, bus) = (Readiness::default(), self.bus.clone());
+        readiness.decide(move || {
+            let bus = bus.clone();
+            async move { health::everyone_is_ready(&bus).await }
+        });
+        readiness
+    }
+
     /// Serves until `end` returns, then finishes what is in hand: requests first, services after.
     ///
     /// # Errors
     /// [`StartError`] where a service failed too often and gave up.
     pub async fn serve(self, end: impl Future<Output = ()>) -> Result<(), StartError> {
-        let Self { server, mut edge, services: [mut identity, mut keys], db } = self;
+        let Self { server, mut edge, services: [mut identity, mut keys], bus: _, db } = self;
         let mut outcome = Ok(());
         let ended = async {
             let failed = |name| {
@@ -140,7 +158,7 @@ fn shown(database_url: &str) -> String {
 }
 
 /// Says where everything is: in words on a terminal, as a log line everywhere else.
-fn announce(address: SocketAddr, data: &str, secret: Option<&str>) {
+fn announce(address: SocketAddr, monitor: &str, data: &str, secret: Option<&str>) {
     let url = format!("http://{address}");
     let made = secret.unwrap_or("given by SECRET_KEY, or kept from an earlier start");
     if io::stdout().is_terminal() {
@@ -150,5 +168,6 @@ fn announce(address: SocketAddr, data: &str, secret: Option<&str>) {
              Data     {data}\n  Secret   {made}\n\n  Stop with Ctrl-C.\n"
         ));
     }
-    tracing::info!(address = url, docs = format!("{url}/docs"), data, secret = made, "ready");
+    let docs = format!("{url}/docs");
+    tracing::info!(address = url, docs, monitor, data, secret = made, "ready");
 }

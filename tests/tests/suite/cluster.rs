@@ -35,7 +35,7 @@ fn a_service_names_the_variable_it_cannot_start_with() {
     let folder = Folder::new();
     let run = |name, environment: &[(&str, &str)]| {
         let mut command = binary::clean(mortal(binary::named(name)), folder.path());
-        command.envs(environment.iter().copied());
+        command.env("MONITOR_ADDR", "off").envs(environment.iter().copied());
         Process::start(command).finish()
     };
     let end = run("latchkey-identity", &[]);

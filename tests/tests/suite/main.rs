@@ -26,6 +26,7 @@ mod limits;
 mod login;
 mod logout;
 mod logs;
+mod monitor;
 mod overload;
 mod pages;
 mod passwords;

@@ -1,16 +1,20 @@
 //! `/` and `/health…`: what this is, and whether it works.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use latchkey_bus::Context;
-use latchkey_contract::{identity, keys};
+use latchkey_bus::{Bus, Context, RequestId};
+use latchkey_contract::{CallError, identity, keys};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::Edge;
 use crate::problem::Problem;
+
+/// How long the services may take to say to the monitor that they are ready.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What this is.
 #[derive(Serialize, ToSchema)]
@@ -66,8 +70,17 @@ pub(crate) async fn ready(
     State(edge): State<Arc<Edge>>,
     Extension(context): Extension<Context>,
 ) -> Result<Json<HealthBody>, Problem> {
-    let identity = edge.bus.call(&context, &identity::Ready);
-    let keys = edge.bus.call(&context, &keys::Ready);
-    tokio::try_join!(identity, keys)?;
+    everyone(&edge.bus, &context).await?;
     Ok(Json(HealthBody { status: "ready", service: "latchkey" }))
+}
+
+/// Whether every service and its database answers, for the monitor.
+pub async fn everyone_is_ready(bus: &Bus) -> bool {
+    everyone(bus, &Context::new(RequestId::new("readiness"), CHECK_TIMEOUT)).await.is_ok()
+}
+
+async fn everyone(bus: &Bus, context: &Context) -> Result<(), CallError> {
+    let identity = bus.call(context, &identity::Ready);
+    let keys = bus.call(context, &keys::Ready);
+    tokio::try_join!(identity, keys).map(drop)
 }

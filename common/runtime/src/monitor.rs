@@ -1,0 +1,246 @@
+//! A process' second listener, for whoever watches it: `/metrics`, `/health/live`, `/health/ready`.
+//!
+//! It is up before anything the service waits for, so that a process that waits is alive and not
+//! ready. One request a connection, few connections, each with a bound: a scraper that hangs
+//! costs nothing.
+
+mod healthcheck;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::config::{ConfigError, Environment, Variable};
+use crate::process::{Exit, StartError};
+
+pub use healthcheck::healthcheck;
+
+/// Connections at the same time at most; further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 64;
+/// How long a request's head may take to arrive.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection lasts, all told.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a readiness check may take; beyond, the process is not ready.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of a request's head at most: the least that hyper takes.
+const MAX_HEAD: usize = 8 * 1_024;
+/// The pause after the system gave no connection (too many open files, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+const PROMETHEUS: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Writes the metrics as Prometheus text.
+pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
+
+type Checking = Pin<Box<dyn Future<Output = bool> + Send>>;
+type Check = Arc<dyn Fn() -> Checking + Send + Sync>;
+
+/// Whether the process can do its work: no, until it is given a way to find out. Clones share it.
+#[derive(Clone, Default)]
+pub struct Readiness {
+    check: Arc<RwLock<Option<Check>>>,
+}
+
+/// A bound address, not serving yet; or none, where the listener is switched off.
+pub struct Monitor {
+    listener: Option<TcpListener>,
+}
+
+/// The listener while it serves. Dropping it closes it.
+#[must_use = "dropping it stops serving"]
+pub struct Monitoring {
+    task: Option<AbortHandle>,
+}
+
+/// The variable `MONITOR_ADDR` of a service that listens at `default` where it is not set.
+#[must_use]
+pub const fn variable(default: &'static str) -> Variable {
+    Variable {
+        name: "MONITOR_ADDR",
+        default,
+        help: "where metrics and health checks are served",
+        accepted: "ADDRESS:PORT, or off",
+    }
+}
+
+/// The address that `variable` or its default names; `None` for `off`.
+///
+/// # Errors
+/// [`ConfigError`] where it is no address.
+pub fn address(
+    environment: &Environment,
+    variable: &Variable,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    match environment.text(variable).unwrap_or(variable.default) {
+        "off" => Ok(None),
+        text => {
+            let address = text.parse().ok();
+            address.map(Some).ok_or_else(|| variable.wrong(format!("{text:?} cannot be used")))
+        }
+    }
+}
+
+impl Readiness {
+    /// From now on `check` decides.
+    pub fn decide<F>(&self, check: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        self.set(Some(Arc::new(move || Box::pin(check()))));
+    }
+
+    /// From now on the answer is no: the process is about to end.
+    pub fn withdraw(&self) {
+        self.set(None);
+    }
+
+    /// Whether the process can do its work at this moment.
+    pub async fn check(&self) -> bool {
+        let check = self.check.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(check) = check else { return false };
+        tokio::time::timeout(CHECK_TIMEOUT, check()).await.unwrap_or(false)
+    }
+
+    fn set(&self, check: Option<Check>) {
+        *self.check.write().unwrap_or_else(PoisonError::into_inner) = check;
+    }
+}
+
+impl Monitor {
+    /// Takes the address, if there is one.
+    ///
+    /// # Errors
+    /// [`StartError`] says who may have it, or why it cannot be taken.
+    pub async fn bind(address: Option<SocketAddr>) -> Result<Self, StartError> {
+        let Some(address) = address else { return Ok(Self { listener: None }) };
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            let message = match error.kind() {
+                io::ErrorKind::AddrInUse => format!(
+                    "{address} is in use by another program: stop it, or set MONITOR_ADDR to \
+                     another port or to off"
+                ),
+                _ => format!("{address} (MONITOR_ADDR) cannot be listened on: {error}"),
+            };
+            StartError::new(Exit::Unavailable, message)
+        })?;
+        Ok(Self { listener: Some(listener) })
+    }
+
+    /// Where it is, with the port that was taken, for the log; `off` where it is nowhere.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let address = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        address.map_or_else(|| "off".to_owned(), |address| format!("http://{address}"))
+    }
+
+    /// Serves until the returned value is dropped.
+    pub fn serve(self, render: Render, readiness: Readiness) -> Monitoring {
+        let task = self.listener.map(|listener| {
+            #[expect(clippy::disallowed_methods, reason = "owned by the value that is returned")]
+            tokio::spawn(accept(listener, render, readiness)).abort_handle()
+        });
+        Monitoring { task }
+    }
+}
+
+impl Drop for Monitoring {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, render: Render, readiness: Readiness) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // Ended with the listener, unlike tasks that nobody owns.
+    let mut connections = JoinSet::new();
+    // The semaphore is never closed.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _peer)) => {
+                let (render, readiness) = (Arc::clone(&render), readiness.clone());
+                connections.spawn(async move {
+                    let serving = serve(stream, &render, &readiness);
+                    if tokio::time::timeout(CONNECTION_TIMEOUT, serving).await.is_err() {
+                        tracing::debug!("a connection to the monitor took too long");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the monitor was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, render: &Render, readiness: &Readiness) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .keep_alive(false);
+    let answers = service_fn(async |request: Request<Incoming>| {
+        Ok::<_, Infallible>(answer(&request, render, readiness).await)
+    });
+    if let Err(error) = http.serve_connection(TokioIo::new(stream), answers).await {
+        tracing::debug!(%error, "a connection to the monitor ended early");
+    }
+}
+
+async fn answer(
+    request: &Request<Incoming>,
+    render: &Render,
+    readiness: &Readiness,
+) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, JSON, r#"{"status":"refused"}"#);
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match request.uri().path() {
+        "/metrics" => response(StatusCode::OK, PROMETHEUS, render()),
+        "/health/live" => response(StatusCode::OK, JSON, r#"{"status":"alive"}"#),
+        "/health/ready" if readiness.check().await => {
+            response(StatusCode::OK, JSON, r#"{"status":"ready"}"#)
+        }
+        "/health/ready" => {
+            response(StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"status":"not ready"}"#)
+        }
+        _ => response(StatusCode::NOT_FOUND, JSON, r#"{"status":"not found"}"#),
+    }
+}
+
+fn response(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
