@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use latchkey_contract::FieldError;
+use latchkey_contract::refusal::Document;
+use latchkey_contract::wire::{Encoding, WireError};
 use tokio::time::Instant;
 
 /// Names one HTTP request in every log line and every message it causes.
@@ -21,25 +24,37 @@ pub struct Context {
 }
 
 /// How a request went, on the way back.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Response {
     /// Whether the payload holds an answer.
     pub status: Status,
-    /// An encoded `Result<Reply, Refusal>` where the status is [`Status::Answered`], else empty.
+    /// How the payload is written.
+    pub encoding: Encoding,
+    /// Where the status is [`Status::Answered`]: in bincode a `Result<Reply, Refusal>`, in JSON a `Reply`.
+    /// Else in JSON a [`Document`] where the sender can do something about it, and otherwise nothing.
     pub payload: Bytes,
 }
 
-/// The outcomes that the bus itself knows; each but the first is a header and no payload.
+/// The outcomes that the bus itself knows; each but the first is told in headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The handler answered.
     Answered,
+    /// The handler declined. Between our own services a refusal is an answer; in JSON it is this.
+    Refused {
+        /// Its status in the vocabulary of HTTP.
+        code: u16,
+        /// One sentence.
+        message: &'static str,
+    },
     /// More work was in flight than the service takes.
     Overloaded,
     /// The deadline had passed before the work began.
     Expired,
     /// The request's bytes were not such a request.
     Unreadable,
+    /// What the handler needs is not there just now.
+    Unavailable,
     /// The handler failed.
     Fault,
 }
@@ -75,7 +90,40 @@ impl Response {
     /// A response without an answer.
     #[must_use]
     pub fn empty(status: Status) -> Self {
-        Self { status, payload: Bytes::new() }
+        Self { status, encoding: Encoding::Bincode, payload: Bytes::new() }
+    }
+
+    /// A response in JSON that says why there is no answer.
+    pub(crate) fn document(status: Status, document: &Document<'_>) -> Self {
+        let encoding = Encoding::Json;
+        match encoding.encode(document) {
+            Ok(bytes) => Self { status, encoding, payload: bytes.into() },
+            // More faulty fields than a message holds: the headers alone say it.
+            Err(_) => Self::empty(status),
+        }
+    }
+
+    /// The response to a request that cannot be read.
+    pub(crate) fn unreadable(encoding: Encoding, error: &WireError) -> Self {
+        match encoding {
+            Encoding::Bincode => Self::empty(Status::Unreadable),
+            Encoding::Json => {
+                let errors = &[FieldError::new("", error.to_string())];
+                let document = Document { code: "unreadable", errors, retry_after_ms: None };
+                Self::document(Status::Unreadable, &document)
+            }
+        }
+    }
+}
+
+/// Shows no payload: it may hold a secret.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("encoding", &self.encoding)
+            .field("bytes", &self.payload.len())
+            .finish()
     }
 }
 
@@ -86,19 +134,22 @@ impl Status {
     pub fn code(self) -> Option<u16> {
         match self {
             Self::Answered => None,
+            Self::Refused { code, .. } => Some(code),
             Self::Unreadable => Some(400),
             Self::Expired => Some(408),
             Self::Fault => Some(500),
-            Self::Overloaded => Some(503),
+            Self::Overloaded | Self::Unavailable => Some(503),
         }
     }
 
-    /// The status for a code of [`Self::code`]; a code that is not known is a fault.
+    /// The status for a code of [`Self::code`] and a sentence of [`Self::message`]; a code that is not
+    /// known is a fault.
     #[must_use]
-    pub fn from_code(code: &str) -> Self {
+    pub fn from_headers(code: &str, message: &str) -> Self {
         match code {
             "400" => Self::Unreadable,
             "408" => Self::Expired,
+            "503" if message == Self::Unavailable.message() => Self::Unavailable,
             "503" => Self::Overloaded,
             _ => Self::Fault,
         }
@@ -109,8 +160,10 @@ impl Status {
     pub fn message(self) -> &'static str {
         match self {
             Self::Answered => "answered",
+            Self::Refused { message, .. } => message,
             Self::Unreadable => "the request cannot be read",
             Self::Expired => "the deadline had passed before the work began",
+            Self::Unavailable => "the service cannot answer just now",
             Self::Fault => "the service failed",
             Self::Overloaded => "the service is overloaded",
         }

@@ -132,7 +132,9 @@ fn read_reply<R: Rpc>(response: &Response) -> Result<R::Reply, CallError> {
         },
         Status::Overloaded => Err(CallError::Overloaded),
         Status::Expired => Err(CallError::Timeout),
-        Status::Unreadable => Err(CallError::Unreadable),
+        // A refusal outside the payload is for those who asked in JSON.
+        Status::Unreadable | Status::Refused { .. } => Err(CallError::Unreadable),
+        Status::Unavailable => Err(CallError::Unavailable),
         Status::Fault => Err(CallError::Fault),
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use latchkey_contract::CallError;
+use latchkey_contract::wire::Encoding;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
@@ -66,7 +67,7 @@ impl Local {
             return Ok(Response::empty(Status::Overloaded));
         };
         let (reply, answered) = oneshot::channel();
-        let work = (endpoint.handler)(context.clone(), payload);
+        let work = (endpoint.handler)(context.clone(), Encoding::Bincode, payload);
         endpoint.tasks.spawn(async move {
             let response = work.await;
             drop(permit);

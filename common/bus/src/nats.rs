@@ -9,10 +9,12 @@ mod serving;
 
 use std::time::Duration;
 
-use async_nats::header::HeaderMap;
+use async_nats::header::{HeaderMap, HeaderValue};
+use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use async_nats::{ConnectOptions, Event, StatusCode};
 use bytes::Bytes;
 use latchkey_contract::CallError;
+use latchkey_contract::wire::Encoding;
 use tokio::time::timeout_at;
 
 use crate::BusError;
@@ -26,6 +28,8 @@ const REQUEST_ID: &str = "Latchkey-Request-Id";
 /// The header that says for how many milliseconds the caller still waits. A duration, not an
 /// instant: two machines need not agree on the time.
 const TIMEOUT_MS: &str = "Latchkey-Timeout-Ms";
+/// The header that says how a message is written.
+const CONTENT_TYPE: &str = "Content-Type";
 /// What the caller waits for where a foreign client does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest wait that a header can ask for.
@@ -122,24 +126,34 @@ fn read(message: async_nats::Message) -> Result<Response, CallError> {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
         return Err(CallError::NoResponder);
     }
-    let code = message
-        .headers
-        .as_ref()
-        .and_then(|headers| headers.get(async_nats::service::NATS_SERVICE_ERROR_CODE));
+    let code = header(&message, NATS_SERVICE_ERROR_CODE);
+    let sentence = header(&message, NATS_SERVICE_ERROR).map_or("", HeaderValue::as_str);
     Ok(match code {
-        Some(code) => Response::empty(Status::from_code(code.as_str())),
-        None => Response { status: Status::Answered, payload: message.payload },
+        Some(code) => Response::empty(Status::from_headers(code.as_str(), sentence)),
+        None => Response {
+            status: Status::Answered,
+            encoding: Encoding::Bincode,
+            payload: message.payload,
+        },
     })
 }
 
 /// What a request says of its caller, by its headers.
 fn context_of(message: &async_nats::Message) -> Context {
-    let header = |name| message.headers.as_ref().and_then(|headers| headers.get(name));
-    let timeout = header(TIMEOUT_MS)
+    let timeout = header(message, TIMEOUT_MS)
         .and_then(|value| value.as_str().parse().ok())
         .map_or(DEFAULT_TIMEOUT, Duration::from_millis);
-    let request_id = header(REQUEST_ID).map_or("-", |value| value.as_str());
+    let request_id = header(message, REQUEST_ID).map_or("-", |value| value.as_str());
     Context::new(RequestId::new(request_id), timeout.min(MAX_TIMEOUT))
+}
+
+/// How a request is written, by its headers.
+fn encoding_of(message: &async_nats::Message) -> Encoding {
+    Encoding::of(header(message, CONTENT_TYPE).map(HeaderValue::as_str))
+}
+
+fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a HeaderValue> {
+    message.headers.as_ref()?.get(name)
 }
 
 fn reconnect_delay(attempts: usize) -> Duration {

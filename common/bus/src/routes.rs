@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use latchkey_contract::{Failure, Refusal, Rpc, wire};
+use latchkey_contract::wire::Encoding;
+use latchkey_contract::{Failure, Refusal, Rpc};
 
 use crate::envelope::{Context, Response, Status};
 
@@ -33,7 +34,7 @@ pub(crate) struct Route {
 }
 
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
-pub(crate) type Handler = Arc<dyn Fn(Context, Bytes) -> Answering + Send + Sync>;
+pub(crate) type Handler = Arc<dyn Fn(Context, Encoding, Bytes) -> Answering + Send + Sync>;
 
 impl Routes {
     /// No routes yet, of `service` in `version` (semantic versioning).
@@ -59,8 +60,8 @@ impl Routes {
     {
         let entry = Route {
             subject: R::SUBJECT,
-            handler: Arc::new(move |context, payload| {
-                Box::pin(answer(handler.clone(), context, payload))
+            handler: Arc::new(move |context, encoding, payload| {
+                Box::pin(answer(handler.clone(), context, encoding, payload))
             }),
         };
         self.entries.push(entry);
@@ -69,7 +70,12 @@ impl Routes {
 }
 
 /// Decodes, works, encodes. Whatever goes wrong is caught and logged here, once.
-async fn answer<R, F, Fut>(handler: F, context: Context, payload: Bytes) -> Response
+async fn answer<R, F, Fut>(
+    handler: F,
+    context: Context,
+    encoding: Encoding,
+    payload: Bytes,
+) -> Response
 where
     R: Rpc,
     F: Fn(Context, R) -> Fut + Send + Sync,
@@ -79,11 +85,11 @@ where
         return Response::empty(Status::Expired);
     }
     let request_id = context.request_id.clone();
-    let request = match wire::decode::<R>(&payload) {
+    let request = match encoding.decode::<R>(&payload) {
         Ok(request) => request,
         Err(error) => {
             tracing::warn!(subject = R::SUBJECT, %request_id, %error, "a request cannot be read");
-            return Response::empty(Status::Unreadable);
+            return Response::unreadable(encoding, &error);
         }
     };
     let worked = AssertUnwindSafe(async { handler(context, request).await }).catch_unwind().await;
@@ -91,6 +97,11 @@ where
         Ok(Ok(reply)) => Ok(reply),
         Ok(Err(Failure::Refused(refusal))) => Err(refusal),
         Ok(Err(Failure::Overloaded)) => return Response::empty(Status::Overloaded),
+        Ok(Err(Failure::Unavailable(error))) => {
+            let cause = causes(error.as_ref());
+            tracing::warn!(subject = R::SUBJECT, %request_id, cause, "a request has no answer");
+            return Response::empty(Status::Unavailable);
+        }
         Ok(Err(Failure::Fault(error))) => {
             let cause = causes(error.as_ref());
             tracing::error!(subject = R::SUBJECT, %request_id, cause, "a request failed");
@@ -102,8 +113,16 @@ where
             return Response::empty(Status::Fault);
         }
     };
-    match wire::encode(&outcome) {
-        Ok(bytes) => Response { status: Status::Answered, payload: bytes.into() },
+    let written = match (encoding, &outcome) {
+        (Encoding::Bincode, outcome) => encoding.encode(outcome),
+        (Encoding::Json, Ok(reply)) => encoding.encode(reply),
+        (Encoding::Json, Err(refusal)) => {
+            let status = Status::Refused { code: refusal.status(), message: refusal.message() };
+            return Response::document(status, &refusal.document());
+        }
+    };
+    match written {
+        Ok(bytes) => Response { status: Status::Answered, encoding, payload: bytes.into() },
         Err(error) => {
             tracing::error!(subject = R::SUBJECT, %request_id, %error, "a reply cannot be encoded");
             Response::empty(Status::Fault)
@@ -122,3 +141,6 @@ fn causes(error: &(dyn Error + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, Unexpected};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A user's id: a positive 64-bit integer, given by the identity service's database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,8 +25,10 @@ pub struct KeyId(pub i64);
 pub struct SessionId(pub [u8; 16]);
 
 /// A moment on the wall clock, in milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+///
+/// On the bus it is that number in bincode, and in JSON a text of RFC 3339 in UTC, with a fraction of
+/// a second where there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
@@ -41,6 +47,32 @@ impl Timestamp {
     #[must_use]
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(Self::SECOND)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if !to.is_human_readable() {
+            return to.serialize_i64(self.0);
+        }
+        let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000);
+        let text = moment.map_err(S::Error::custom)?.format(&Rfc3339).map_err(S::Error::custom)?;
+        to.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if !from.is_human_readable() {
+            return i64::deserialize(from).map(Self);
+        }
+        let text = String::deserialize(from)?;
+        let moment = OffsetDateTime::parse(&text, &Rfc3339);
+        let millis = moment.ok().map(|at| at.unix_timestamp_nanos().div_euclid(1_000_000));
+        millis
+            .and_then(|millis| i64::try_from(millis).ok())
+            .map(Self)
+            .ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &"a time of RFC 3339"))
     }
 }
 
@@ -116,5 +148,25 @@ mod tests {
         }
         let upper = SessionId([0xab; 16]).to_string().to_uppercase();
         assert_eq!(upper.parse::<SessionId>(), Err(MalformedSessionId));
+    }
+
+    #[test]
+    fn a_time_is_a_text_in_json_and_loses_nothing() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_764_975_600_000, "2025-12-05T23:00:00Z"),
+            (1_764_975_600_250, "2025-12-05T23:00:00.25Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+        ] {
+            let json = serde_json::to_string(&Timestamp(millis)).unwrap();
+            assert_eq!(json, format!("\"{text}\""));
+            assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), Timestamp(millis));
+        }
+        let elsewhere: Timestamp = serde_json::from_str("\"2025-12-06T01:00:00+02:00\"").unwrap();
+        assert_eq!(elsewhere, Timestamp(1_764_975_600_000));
+        for wrong in ["1764975600000", "\"yesterday\"", "null", "\"2025-12-05\""] {
+            assert!(serde_json::from_str::<Timestamp>(wrong).is_err(), "{wrong}");
+        }
+        assert!(serde_json::to_string(&Timestamp(i64::MAX)).is_err());
     }
 }

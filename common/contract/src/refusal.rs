@@ -36,6 +36,18 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// What a refusal looks like in JSON; its status and sentence are in the reply's headers.
+#[derive(Debug, Serialize)]
+pub struct Document<'a> {
+    /// The stable code.
+    pub code: &'a str,
+    /// Every faulty field; the empty field name stands for the message as a whole.
+    pub errors: &'a [FieldError],
+    /// After how many milliseconds it is worth trying again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
 impl FieldError {
     /// Names `field` and says what is wrong with it.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
@@ -56,5 +68,46 @@ impl Refusal {
             Self::KeyNotFound => "key_not_found",
             Self::TooManyRequests { .. } => "too_many_requests",
         }
+    }
+
+    /// The status of this refusal in the vocabulary of HTTP, for other languages.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Invalid(_) => 422,
+            Self::EmailTaken | Self::UsernameTaken | Self::InactiveUser => 400,
+            Self::WrongCredentials => 401,
+            Self::KeyNotFound => 404,
+            Self::TooManyRequests { .. } => 429,
+        }
+    }
+
+    /// One sentence that says what is refused, for other languages.
+    #[must_use]
+    pub fn message(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "the request has fields that break their rules",
+            Self::EmailTaken => "another account has this e-mail address",
+            Self::UsernameTaken => "another account has this username",
+            Self::WrongCredentials => "the username or the password is wrong",
+            Self::InactiveUser => "the account is deactivated",
+            Self::KeyNotFound => "there is no such key",
+            Self::TooManyRequests { .. } => "too many requests: try again later",
+        }
+    }
+
+    /// This refusal in JSON.
+    #[must_use]
+    pub fn document(&self) -> Document<'_> {
+        let (errors, retry_after_ms) = match self {
+            Self::Invalid(errors) => (errors.as_slice(), None),
+            Self::TooManyRequests { retry_after_ms } => (&[][..], Some(*retry_after_ms)),
+            Self::EmailTaken
+            | Self::UsernameTaken
+            | Self::WrongCredentials
+            | Self::InactiveUser
+            | Self::KeyNotFound => (&[][..], None),
+        };
+        Document { code: self.code(), errors, retry_after_ms }
     }
 }

@@ -32,6 +32,9 @@ pub enum CallError {
     /// The service has as much work as it takes and turned this down at once.
     #[error("the service is overloaded")]
     Overloaded,
+    /// What the service needs in order to answer is not there just now.
+    #[error("the service cannot answer just now")]
+    Unavailable,
     /// The service failed; its log has the cause.
     #[error("the service failed")]
     Fault,
@@ -52,6 +55,8 @@ pub enum Failure {
     Refused(Refusal),
     /// Too much work is queued: try later.
     Overloaded,
+    /// What the answer needs is not there just now: logged with its cause where it is caught.
+    Unavailable(Box<dyn std::error::Error + Send + Sync>),
     /// Our fault: logged once with its cause where it is caught; the caller learns only that it happened.
     Fault(Box<dyn std::error::Error + Send + Sync>),
 }

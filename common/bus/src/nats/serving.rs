@@ -1,15 +1,17 @@
 //! Serves routes over NATS. One task per subject works on many requests at the same time without a
 //! task for each: a spawn per message costs more than the message.
 
-use async_nats::Client;
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::error::Error as ServiceError;
-use async_nats::service::{Request, Service, ServiceExt};
+use async_nats::service::{
+    NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, Service, ServiceExt,
+};
+use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::task::TaskTracker;
 
-use super::context_of;
+use super::{CONTENT_TYPE, context_of, encoding_of};
 use crate::BusError;
 use crate::envelope::{Response, Status};
 use crate::limit::{Limit, Permit};
@@ -71,18 +73,32 @@ async fn work(mut endpoint: Endpoint, handler: Handler, limit: Limit) {
 }
 
 async fn answer(request: Request, handler: &Handler, permit: Option<Permit>) {
+    let message = &request.message;
     let response = match permit {
-        Some(_held) => handler(context_of(&request.message), request.message.payload.clone()).await,
+        Some(_held) => {
+            handler(context_of(message), encoding_of(message), message.payload.clone()).await
+        }
         None => Response::empty(Status::Overloaded),
     };
+    let mut headers = HeaderMap::new();
+    if let Some(content_type) = response.encoding.content_type() {
+        headers.insert(CONTENT_TYPE, content_type);
+    }
     let reply = match response.status.code() {
         None => Ok(response.payload),
+        // The library sends its errors without a body, and counts them. What the sender can mend has a
+        // body, and is no error of the service.
+        Some(code) if !response.payload.is_empty() => {
+            headers.insert(NATS_SERVICE_ERROR, response.status.message());
+            headers.insert(NATS_SERVICE_ERROR_CODE, code.to_string());
+            Ok(response.payload)
+        }
         Some(code) => Err(ServiceError {
             status: response.status.message().to_owned(),
             code: usize::from(code),
         }),
     };
-    if let Err(error) = request.respond(reply).await {
+    if let Err(error) = request.respond_with_headers(reply, headers).await {
         tracing::warn!(%error, "a reply cannot be sent");
     }
 }

@@ -85,3 +85,78 @@ fn the_largest_batch_of_the_longest_principals_fits() {
     let reply: Result<_, Refusal> = Ok(vec![Verdict::Valid(principal); MAX_BATCH]);
     assert!(encode(&reply).unwrap().len() <= MAX_MESSAGE);
 }
+
+#[test]
+fn the_content_type_says_which_encoding() {
+    for json in ["application/json", "Application/JSON", " application/json ; charset=utf-8"] {
+        assert_eq!(Encoding::of(Some(json)), Encoding::Json, "{json}");
+    }
+    for other in
+        ["", "text/json", "application/jsonp", "application/problem+json", ";application/json"]
+    {
+        assert_eq!(Encoding::of(Some(other)), Encoding::Bincode, "{other}");
+    }
+    assert_eq!(Encoding::of(None), Encoding::Bincode);
+}
+
+#[test]
+fn json_has_the_same_limits_and_takes_one_message() {
+    let read = |text: &str| Encoding::Json.decode::<crate::identity::LogIn>(text.as_bytes());
+    let good = r#"{"username": "ada", "password": "secret"}"#;
+    assert_eq!(read(good).unwrap().password, Some(Secret::new("secret".into())));
+    assert!(read(&format!("{good}\n ")).is_ok());
+    for end in 1..good.len() {
+        let cut: String = good.chars().take(end).collect();
+        assert!(read(&cut).is_err(), "{cut}");
+    }
+    for trailing in ["x", "{}", "\0"] {
+        assert!(read(&format!("{good}{trailing}")).is_err(), "{trailing}");
+    }
+    let large = format!("{good}{}", " ".repeat(MAX_MESSAGE));
+    assert!(matches!(read(&large), Err(WireError::TooLarge(_))));
+    let name = "x".repeat(MAX_MESSAGE);
+    assert!(matches!(Encoding::Json.encode(&name), Err(WireError::TooLarge(_))));
+    let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
+    let deep = Encoding::Json.decode::<serde_json::Value>(deep.as_bytes());
+    assert!(matches!(deep, Err(WireError::Json { .. })));
+}
+
+#[test]
+fn what_is_said_of_an_unreadable_message_quotes_nothing_of_it() {
+    let read = |text: &str| {
+        let error = Encoding::Json.decode::<crate::identity::LogIn>(text.as_bytes()).unwrap_err();
+        format!("{error} {error:?}")
+    };
+    for text in [
+        r#"{"username": "ada", "password": ["sesame"]}"#,
+        r#"{"username": "ada", "password": sesame}"#,
+        r#"{"username": "ada", "password": "sesame""#,
+        r#""sesame""#,
+    ] {
+        assert!(!read(text).contains("sesame"), "{}", read(text));
+    }
+    assert!(read("[").contains("line 1, column 1"), "{}", read("["));
+}
+
+#[test]
+fn a_refusal_in_json_never_changes() {
+    let show = |refusal: &Refusal| {
+        let document = Encoding::Json.encode(&refusal.document()).unwrap();
+        format!("{} {}", refusal.status(), String::from_utf8(document).unwrap())
+    };
+    let invalid = Refusal::Invalid(vec![FieldError::new("f", "m")]);
+    assert_eq!(show(&invalid), r#"422 {"code":"invalid","errors":[{"field":"f","message":"m"}]}"#);
+    let wait = Refusal::TooManyRequests { retry_after_ms: 5 };
+    let text = r#"429 {"code":"too_many_requests","errors":[],"retry_after_ms":5}"#;
+    assert_eq!(show(&wait), text);
+    let shown = [
+        (Refusal::EmailTaken, r#"400 {"code":"email_taken","errors":[]}"#),
+        (Refusal::UsernameTaken, r#"400 {"code":"username_taken","errors":[]}"#),
+        (Refusal::WrongCredentials, r#"401 {"code":"wrong_credentials","errors":[]}"#),
+        (Refusal::InactiveUser, r#"400 {"code":"inactive_user","errors":[]}"#),
+        (Refusal::KeyNotFound, r#"404 {"code":"key_not_found","errors":[]}"#),
+    ];
+    for (refusal, text) in shown {
+        assert_eq!(show(&refusal), text);
+    }
+}
