@@ -20,7 +20,7 @@ lint: ## Formatting, and clippy under the lints of Cargo.toml and .clippy.toml
 	cargo clippy --workspace --all-targets -- -D warnings
 
 bench: ## Print the figures
-	cargo build --release --workspace --bins && cargo bench -p e2e
+	cargo build --release --workspace --bins && cargo bench --workspace --bench figures
 
 setup: ## Install what the tests need and this machine does not have
 	@tests/setup.sh
