@@ -51,6 +51,11 @@ impl Server {
         self.process.as_ref().map(Process::stderr).unwrap_or_default()
     }
 
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("NATS runs").id()
+    }
+
     /// Kills it (SIGKILL).
     pub fn kill(&mut self) {
         self.process.take().expect("NATS runs").kill();

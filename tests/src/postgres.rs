@@ -64,6 +64,11 @@ impl Server {
         self.port
     }
 
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("Postgres runs").id()
+    }
+
     /// The data folder.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")

@@ -35,7 +35,7 @@ impl Floor {
         let target = Target {
             pids: vec![process.id()],
             addresses: vec![at],
-            request: get("/", "x-none: 1"),
+            requests: get("/", "x-none: 1"),
             connections: CONNECTIONS,
         };
         Self { target, _process: process }

@@ -1,5 +1,6 @@
 //! Requests over many connections, and what each answer cost the processes that worked on it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,20 +13,21 @@ use crate::say;
 /// How long one measurement takes.
 pub const ROUND: Duration = Duration::from_secs(3);
 
-/// Something to send one and the same request to.
+/// Something to send requests to.
 #[derive(Clone)]
 pub struct Target {
     /// The processes whose time counts.
     pub pids: Vec<u32>,
     /// Where to connect, in turn.
     pub addresses: Vec<String>,
-    /// The request's bytes.
-    pub request: String,
+    /// The requests, each connection's in turn and from another place on.
+    pub requests: Arc<[String]>,
     /// Connections, each with one request in flight.
     pub connections: usize,
 }
 
 /// What came of it.
+#[derive(Clone)]
 pub struct Measured {
     /// User and system time of all processes over good answers, in µs.
     pub cpu_us: f64,
@@ -41,18 +43,23 @@ pub struct Measured {
     pub other: usize,
 }
 
-/// A GET request.
-pub fn get(path: &str, header: &str) -> String {
+/// One GET request.
+pub fn get(path: &str, header: &str) -> Arc<[String]> {
+    Arc::new([get_text(path, header)])
+}
+
+/// The text of a GET request.
+pub fn get_text(path: &str, header: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: bench\r\n{header}\r\n\r\n")
 }
 
-/// A POST request with a JSON body.
-pub fn post(path: &str, header: &str, body: &str) -> String {
+/// One POST request with a JSON body.
+pub fn post(path: &str, header: &str, body: &str) -> Arc<[String]> {
     let length = body.len();
-    format!(
+    Arc::new([format!(
         "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
          content-length: {length}\r\n{header}\r\n\r\n{body}"
-    )
+    )])
 }
 
 /// The head of a table of rows.
@@ -80,8 +87,9 @@ impl Target {
         let mut clients = JoinSet::new();
         for number in 0..self.connections {
             let address = self.addresses[number % self.addresses.len()].clone();
-            let request = self.request.clone();
-            clients.spawn(async move { client(&address, request.as_bytes(), end).await });
+            let requests = Arc::clone(&self.requests);
+            let first = number * requests.len() / self.connections;
+            clients.spawn(async move { client(&address, &requests, first, end).await });
         }
         let all = clients.join_all().await;
         let spent = self.pids.iter().zip(before).map(|(pid, before)| cpu_seconds(*pid) - before);
@@ -107,14 +115,22 @@ pub fn quantile(values: &[f64], part: f64) -> f64 {
 }
 
 /// Asks again and again on one connection; the times of good answers in µs, and how many others.
-async fn client(address: &str, request: &[u8], end: Instant) -> (Vec<f64>, usize) {
+async fn client(
+    address: &str,
+    requests: &[String],
+    first: usize,
+    end: Instant,
+) -> (Vec<f64>, usize) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let (mut times, mut other) = (Vec::new(), 0);
     let mut buffer = vec![0; 16_384];
-    while Instant::now() < end {
+    for request in requests.iter().cycle().skip(first) {
         let began = Instant::now();
-        stream.write_all(request).await.unwrap();
+        if began >= end {
+            break;
+        }
+        stream.write_all(request.as_bytes()).await.unwrap();
         let read = read_answer(&mut stream, &mut buffer).await;
         if read.starts_with(b"HTTP/1.1 2") {
             times.push(began.elapsed().as_secs_f64() * 1e6);

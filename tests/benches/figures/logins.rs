@@ -42,7 +42,7 @@ async fn storm(stack: &Stack, api: &Api, user: &e2e::User) {
     let target = Target {
         pids: vec![stack.embedded().unwrap().pid],
         addresses: vec![stack.url().trim_start_matches("http://").to_owned()],
-        request: get("/protected/service", &format!("x-api-key: {}", key.key)),
+        requests: get("/protected/service", &format!("x-api-key: {}", key.key)),
         connections: QUIET_CONNECTIONS,
     };
     let quiet = target.measure().await;

@@ -12,6 +12,7 @@
     reason = "a measurement reads the real clock, and stops where something does not work"
 )]
 
+mod cluster;
 mod floor;
 mod load;
 mod logins;
@@ -42,6 +43,16 @@ fn main() {
         }
         if wanted("logins") {
             logins::figures().await;
+        }
+        if wanted("cluster") {
+            cluster::figures().await;
+        }
+        if wanted("scale") {
+            cluster::scale(&[1_000, 1_000_000]).await;
+        }
+        // Asked for by name alone: it takes minutes and gigabytes.
+        if named.iter().any(|given| given == "scale-10m") {
+            cluster::scale(&[1_000, 10_000_000]).await;
         }
     });
 }

@@ -24,7 +24,7 @@ pub async fn figures() {
     let target = |path: &str, header: &str| Target {
         pids: vec![pid],
         addresses: vec![stack.url().trim_start_matches("http://").to_owned()],
-        request: get(path, header),
+        requests: get(path, header),
         connections: CONNECTIONS,
     };
     let service = target("/protected/service", &format!("x-api-key: {}", key.key));

@@ -1,0 +1,175 @@
+//! The cluster: what a verified request costs over all processes, at rest and with many keys stored.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use e2e::cluster::{Cluster, Service};
+use e2e::{Api, User};
+use latchkey_contract::ApiKey;
+use latchkey_runtime::Entropy;
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+
+use crate::floor::Floor;
+use crate::load::{Measured, Target, get, get_text, head, post};
+use crate::proc::resident_mib;
+use crate::{CONNECTIONS, ROUNDS, say};
+
+/// Keys that requests present in turn: more than a batch, so that each query looks for many.
+const KEYS: usize = 1_000;
+/// Requests in flight of the busier figure.
+const MANY: usize = 256;
+const STARTS: usize = 3;
+
+/// A cluster of one process each, with a user and keys.
+struct Bench {
+    cluster: Cluster,
+    api: Api,
+    user: User,
+    requests: Arc<[String]>,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let cluster = Cluster::builder().own_postgres().start();
+        for service in Service::ALL {
+            let idle = resident_mib(cluster.replica(service, 0).pid());
+            say(&format!("{}: {idle:.1} MiB resident after the start", service.binary()));
+        }
+        let api = cluster.api(0);
+        let user = api.user().await;
+        let mut bench = Self { cluster, api, user, requests: Arc::new([]) };
+        bench.requests = bench.store_keys().await;
+        bench
+    }
+
+    /// Writes keys straight into the database: making each over HTTP would take long.
+    async fn store_keys(&self) -> Arc<[String]> {
+        let keys: Vec<ApiKey> =
+            (0..KEYS).map(|_| ApiKey::generate(|bytes| Entropy::System.fill(bytes))).collect();
+        let mut database = self.database().await;
+        for key in &keys {
+            sqlx::query(
+                "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at) \
+                 VALUES ($1, $2, 'sk_', 'bench', 0, 9000000000000000)",
+            )
+            .bind(self.user.id)
+            .bind(key.hash().0.as_slice())
+            .execute(&mut database)
+            .await
+            .unwrap();
+        }
+        let request =
+            |key: &ApiKey| get_text("/protected/service", &format!("x-api-key: {}", key.expose()));
+        keys.iter().map(request).collect()
+    }
+
+    async fn database(&self) -> PgConnection {
+        PgConnection::connect(self.cluster.database(Service::Keys)).await.unwrap()
+    }
+
+    /// Every process that works on a request: edge, NATS, keys, identity, Postgres.
+    fn target(&mut self, requests: Arc<[String]>, connections: usize) -> Target {
+        let of = |service| self.cluster.replica(service, 0).pid();
+        let mut pids = vec![of(Service::Edge), of(Service::Keys), of(Service::Identity)];
+        pids.extend([self.cluster.bus().pid(), self.cluster.postgres().pid()]);
+        let address = self.api.url().trim_start_matches("http://").to_owned();
+        Target { pids, addresses: vec![address], requests, connections }
+    }
+}
+
+/// One row and its parts.
+fn parts(measured: &Measured) {
+    let [edge, keys, identity, nats, postgres] = measured.each_us[..] else { return };
+    say(&format!(
+        "       of which edge {edge:.1}, keys {keys:.1}, identity {identity:.1}, NATS {nats:.1}, Postgres {postgres:.1} µs"
+    ));
+}
+
+/// Prints the figures of a cluster at work and at rest.
+pub async fn figures() {
+    say("\n## Cluster: edge, NATS, service, Postgres; every process counts; 1,000 keys in turn");
+    let floor = Floor::start();
+    let mut bench = Bench::start().await;
+    let token = format!("authorization: Bearer {}", bench.user.token);
+    let requests = Arc::clone(&bench.requests);
+    head();
+    for round in 1..=ROUNDS {
+        let bare = floor.target.measure().await;
+        bare.row(round, "bare axum", &bare);
+        for connections in [CONNECTIONS, MANY] {
+            let measured = bench.target(Arc::clone(&requests), connections).measure().await;
+            measured.row(round, &format!("key, {connections} in flight"), &bare);
+            parts(&measured);
+        }
+        let by_token = bench.target(get("/protected/user", &token), CONNECTIONS).measure().await;
+        by_token.row(round, "token, 64 in flight", &bare);
+        let body = json!({"name": "bench"}).to_string();
+        let issue = bench.target(post("/keys/create", &token, &body), 8).measure().await;
+        issue.row(round, "issue a key, 8 in flight", &bare);
+        parts(&issue);
+        let list = bench.target(get("/keys?limit=10", &token), 8).measure().await;
+        list.row(round, "list 10 keys, 8 in flight", &bare);
+        parts(&list);
+    }
+    starts(&mut bench);
+}
+
+fn starts(bench: &mut Bench) {
+    for service in Service::ALL {
+        let mut times: Vec<f64> = (0..STARTS)
+            .map(|_| {
+                let replica = bench.cluster.replica_mut(service, 0);
+                replica.kill();
+                let began = Instant::now();
+                replica.restart();
+                began.elapsed().as_secs_f64() * 1_000.0
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        let (name, median) = (service.binary(), times[STARTS / 2]);
+        say(&format!("{name}: start to ready, median of {STARTS}: {median:.0} ms"));
+    }
+}
+
+/// Prints what the number of stored keys changes, for each of these totals.
+pub async fn scale(totals: &[u64]) {
+    say("\n## Keys in the database: what their number costs (64 in flight)");
+    let mut bench = Bench::start().await;
+    let token = format!("authorization: Bearer {}", bench.user.token);
+    let (requests, mut stored) = (Arc::clone(&bench.requests), KEYS as u64);
+    let (mut first_verify, mut first_list) = (None, None);
+    head();
+    for total in totals {
+        fill(&bench, stored, *total).await;
+        stored = *total;
+        for round in 1..=ROUNDS {
+            let verify = bench.target(Arc::clone(&requests), CONNECTIONS).measure().await;
+            let least = first_verify.get_or_insert(verify.clone());
+            verify.row(round, &format!("verify among {total}"), least);
+            let list = bench.target(get("/keys?limit=10", &token), 8).measure().await;
+            let least = first_list.get_or_insert(list.clone());
+            list.row(round, &format!("list 10 of {total}"), least);
+        }
+    }
+}
+
+/// Adds other owners' keys until there are `total`.
+async fn fill(bench: &Bench, from: u64, total: u64) {
+    let mut database = bench.database().await;
+    let began = Instant::now();
+    sqlx::query(
+        "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at) \
+         SELECT 1000000 + n % 100000, sha256(n::text::bytea), 'sk_', 'filler', 0, 9000000000000000 \
+         FROM generate_series($1::bigint + 1, $2::bigint) AS n",
+    )
+    .bind(i64::try_from(from).unwrap())
+    .bind(i64::try_from(total).unwrap())
+    .execute(&mut database)
+    .await
+    .unwrap();
+    sqlx::query("VACUUM ANALYZE api_keys").execute(&mut database).await.unwrap();
+    if total > from {
+        say(&format!("{total} keys stored ({:.0} s)", began.elapsed().as_secs_f64()));
+    }
+}
