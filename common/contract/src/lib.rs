@@ -7,6 +7,7 @@
 //! | [`rpc`] | what a request is, and how a call can fail |
 //! | [`identity`] | the requests that the identity service answers |
 //! | [`keys`] | the requests that the key service answers |
+//! | [`verify`] | what every other service may ask, in any language |
 //! | [`verdict`] | what an authority says of a credential |
 //! | [`refusal`] | every expected "no", with a stable code |
 //! | [`credential`] | the API key format: make, parse, hash |
@@ -22,6 +23,7 @@ pub mod refusal;
 pub mod rpc;
 pub mod secret;
 pub mod verdict;
+pub mod verify;
 pub mod wire;
 
 pub use credential::{ApiKey, CredentialHash, MalformedKey};

@@ -4,10 +4,11 @@
 //! server -> layers -> router -> credential (extractors) -> gate -> bus
 //!                        \
 //!                         \_-> handler -> bus
+//! bus -> verify -> gate -> bus
 //! ```
 //!
-//! Actors: the root supervises one batching actor for each kind of credential, and the reporter that
-//! tells the key service when keys were used.
+//! Actors: the root supervises one batching actor for each kind of credential, the reporter that
+//! tells the key service when keys were used, and the endpoint that answers other services.
 
 pub mod address;
 pub mod body;
@@ -24,6 +25,8 @@ pub mod router;
 pub mod server;
 pub mod shape;
 pub mod usage;
+
+mod verify;
 
 use std::sync::Arc;
 
@@ -51,7 +54,7 @@ pub struct Deps {
 /// What the handlers share.
 pub struct Edge {
     bus: Bus,
-    gate: gate::Gate,
+    gate: Arc<gate::Gate>,
     limits: limits::Limits,
 }
 
@@ -70,10 +73,12 @@ pub struct Started {
 pub async fn start(config: &Config, deps: Deps) -> Result<Started, StartError> {
     let usage = Arc::new(usage::UsageReporter::new(deps.bus.clone(), deps.entropy.clone()));
     let (gate, askers) = gate::Gate::new(&deps, Arc::clone(&usage));
+    let gate = Arc::new(gate);
     let limits = limits::Limits::new(config.rate_limit);
     let mut children = Vec::from(askers);
     children.push(periodic::child("usage reporter", usage));
     children.push(periodic::child("limit keeper", Arc::new(limits.keeper())));
+    children.push(verify::child(deps.bus.clone(), Arc::clone(&gate)));
     let running = Root::start(children)
         .await
         .map_err(|error| StartError::new(Exit::Internal, error.to_string()))?;

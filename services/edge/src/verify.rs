@@ -1,0 +1,87 @@
+//! Answers other services on the bus: who does this credential stand for? Through the same gate as HTTP.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use latchkey_bus::{Bus, Context, Endpoint, Routes};
+use latchkey_contract::credential::PREFIX;
+use latchkey_contract::verify::{Verified, VerifiedBatch, Verify, VerifyBatch};
+use latchkey_contract::wire::MAX_BATCH;
+use latchkey_contract::{CallError, Failure, FieldError, Refusal, Secret};
+use latchkey_runtime::{Address, Child};
+
+use crate::NAME;
+use crate::gate::Gate;
+
+/// The actor that serves the two subjects.
+pub(crate) fn child(bus: Bus, gate: Arc<Gate>) -> Child {
+    Child::new("edge endpoint", Address::new(), move || {
+        (Endpoint { bus: bus.clone(), routes: routes(&gate) }, ())
+    })
+}
+
+fn routes(gate: &Arc<Gate>) -> Routes {
+    let (one, many) = (Arc::clone(gate), Arc::clone(gate));
+    Routes::new(NAME, env!("CARGO_PKG_VERSION"), "Who a credential stands for")
+        .on::<Verify, _, _>(move |context, request| verify(Arc::clone(&one), context, request))
+        .on::<VerifyBatch, _, _>(move |context, request| {
+            verify_batch(Arc::clone(&many), context, request)
+        })
+}
+
+async fn verify(gate: Arc<Gate>, context: Context, request: Verify) -> Result<Verified, Failure> {
+    let mut faults = scope_faults(request.required_scope.as_ref());
+    let Some(credential) = request.credential else {
+        faults.insert(0, FieldError::new("credential", "is required and must be a text"));
+        return Err(Refusal::Invalid(faults).into());
+    };
+    if !faults.is_empty() {
+        return Err(Refusal::Invalid(faults).into());
+    }
+    ask(&gate, &context, &credential).await.map_err(failure)
+}
+
+/// One answer that cannot be had leaves the whole batch without one.
+async fn verify_batch(
+    gate: Arc<Gate>,
+    context: Context,
+    request: VerifyBatch,
+) -> Result<VerifiedBatch, Failure> {
+    let mut faults = scope_faults(request.required_scope.as_ref());
+    if !(1..=MAX_BATCH).contains(&request.credentials.len()) {
+        let message = format!("is required and must hold 1 to {MAX_BATCH} texts");
+        faults.insert(0, FieldError::new("credentials", message));
+    }
+    if !faults.is_empty() {
+        return Err(Refusal::Invalid(faults).into());
+    }
+    let asked = request.credentials.iter().map(|credential| ask(&gate, &context, credential));
+    let results = try_join_all(asked).await.map_err(failure)?;
+    Ok(VerifiedBatch { results })
+}
+
+/// No credential has a scope, so none has the required one; whoever asks is to know why.
+fn scope_faults(required: Option<&String>) -> Vec<FieldError> {
+    let message = "is reserved: credentials have no scopes yet, leave it out";
+    required.map(|_| FieldError::new("required_scope", message)).into_iter().collect()
+}
+
+/// A token is three parts of base64url and has no `_` in its first characters: its header is JSON.
+async fn ask(gate: &Gate, context: &Context, credential: &Secret) -> Result<Verified, CallError> {
+    let text = credential.expose();
+    if text.starts_with(PREFIX) {
+        Ok(gate.key(context, text).await?.into())
+    } else {
+        Ok(gate.token(context, text).await?.into())
+    }
+}
+
+fn failure(error: CallError) -> Failure {
+    match error {
+        CallError::Overloaded => Failure::Overloaded,
+        absent => Failure::Unavailable(Box::new(absent)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
