@@ -28,6 +28,7 @@ pub mod nats;
 pub mod poll;
 pub mod postgres;
 pub mod process;
+pub mod python;
 pub mod raw;
 pub mod stack;
 

@@ -41,3 +41,4 @@ mod store;
 mod tenants;
 mod tokens;
 mod usernames;
+mod verify;
