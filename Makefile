@@ -2,6 +2,9 @@
 .PHONY: help run build test lint bench setup fmt deny docs pages
 .NOTPARALLEL:
 
+# Parts of the suite that start what they need themselves, whatever STACK says.
+SAME_ON_BOTH = cluster expiry faults postgres store
+
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -13,6 +16,7 @@ build: ## Compile everything
 
 test: setup lint docs deny build ## Install what is missing, then run every check and every test
 	cargo test --workspace
+	STACK=cluster cargo test --workspace --test suite -- $(SAME_ON_BOTH:%=--skip %::)
 	$(MAKE) --no-print-directory pages
 
 lint: ## Formatting, and clippy under the lints of Cargo.toml and .clippy.toml

@@ -1,5 +1,7 @@
 //! A client for the public HTTP interface: one request, one [`Answer`], no retries.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -10,11 +12,13 @@ use crate::Answer;
 /// Bound on one request: nothing may hang.
 const ANSWER: Duration = Duration::from_mins(1);
 
-/// A client for one edge. A test makes its own: its connections belong to the test's runtime.
+/// A client for one edge, or for several in turn. A test makes its own: its connections belong to the
+/// test's runtime.
 #[derive(Debug, Clone)]
 pub struct Api {
     client: reqwest::Client,
-    url: String,
+    edges: Arc<[String]>,
+    next: Arc<AtomicUsize>,
 }
 
 /// A request in the making.
@@ -25,19 +29,26 @@ pub struct Call(reqwest::RequestBuilder);
 impl Api {
     /// A client for the edge at `url`.
     pub fn new(url: &str) -> Self {
-        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER).build();
-        Self { client: client.expect("a client"), url: url.to_owned() }
+        Self::over(vec![url.to_owned()])
     }
 
-    /// The edge's address.
-    pub fn url(&self) -> &str {
-        &self.url
+    /// A client that asks each of `edges` in turn.
+    pub fn over(edges: Vec<String>) -> Self {
+        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER).build();
+        let next = Arc::new(AtomicUsize::new(0));
+        Self { client: client.expect("a client"), edges: edges.into(), next }
+    }
+
+    /// The addresses of the edges it asks.
+    pub fn edges(&self) -> &[String] {
+        &self.edges
     }
 
     /// A request of any method.
     pub fn call(&self, method: &str, path: &str) -> Call {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        Call(self.client.request(method, format!("{}{path}", self.url)))
+        let edge = &self.edges[self.next.fetch_add(1, Ordering::Relaxed) % self.edges.len()];
+        Call(self.client.request(method, format!("{edge}{path}")))
     }
 
     /// A GET request.

@@ -44,6 +44,7 @@ pub struct Builder {
     environment: BTreeMap<(Service, String), String>,
     nats: Vec<String>,
     own_postgres: bool,
+    dotenv: Option<String>,
 }
 
 /// A running cluster. It ends with the value.
@@ -61,7 +62,7 @@ pub struct Replica {
     service: Service,
     folder: Folder,
     environment: BTreeMap<String, String>,
-    port: u16,
+    url: String,
     monitor: u16,
     process: Option<Process>,
 }
@@ -104,6 +105,13 @@ impl Builder {
         self
     }
 
+    /// Writes a `.env` file into every process' working folder.
+    #[must_use]
+    pub fn dotenv(mut self, text: &str) -> Self {
+        self.dotenv = Some(text.to_owned());
+        self
+    }
+
     /// Starts everything and waits until every process is ready.
     pub fn start(self) -> Cluster {
         let arguments: Vec<&str> = self.nats.iter().map(String::as_str).collect();
@@ -123,12 +131,7 @@ impl Builder {
             }
         }
         let mut cluster = Cluster { replicas, databases, bus, postgres };
-        for replica in cluster.all() {
-            replica.launch();
-        }
-        for replica in cluster.all() {
-            replica.wait_ready();
-        }
+        cluster.launch();
         cluster
     }
 
@@ -153,7 +156,11 @@ impl Builder {
             set(name, value);
         }
         let folder = Folder::new();
-        Replica { service, folder, environment, port, monitor, process: None }
+        if let Some(text) = &self.dotenv {
+            std::fs::write(folder.join(".env"), text).expect("write .env");
+        }
+        let url = format!("http://127.0.0.1:{port}");
+        Replica { service, folder, environment, url, monitor, process: None }
     }
 }
 
@@ -165,17 +172,38 @@ impl Cluster {
             environment: BTreeMap::new(),
             nats: Vec::new(),
             own_postgres: false,
+            dotenv: None,
         }
+    }
+
+    /// Starts every process that does not run, and waits until all are ready.
+    pub fn launch(&mut self) {
+        for replica in self.all().filter(|replica| !replica.runs()) {
+            replica.launch();
+        }
+        for replica in self.all() {
+            replica.wait_ready();
+        }
+    }
+
+    /// Whether every process of ours runs.
+    pub fn runs(&self) -> bool {
+        self.replicas.values().flatten().all(Replica::runs)
+    }
+
+    /// Every line logged since the last start, process after process.
+    pub fn logs(&self) -> Vec<String> {
+        self.replicas.values().flatten().flat_map(Replica::logs).collect()
     }
 
     /// The addresses of all edges. They stay the same over restarts.
     pub fn edges(&self) -> Vec<String> {
-        self.replicas[&Service::Edge].iter().map(Replica::url).collect()
+        self.replicas[&Service::Edge].iter().map(|edge| edge.url.clone()).collect()
     }
 
     /// A client for the edge with this number.
     pub fn api(&self, edge: usize) -> Api {
-        Api::new(&self.replica(Service::Edge, edge).url())
+        Api::new(self.replica(Service::Edge, edge).url())
     }
 
     /// How many replicas a service has.
@@ -221,8 +249,8 @@ impl Cluster {
 
 impl Replica {
     /// The address of an edge, without a slash at the end.
-    pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The address of the second listener, with metrics and health.

@@ -1,8 +1,10 @@
-//! The support library of the end-to-end tests: it starts the real binary (a [`Stack`]), speaks HTTP to
-//! it ([`Api`], [`raw`]), forges tokens ([`forge`]) and keeps a throw-away Postgres ([`postgres`]).
+//! The support library of the end-to-end tests: it starts the real binaries (a [`Stack`], a [`Cluster`]),
+//! speaks HTTP to them ([`Api`], [`raw`]), forges tokens ([`forge`]) and keeps throw-away servers
+//! ([`postgres`], [`nats`]).
 //!
-//! Tests ask the stack for addresses and for restarts, never for a process or a file, unless
-//! [`Stack::embedded`] says that there is exactly one of each: the same suite is to run on a cluster.
+//! Tests ask the stack for addresses and for restarts, never for a process or a file: the same suite
+//! runs on a cluster with `STACK=cluster`. What is about the one process alone asks
+//! [`Stack::is_cluster`] first.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,6 +24,7 @@ pub mod answer;
 pub mod api;
 pub mod binary;
 pub mod cluster;
+pub mod database;
 pub mod folder;
 pub mod forge;
 pub mod nats;

@@ -1,4 +1,5 @@
-//! The system under test behind one set of verbs, so that a cluster can stand where the one process stands.
+//! The system under test behind one set of verbs: the one process of the embedded default or, with
+//! `STACK=cluster`, a cluster with two replicas of each service.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cluster::Replica;
 use crate::process::{Finished, Process};
-use crate::{Api, Folder, binary, poll};
+use crate::{Api, Cluster, Folder, Service, binary, poll};
 
 /// The signing secret of every stack that does not choose its own.
 pub const SECRET: &str = "e2e-secret-e2e-secret-e2e-secret-e2e-secret";
@@ -16,19 +18,25 @@ pub const SECRET: &str = "e2e-secret-e2e-secret-e2e-secret-e2e-secret";
 /// Bound on a start; a start takes well under a second, a loaded machine may need more.
 const START: Duration = Duration::from_mins(1);
 
+/// The variable that says what the tests run on: nothing or `embedded`, or `cluster`.
+const STACK: &str = "STACK";
+
+/// Replicas of each service of a cluster.
+const REPLICAS: usize = 2;
+
 /// What a test may change before the start.
 #[derive(Debug, Clone)]
 pub struct Config {
     environment: BTreeMap<String, String>,
     dotenv: Option<String>,
     largest_file: Option<u64>,
+    edges: usize,
 }
 
 impl Config {
-    fn new(folder: &Path) -> Self {
-        let mut config = Self { environment: BTreeMap::new(), dotenv: None, largest_file: None };
-        config.set("LISTEN_ADDR", "127.0.0.1:0");
-        config.set("DATABASE_URL", &format!("sqlite://{}", database(folder).display()));
+    fn new() -> Self {
+        let environment = BTreeMap::new();
+        let mut config = Self { environment, dotenv: None, largest_file: None, edges: REPLICAS };
         config.set("SECRET_KEY", SECRET);
         config.set("RATE_LIMIT", "off");
         config
@@ -52,7 +60,14 @@ impl Config {
         self
     }
 
-    /// Lets no file grow above so many bytes, as a full disk would; `None` lifts the limit.
+    /// Leaves a cluster with one edge, for tests of what an edge counts in its own memory.
+    pub fn one_edge(&mut self) -> &mut Self {
+        self.edges = 1;
+        self
+    }
+
+    /// Lets no file grow above so many bytes, as a full disk would; `None` lifts the limit. Only the
+    /// embedded system writes files.
     pub fn largest_file(&mut self, bytes: Option<u64>) -> &mut Self {
         self.largest_file = bytes;
         self
@@ -69,8 +84,20 @@ impl Config {
 /// A running system.
 #[derive(Debug)]
 pub struct Stack {
-    folder: Folder,
     config: Config,
+    system: System,
+}
+
+#[derive(Debug)]
+enum System {
+    Embedded(One),
+    Cluster(Box<Cluster>),
+}
+
+/// The system as one process.
+#[derive(Debug)]
+struct One {
+    folder: Folder,
     process: Option<Process>,
     url: String,
 }
@@ -94,92 +121,182 @@ impl Stack {
 
     /// Starts one after `change` has had its say.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let folder = Folder::new();
-        let mut config = Config::new(folder.path());
+        let mut config = Config::new();
+        if Self::is_cluster() {
+            change(&mut config);
+            let cluster = cluster(&config);
+            return Self { config, system: System::Cluster(Box::new(cluster)) };
+        }
+        let mut one = One { folder: Folder::new(), process: None, url: String::new() };
+        config.set("LISTEN_ADDR", "127.0.0.1:0");
+        let database = database(one.folder.path());
+        config.set("DATABASE_URL", &format!("sqlite://{}", database.display()));
         change(&mut config);
         if let Some(text) = &config.dotenv {
-            std::fs::write(folder.join(".env"), text).expect("write .env");
+            std::fs::write(one.folder.join(".env"), text).expect("write .env");
         }
-        let mut stack = Self { folder, config, process: None, url: String::new() };
-        stack.launch();
-        stack
+        one.launch(&config);
+        Self { config, system: System::Embedded(one) }
     }
 
-    /// The one stack of this test process, for tests that need none of their own. Limits are off.
+    /// The one stack of this test process, for tests that need none of their own. Limits are off and
+    /// hashing is cheap.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Stack> = OnceLock::new();
-        let stack = SHARED.get_or_init(Self::start);
-        let runs = stack.process.as_ref().is_some_and(Process::runs);
+        let stack = SHARED.get_or_init(|| {
+            Self::with(|config| {
+                config.cheap_passwords();
+            })
+        });
+        let runs = match &stack.system {
+            System::Embedded(one) => one.process.as_ref().is_some_and(Process::runs),
+            System::Cluster(cluster) => cluster.runs(),
+        };
         assert!(runs, "the shared stack has ended; it logged at last: {:#?}", stack.logs().last());
         stack
     }
 
-    /// The address of one edge, without a slash at the end. It changes with a restart.
+    /// Whether stacks are clusters in this run. Tests about the embedded process alone ask this first.
+    pub fn is_cluster() -> bool {
+        match std::env::var(STACK).as_deref() {
+            Ok("cluster") => true,
+            Ok("" | "embedded") | Err(_) => false,
+            Ok(other) => panic!("{STACK} is embedded or cluster, not {other}"),
+        }
+    }
+
+    /// The address of one edge, without a slash at the end. The embedded one's changes with a restart.
     pub fn url(&self) -> &str {
-        &self.url
+        match &self.system {
+            System::Embedded(one) => &one.url,
+            System::Cluster(cluster) => cluster.replica(Service::Edge, 0).url(),
+        }
     }
 
     /// The addresses of all edges.
     pub fn edges(&self) -> Vec<String> {
-        vec![self.url.clone()]
+        match &self.system {
+            System::Embedded(one) => vec![one.url.clone()],
+            System::Cluster(cluster) => cluster.edges(),
+        }
     }
 
-    /// A client for one edge.
+    /// A client that asks all edges in turn: what one is told, the next has to know.
     pub fn api(&self) -> Api {
-        Api::new(&self.url)
+        Api::over(self.edges())
     }
 
     /// Stops in good order if it runs, and starts again on the same data.
     pub fn restart(&mut self) {
-        if self.process.is_some() {
+        let runs = match &self.system {
+            System::Embedded(one) => one.process.is_some(),
+            System::Cluster(cluster) => cluster.runs(),
+        };
+        if runs {
             let end = self.stop();
             assert_eq!(end.code, Some(0), "a stop in good order: {}", end.stderr);
         }
-        self.launch();
+        match &mut self.system {
+            System::Embedded(one) => one.launch(&self.config),
+            System::Cluster(cluster) => cluster.launch(),
+        }
     }
 
     /// The same, with `change` made in between.
     pub fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
+        let before = self.config.environment.clone();
         change(&mut self.config);
+        if let System::Cluster(cluster) = &mut self.system {
+            for replica in cluster.all() {
+                for name in before.keys() {
+                    replica.unset(name);
+                }
+                for (name, value) in &self.config.environment {
+                    replica.set(name, value);
+                }
+            }
+        }
         self.restart();
     }
 
-    /// Asks for a stop and returns at once.
-    pub fn terminate(&self) {
-        self.process.as_ref().expect("it runs").terminate();
+    /// Asks for a stop and returns at once. A cluster's edges go first, as with Compose: the others are
+    /// asked when they have ended, in [`Stack::ended`].
+    pub fn terminate(&mut self) {
+        match &mut self.system {
+            System::Embedded(one) => one.process.as_ref().expect("it runs").terminate(),
+            System::Cluster(cluster) => {
+                cluster.of(Service::Edge).iter().for_each(Replica::terminate);
+            }
+        }
     }
 
     /// Asks for a stop and waits for it.
     pub fn stop(&mut self) -> Finished {
         self.terminate();
-        self.process.take().expect("it runs").finish()
+        self.ended()
     }
 
-    /// Waits for an end that was asked for with [`Stack::terminate`].
+    /// Waits for an end that was asked for with [`Stack::terminate`]. Of a cluster, the exit code is the
+    /// highest, and none if a signal ended one of the processes.
     pub fn ended(&mut self) -> Finished {
-        self.process.take().expect("it runs").finish()
+        let cluster = match &mut self.system {
+            System::Embedded(one) => return one.process.take().expect("it runs").finish(),
+            System::Cluster(cluster) => cluster,
+        };
+        let edges = cluster.of(Service::Edge).iter_mut();
+        let mut ends: Vec<Finished> = edges.map(Replica::ended).collect();
+        for service in [Service::Identity, Service::Keys] {
+            cluster.of(service).iter().for_each(Replica::terminate);
+        }
+        for service in [Service::Identity, Service::Keys] {
+            ends.extend(cluster.of(service).iter_mut().map(Replica::ended));
+        }
+        let text = |of: fn(&Finished) -> &str| ends.iter().map(of).collect::<Vec<_>>().join("\n");
+        let codes: Option<Vec<i32>> = ends.iter().map(|end| end.code).collect();
+        Finished {
+            code: codes.and_then(|codes| codes.into_iter().max()),
+            stdout: text(|end| &end.stdout),
+            stderr: text(|end| &end.stderr),
+        }
     }
 
-    /// Kills every process at once, without a word.
+    /// Kills every process of ours at once, without a word. A cluster's Postgres and NATS stay.
     pub fn kill(&mut self) {
-        self.process.take().expect("it runs").kill();
+        match &mut self.system {
+            System::Embedded(one) => one.process.take().expect("it runs").kill(),
+            System::Cluster(cluster) => cluster.all().for_each(Replica::kill),
+        }
     }
 
-    /// Every line logged since the last start.
+    /// Every line logged since the last start, process after process.
     pub fn logs(&self) -> Vec<String> {
-        self.process.as_ref().map(Process::stderr).unwrap_or_default()
+        match &self.system {
+            System::Embedded(one) => one.process.as_ref().map(Process::stderr).unwrap_or_default(),
+            System::Cluster(cluster) => cluster.logs(),
+        }
+    }
+
+    /// The address of the database that has a service's tables.
+    pub fn database(&self, service: Service) -> String {
+        match &self.system {
+            System::Embedded(one) => format!("sqlite://{}", database(one.folder.path()).display()),
+            System::Cluster(cluster) => cluster.database(service).to_owned(),
+        }
     }
 
     /// The one process and its files; nothing where the stack is a cluster.
     pub fn embedded(&self) -> Option<Embedded> {
-        let pid = self.process.as_ref()?.id();
-        let folder = self.folder.path().to_owned();
+        let System::Embedded(one) = &self.system else { return None };
+        let pid = one.process.as_ref()?.id();
+        let folder = one.folder.path().to_owned();
         Some(Embedded { database: database(&folder), folder, pid })
     }
+}
 
-    fn launch(&mut self) {
-        let mut command = binary::command(self.folder.path(), self.config.largest_file);
-        command.envs(&self.config.environment);
+impl One {
+    fn launch(&mut self, config: &Config) {
+        let mut command = binary::command(self.folder.path(), config.largest_file);
+        command.envs(&config.environment);
         let mut process = Process::start(command);
         self.url = poll::until("latchkey is ready", START, || {
             let lines = process.stderr();
@@ -190,6 +307,20 @@ impl Stack {
         });
         self.process = Some(process);
     }
+}
+
+fn cluster(config: &Config) -> Cluster {
+    let mut builder = Cluster::builder()
+        .replicas(Service::Identity, REPLICAS)
+        .replicas(Service::Keys, REPLICAS)
+        .replicas(Service::Edge, config.edges);
+    for (name, value) in &config.environment {
+        builder = builder.set(name, value);
+    }
+    if let Some(text) = &config.dotenv {
+        builder = builder.dotenv(text);
+    }
+    builder.start()
 }
 
 fn database(folder: &Path) -> PathBuf {

@@ -16,13 +16,16 @@ pub const RUST_LOG: Variable = Variable {
     accepted: "a filter such as `info` or `latchkey_edge=debug,warn`",
 };
 
+/// Added to every filter: below `info` the NATS client logs whole messages, with the secrets in them.
+const NO_MESSAGES: &str = "async_nats=info";
+
 /// Starts logging to standard error. Called once, before anything else is started.
 ///
 /// # Errors
 /// [`ConfigError`] where `RUST_LOG` is no filter.
 pub fn start(environment: &Environment) -> Result<(), ConfigError> {
     let filter = environment.text(&RUST_LOG).unwrap_or("info");
-    let filter = EnvFilter::try_new(filter)
+    let filter = EnvFilter::try_new(format!("{filter},{NO_MESSAGES}"))
         .map_err(|error| RUST_LOG.wrong(format!("{filter:?} is no filter ({error})")))?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // A second start in one process (tests do that) keeps the first one's logs.

@@ -71,6 +71,9 @@ pub struct Started {
 /// # Errors
 /// [`StartError`] where an actor does not start.
 pub async fn start(config: &Config, deps: Deps) -> Result<Started, StartError> {
+    if !config.rate_limit {
+        tracing::warn!("RATE_LIMIT=off: logins, signups and new keys are not limited");
+    }
     let usage = Arc::new(usage::UsageReporter::new(deps.bus.clone(), deps.entropy.clone()));
     let (gate, askers) = gate::Gate::new(&deps, Arc::clone(&usage));
     let gate = Arc::new(gate);

@@ -52,9 +52,6 @@ pub async fn run(arguments: Arguments) -> Result<(), StartError> {
         process::say("The configuration is good.");
         return Ok(());
     }
-    if !config.edge.rate_limit {
-        tracing::warn!("RATE_LIMIT=off: logins, signups and new keys are not limited");
-    }
     let listen = config.edge.listen;
     let data = shown(&config.database_url);
     let mut signals = Signals::listen()?;

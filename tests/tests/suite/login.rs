@@ -2,9 +2,8 @@
 
 use e2e::account::PASSWORD;
 use e2e::forge::Token;
-use e2e::{Answer, Stack, unique};
+use e2e::{Answer, Service, Stack, database, unique};
 use serde_json::json;
-use sqlx::{Connection, SqliteConnection};
 
 #[tokio::test]
 async fn logging_in_gives_a_bearer_token() {
@@ -101,21 +100,14 @@ async fn hostile_names_are_only_unknown_names() {
 
 #[tokio::test]
 async fn a_deactivated_user_is_told_so_only_with_the_right_password() {
-    let stack = Stack::start();
-    let Some(embedded) = stack.embedded() else { return };
+    let stack = Stack::shared();
     let api = stack.api();
     let user = api.user().await;
     let key = api.key(&user.token, "still here").await;
 
-    let database = format!("sqlite://{}", embedded.database.display());
-    let mut connection = SqliteConnection::connect(&database).await.unwrap();
-    let changed = sqlx::query("UPDATE users SET is_active = false WHERE username = $1")
-        .bind(&user.username)
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    assert_eq!(changed.rows_affected(), 1);
-    connection.close().await.unwrap();
+    let statement = "UPDATE users SET is_active = false WHERE username = $1";
+    let users = stack.database(Service::Identity);
+    assert_eq!(database::execute(&users, statement, &user.username).await, 1);
 
     api.log_in(&user.username, PASSWORD).await.problem(400, "Inactive user account");
     let wrong = api.log_in(&user.username, "not this one").await;

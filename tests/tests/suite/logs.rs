@@ -11,7 +11,7 @@ const ARRIVES: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_failure_is_one_line_with_its_request_id_and_a_success_is_none() {
-    let stack = Stack::start();
+    let stack = Stack::shared();
     let api = stack.api();
     let user = api.user().await;
     let key = api.key(&user.token, "quiet").await;
@@ -38,17 +38,17 @@ async fn a_failure_is_one_line_with_its_request_id_and_a_success_is_none() {
 
 #[tokio::test]
 async fn every_line_is_json_whatever_a_client_sends() {
-    let stack = Stack::start();
+    let stack = Stack::shared();
     let api = stack.api();
     let hostile = "x\u{1b}[31m\n{\"level\":\"ERROR\",\"message\":\"forged-line\"}\r\n";
     api.log_in(hostile, hostile).await;
     api.sign_up(hostile, hostile, hostile).await;
     api.get("/%0a%7B%22message%22:%22forged-line%22%7D%0a").send().await.problem(404, "");
     let body = json!({"username": "nobody-at-all", "password": "not this one"});
-    let call = api.post("/auth/login").header("x-request-id", "last-marker").json(&body);
+    let call = api.post("/auth/login").header("x-request-id", "hostile-marker").json(&body);
     call.send().await.problem(401, "");
     poll::until("the last failure is logged", ARRIVES, || {
-        stack.logs().iter().any(|line| line.contains("last-marker")).then_some(())
+        stack.logs().iter().any(|line| line.contains("hostile-marker")).then_some(())
     });
     for line in stack.logs() {
         let parsed: Value =
@@ -62,11 +62,13 @@ async fn every_line_is_json_whatever_a_client_sends() {
 fn the_start_says_where_everything_is() {
     let stack = Stack::start();
     let text = stack.logs().join("\n");
-    for part in [stack.url(), "/docs"] {
-        assert!(text.contains(part), "no {part} in {text}");
+    for edge in stack.edges() {
+        assert!(text.contains(&edge), "no {edge} in {text}");
     }
     if let Some(embedded) = stack.embedded() {
         let data = embedded.database.parent().unwrap().to_str().unwrap().to_owned();
-        assert!(text.contains(&data), "no {data} in {text}");
+        for part in [data.as_str(), "/docs"] {
+            assert!(text.contains(part), "no {part} in {text}");
+        }
     }
 }

@@ -58,7 +58,8 @@ fn local_path(api: &Api, base: &str, reference: &str) -> String {
     if reference.starts_with('/') {
         return reference.to_owned();
     }
-    let path = base.strip_prefix(api.url()).expect("a page of ours");
+    let path = api.edges().iter().find_map(|edge| base.strip_prefix(edge.as_str()));
+    let path = path.expect("a page of ours");
     let (folder, _) = path.rsplit_once('/').expect("a path");
     format!("{folder}/{}", reference.trim_start_matches("./"))
 }

@@ -158,7 +158,7 @@ fn oversized_heads_are_refused() {
 
 #[tokio::test]
 async fn slow_heads_are_closed_and_others_are_served_meanwhile() {
-    let stack = Stack::start();
+    let stack = Stack::shared();
     let api = stack.api();
     let user = api.user().await;
     let mut slow: Vec<Connection> = (0..200)

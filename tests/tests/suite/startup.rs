@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use e2e::process::mortal_nobody;
-use e2e::{Finished, Folder, Process, SECRET, Stack, binary};
+use e2e::{Finished, Folder, Process, SECRET, Service, Stack, binary, database};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 
 const ANY_PORT: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");
@@ -73,9 +73,12 @@ fn a_data_folder_without_the_right_to_write_is_named() {
 
 #[test]
 fn a_second_instance_on_the_same_data_is_refused_and_the_first_goes_on() {
+    // Replicas share their data.
+    if Stack::is_cluster() {
+        return;
+    }
     let stack = Stack::start();
-    let Some(embedded) = stack.embedded() else { return };
-    let url = format!("sqlite://{}", embedded.database.display());
+    let url = stack.database(Service::Keys);
     let folder = Folder::new();
     let environment = [ANY_PORT, SECRET_KEY, ("DATABASE_URL", url.as_str())];
     stopped(&binary::run(folder.path(), &[], &environment), 73, "");
@@ -85,10 +88,14 @@ fn a_second_instance_on_the_same_data_is_refused_and_the_first_goes_on() {
 
 #[tokio::test]
 async fn a_database_from_a_newer_version_is_left_alone() {
+    // Of Postgres, the services' own tests say it.
+    if Stack::is_cluster() {
+        return;
+    }
     let mut stack = Stack::start();
-    let Some(embedded) = stack.embedded() else { return };
+    let embedded = stack.embedded().expect("one process");
     stack.stop();
-    let url = format!("sqlite://{}", embedded.database.display());
+    let url = stack.database(Service::Keys);
     let mut connection = SqliteConnection::connect(&url).await.unwrap();
     let tables = sqlx::query(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%migrations%'",
@@ -126,6 +133,10 @@ fn secrets(folder: &Path) -> Vec<std::path::PathBuf> {
 
 #[tokio::test]
 async fn a_secret_is_made_once_kept_private_and_never_shown() {
+    // Replicas share a secret, so it has to be given to them.
+    if Stack::is_cluster() {
+        return;
+    }
     let mut stack = Stack::with(|config| {
         config.unset("SECRET_KEY");
     });
@@ -133,7 +144,7 @@ async fn a_secret_is_made_once_kept_private_and_never_shown() {
     let first = stack.logs();
     stack.restart();
     stack.api().as_user(&user.token).await.expect(200);
-    let Some(embedded) = stack.embedded() else { return };
+    let embedded = stack.embedded().expect("one process");
     let files = secrets(embedded.database.parent().unwrap());
     assert_eq!(files.len(), 1, "{files:?}");
     assert_eq!(fs::metadata(&files[0]).unwrap().permissions().mode() & 0o777, 0o600);
@@ -163,11 +174,15 @@ async fn another_secret_ends_every_token_and_no_key() {
 
 #[tokio::test]
 async fn the_defaults_put_the_data_below_the_working_folder() {
+    // A cluster's services keep nothing in files.
+    if Stack::is_cluster() {
+        return;
+    }
     let stack = Stack::with(|config| {
         config.unset("DATABASE_URL").unset("SECRET_KEY").unset("RATE_LIMIT");
     });
     stack.api().user().await;
-    let Some(embedded) = stack.embedded() else { return };
+    let embedded = stack.embedded().expect("one process");
     let data = embedded.folder.join("data");
     let names: Vec<_> =
         fs::read_dir(&data).unwrap().flatten().map(|entry| entry.file_name()).collect();
@@ -179,18 +194,11 @@ async fn a_password_is_rehashed_when_the_cost_rises() {
     let mut stack = Stack::with(|config| {
         config.cheap_passwords();
     });
-    let Some(embedded) = stack.embedded() else { return };
     let user = stack.api().user().await;
+    let users = stack.database(Service::Identity);
     let hash = async || {
-        let url = format!("sqlite://{}", embedded.database.display());
-        let mut connection = SqliteConnection::connect(&url).await.unwrap();
-        let row = sqlx::query("SELECT password_hash FROM users WHERE username = $1")
-            .bind(&user.username)
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
-        connection.close().await.unwrap();
-        row.get::<String, _>(0)
+        let query = "SELECT password_hash FROM users WHERE username = $1";
+        database::text(&users, query, &user.username).await
     };
     assert!(hash().await.starts_with("$argon2id$v=19$m=8192,t=1,p=1$"), "{}", hash().await);
     stack.restart_with(|config| {
