@@ -73,7 +73,7 @@ impl Bench {
         let of = |service| self.cluster.replica(service, 0).pid();
         let mut pids = vec![of(Service::Edge), of(Service::Keys), of(Service::Identity)];
         pids.extend([self.cluster.bus().pid(), self.cluster.postgres().pid()]);
-        let address = self.api.url().trim_start_matches("http://").to_owned();
+        let address = self.api.edges()[0].trim_start_matches("http://").to_owned();
         Target { pids, addresses: vec![address], requests, connections }
     }
 }
