@@ -13,6 +13,7 @@
 
 mod any;
 mod canary;
+mod client;
 mod cluster;
 mod configuration;
 mod cors;

@@ -189,3 +189,54 @@ async fn the_edge_is_discovered_with_its_endpoints() {
         "{verify}"
     );
 }
+
+#[tokio::test]
+async fn no_credential_that_is_asked_about_is_in_a_log() {
+    let mut cluster = Cluster::builder().set("RUST_LOG", "trace").start();
+    let user = cluster.api(0).user().await;
+    let key = cluster.api(0).key(&user.token, "canary").await.key;
+    let cut = |text: &str, end: usize| text.chars().take(end).collect::<String>();
+    let misspelt = json!({"credential": key, "scope": user.token}).to_string();
+    let typed = json!({"credential": {"key": key}}).to_string();
+    let scoped = json!({"credential": key, "required_scope": user.token}).to_string();
+    let broken = cut(&one(&user.token).1, 120);
+    let messages = [
+        one(&key),
+        one(&user.token),
+        many(&[&key, &user.token]),
+        one(&cut(&key, 40)),
+        ("v1.verify", misspelt),
+        ("v1.verify", typed),
+        ("v1.verify", scoped),
+        ("v1.verify", broken),
+        ("v1.verify.batch", json!({"credentials": key}).to_string()),
+    ];
+    let results = ask(&cluster.bus().url(), &messages);
+    assert!(results[..4].iter().all(|result| result.get("reply").is_some()), "{results:?}");
+    assert!(results[4..].iter().all(|result| result.get("refused").is_some()), "{results:?}");
+    cluster.replica_mut(Service::Identity, 0).kill();
+    cluster.replica_mut(Service::Keys, 0).kill();
+    let results = ask(&cluster.bus().url(), &messages[..3]);
+    assert!(results.iter().all(|result| result.get("no_outcome").is_some()), "{results:?}");
+    let end = cluster.replica_mut(Service::Edge, 0).stop();
+    let log = format!("{}{}", end.stdout, end.stderr);
+    assert!(log.contains("a request cannot be read"), "is this the log at trace? {log}");
+    let (signature, random) = (user.token.rsplit('.').next().unwrap(), cut(&key, 24));
+    for line in log.lines() {
+        for secret in [signature, &random, &user.email] {
+            assert!(!line.contains(secret), "{secret} in {line}");
+        }
+    }
+}
+
+#[test]
+fn the_documentation_quotes_its_examples_as_they_are() {
+    let page = include_str!("../../../docs/bus.md");
+    let python = include_str!("../../../docs/examples/verify.py");
+    let rust = include_str!("../../../docs/examples/greet.rs");
+    assert!(
+        page.contains(&format!("```python\n{python}```")),
+        "docs/examples/verify.py has changed"
+    );
+    assert!(page.contains(&format!("```rust\n{rust}```")), "docs/examples/greet.rs has changed");
+}

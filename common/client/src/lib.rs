@@ -1,0 +1,29 @@
+//! For services beside Latchkey: whom does this credential stand for?
+//!
+//! [`Verifier`] asks over NATS. [`RequireCredential`] guards routes with it: a request gets through only
+//! with a credential that was found valid, and its handler finds the [`Principal`] in the request's
+//! extensions. Whatever goes wrong, nobody gets through for it.
+//!
+//! ```no_run
+#![doc = include_str!("../../../docs/examples/greet.rs")]
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let options = latchkey_client::Options { url: "nats://bus.internal:4222".into() };
+//!     let verifier = Verifier::connect(options).await?;
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     Ok(axum::serve(listener, app(verifier)).await?)
+//! }
+//! ```
+//!
+//! `docs/bus.md` has the contract in words, for every other language.
+
+mod credential;
+mod guard;
+mod problem;
+mod verifier;
+
+pub use guard::{Guard, RequireCredential};
+pub use latchkey_contract::verify::{Outcome, Principal, PrincipalKind, Verified};
+pub use latchkey_contract::{CallError, Secret};
+pub use verifier::{ConnectError, Options, Verifier};

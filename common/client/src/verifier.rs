@@ -1,0 +1,87 @@
+//! Asks over NATS. One verifier serves a whole process: it is cheap to clone.
+
+use std::sync::Arc;
+
+use latchkey_bus::{Bus, BusError, Context, Limit, Nats, NatsOptions, RequestId};
+use latchkey_contract::verify::{Verified, Verify, VerifyBatch};
+use latchkey_contract::wire::MAX_BATCH;
+use latchkey_contract::{CallError, Rpc, Secret};
+use latchkey_runtime::Entropy;
+
+/// Questions under way at the same time at most; beyond, [`CallError::Overloaded`] at once.
+const MAX_IN_FLIGHT: u32 = 1_024;
+/// The user of the NATS server that may ask for verification and nothing else. Also the first part of
+/// the subjects on which replies arrive.
+const USER: &str = "verifier";
+
+/// How to reach the bus.
+#[derive(Debug)]
+pub struct Options {
+    /// `nats://HOST:PORT`, or `tls://HOST:PORT`; several separated by commas.
+    pub url: String,
+}
+
+/// Asks whom credentials stand for.
+#[derive(Clone)]
+pub struct Verifier {
+    bus: Bus,
+    limit: Limit,
+    entropy: Entropy,
+}
+
+/// The bus cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot ask for verification: {0}")]
+pub struct ConnectError(#[source] Arc<BusError>);
+
+impl Verifier {
+    /// Connects, and keeps connecting again whenever the connection is lost.
+    ///
+    /// # Errors
+    /// [`ConnectError`] where the server refuses.
+    pub async fn connect(options: Options) -> Result<Self, ConnectError> {
+        let entropy = Entropy::System;
+        let options =
+            NatsOptions { url: options.url, name: USER.to_owned(), unique: unique(&entropy) };
+        let connected = Nats::connect(options).await;
+        let nats = connected.map_err(|error| ConnectError(Arc::new(error)))?;
+        Ok(Self::on(Bus::Nats(nats)))
+    }
+
+    /// Asks on a bus that the process has already.
+    #[must_use]
+    pub fn on(bus: Bus) -> Self {
+        Self { bus, limit: Limit::new(MAX_IN_FLIGHT), entropy: Entropy::System }
+    }
+
+    /// Whom an access token or an API key stands for, within 3 seconds.
+    ///
+    /// # Errors
+    /// [`CallError`] where nobody could say. The credential is then not to be accepted.
+    pub async fn verify(&self, credential: Secret) -> Result<Verified, CallError> {
+        self.ask(&Verify::of(credential)).await
+    }
+
+    /// The same for 1 to 100 credentials; the answers come in the same order.
+    ///
+    /// # Errors
+    /// [`CallError`] where nobody could say of one of them; none is then to be accepted.
+    pub async fn verify_batch(&self, credentials: Vec<Secret>) -> Result<Vec<Verified>, CallError> {
+        let expected = credentials.len();
+        let batch = self.ask(&VerifyBatch::of(credentials)).await?;
+        if batch.results.len() == expected { Ok(batch.results) } else { Err(CallError::Unreadable) }
+    }
+
+    /// Credentials that one batch holds at most.
+    pub const MAX_BATCH: usize = MAX_BATCH;
+
+    async fn ask<R: Rpc>(&self, request: &R) -> Result<R::Reply, CallError> {
+        let _permit = self.limit.try_enter().ok_or(CallError::Overloaded)?;
+        let context = Context::new(RequestId::new(&unique(&self.entropy)), R::TIMEOUT);
+        self.bus.call(&context, request).await
+    }
+}
+
+fn unique(entropy: &Entropy) -> String {
+    format!("{:016x}", u64::from_be_bytes(entropy.bytes()))
+}

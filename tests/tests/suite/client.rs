@@ -1,0 +1,154 @@
+//! Another service's routes behind `RequireCredential`: the example of the crate's documentation, on a
+//! real cluster.
+
+use std::time::Duration;
+
+use e2e::poll::until_async;
+use e2e::{Answer, Api, Call, Cluster, Service};
+use latchkey_client::{CallError, Options, Outcome, PrincipalKind, Secret, Verifier};
+use serde_json::Value;
+
+#[path = "../../../docs/examples/greet.rs"]
+mod greet;
+
+/// A key of the right form that was never issued.
+const UNKNOWN_KEY: &str = "sk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0DofJ8";
+/// Bound on coming back after an absence.
+const BACK: Duration = Duration::from_mins(1);
+
+async fn verifier(cluster: &mut Cluster) -> Verifier {
+    let options = Options { url: cluster.bus().url() };
+    Verifier::connect(options).await.expect("the bus takes everybody")
+}
+
+/// The example, served until the test ends.
+async fn guarded(cluster: &mut Cluster) -> Api {
+    let app = greet::app(verifier(cluster).await);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = Api::new(&format!("http://{}", listener.local_addr().unwrap()));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    api
+}
+
+/// Fails unless this is a problem document of that status and type.
+#[track_caller]
+fn problem(answer: &Answer, status: u16, kind: &str) -> Value {
+    let body = answer.expect(status);
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    assert_eq!(body["type"], format!("urn:problem-type:latchkey:{kind}"));
+    assert_eq!(body["status"], status);
+    answer.shows_nothing_internal();
+    body
+}
+
+fn challenges(answer: &Answer) -> Vec<&str> {
+    let values = answer.headers.get_all("www-authenticate").iter();
+    values.map(|value| value.to_str().unwrap().split(' ').next().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_guarded_route_is_reached_with_a_good_credential_of_its_kind_alone() {
+    let mut cluster = Cluster::builder().start();
+    let (latchkey, app) = (cluster.api(0), guarded(&mut cluster).await);
+    let user = latchkey.user().await;
+    let key = latchkey.key(&user.token, "deployer").await;
+    let ended = latchkey.key(&user.token, "ended").await;
+    latchkey.revoke(&user.token, ended.id).await.expect(200);
+    let (token, key, ended) = (user.token.as_str(), key.key.as_str(), ended.key.as_str());
+    let by_user = format!("Hello {}!", user.username);
+    let by_key = "Hello service deployer!";
+
+    let say = async |call: Call| {
+        let answer = call.send().await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
+    };
+    assert_eq!(say(app.get("/greet").bearer(token)).await, by_user);
+    assert_eq!(say(app.get("/greet").api_key(key)).await, by_key);
+    assert_eq!(say(app.get("/greet").bearer(token).api_key(key)).await, by_user);
+    assert_eq!(say(app.get("/greet").bearer("a.b.c").api_key(key)).await, by_key);
+    assert_eq!(say(app.get("/greet").bearer(key)).await, by_key);
+    assert_eq!(say(app.get("/profile").bearer(token)).await, by_user);
+    assert_eq!(say(app.post("/deploy").api_key(key)).await, by_key);
+    assert_eq!(say(app.post("/deploy").bearer(token).api_key(key)).await, by_key);
+
+    let none = app.get("/greet").send().await;
+    problem(&none, 401, "unauthenticated");
+    assert_eq!(challenges(&none), ["Bearer", "ApiKey"]);
+    let long = "x".repeat(5_000);
+    for refused in [ended, UNKNOWN_KEY, "sk_mistyped", "", "ü", &long] {
+        let answer = app.get("/greet").api_key(refused).send().await;
+        problem(&answer, 401, "unauthenticated");
+        let answer = app.post("/deploy").api_key(refused).send().await;
+        problem(&answer, 401, "unauthenticated");
+        assert_eq!(challenges(&answer), ["ApiKey"]);
+    }
+    let basic = app.get("/profile").header("authorization", "Basic dTpw").send().await;
+    problem(&basic, 401, "unauthenticated");
+    assert_eq!(challenges(&basic), ["Bearer"]);
+    problem(&app.get("/profile").api_key(key).send().await, 403, "users-only");
+    problem(&app.post("/deploy").bearer(token).send().await, 403, "services-only");
+    problem(&app.get("/greet").api_key(key).api_key(key).send().await, 400, "bad-request");
+    problem(&app.get("/greet").bearer(token).bearer(token).send().await, 400, "bad-request");
+
+    latchkey.post("/auth/logout").bearer(token).send().await.expect(200);
+    problem(&app.get("/greet").bearer(token).send().await, 401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn nobody_gets_through_while_nobody_can_say_and_everybody_does_when_it_is_back() {
+    let mut cluster = Cluster::builder().start();
+    let (latchkey, app) = (cluster.api(0), guarded(&mut cluster).await);
+    let user = latchkey.user().await;
+    let key = latchkey.key(&user.token, "patient").await.key;
+    let unavailable = async || {
+        for call in [app.get("/greet").api_key(&key), app.get("/greet").api_key(UNKNOWN_KEY)] {
+            let answer = call.send().await;
+            problem(&answer, 503, "unavailable");
+            assert!(!answer.header("retry-after").is_empty());
+        }
+    };
+    let back = async || {
+        until_async("the key is accepted again", BACK, || async {
+            let answer = app.get("/greet").api_key(&key).send().await;
+            assert!([200, 503].contains(&answer.status), "{}", answer.text());
+            (answer.status == 200).then_some(())
+        })
+        .await;
+    };
+    back().await;
+    cluster.replica_mut(Service::Keys, 0).kill();
+    unavailable().await;
+    cluster.replica_mut(Service::Keys, 0).restart();
+    back().await;
+    cluster.replica_mut(Service::Edge, 0).kill();
+    unavailable().await;
+    cluster.replica_mut(Service::Edge, 0).restart();
+    back().await;
+    cluster.bus().kill();
+    unavailable().await;
+    cluster.bus().restart();
+    back().await;
+}
+
+#[tokio::test]
+async fn a_verifier_tells_outcomes_alone_and_in_order() {
+    let mut cluster = Cluster::builder().start();
+    let (latchkey, verifier) = (cluster.api(0), verifier(&mut cluster).await);
+    let user = latchkey.user().await;
+    let key = latchkey.key(&user.token, "batched").await.key;
+    let secret = |text: &str| Secret::new(text.to_owned());
+    let one = verifier.verify(secret(&key)).await.unwrap().accepted().unwrap();
+    assert_eq!((one.kind, one.name.as_deref()), (PrincipalKind::Service, Some("batched")));
+    let texts = [user.token.as_str(), UNKNOWN_KEY, "x", &key];
+    let asked = texts.repeat(Verifier::MAX_BATCH / texts.len());
+    let asked: Vec<Secret> = asked.into_iter().map(secret).collect();
+    let found = verifier.verify_batch(asked).await.unwrap();
+    let outcomes: Vec<Outcome> = found.iter().map(|verified| verified.outcome).collect();
+    let group = [Outcome::Valid, Outcome::Unknown, Outcome::Malformed, Outcome::Valid];
+    assert_eq!(outcomes, group.repeat(Verifier::MAX_BATCH / texts.len()));
+    for count in [0, Verifier::MAX_BATCH + 1] {
+        let asked = verifier.verify_batch(vec![secret("x"); count]).await;
+        assert!(matches!(asked, Err(CallError::Refused(_))), "{count}: {asked:?}");
+    }
+}
