@@ -1,5 +1,5 @@
 # The commands of this project, one line each; what needs more than a line has a script in tests/.
-.PHONY: help run build test lint bench setup fmt deny docs pages
+.PHONY: help run build test lint bench model setup fmt deny docs pages
 .NOTPARALLEL:
 
 # Parts of the suite that start what they need themselves, whatever STACK says.
@@ -25,6 +25,9 @@ lint: ## Formatting, and clippy under the lints of Cargo.toml and .clippy.toml
 
 bench: ## Print the figures
 	cargo build --release --workspace --bins && cargo bench --workspace --bench figures
+
+model: ## Explore the revocation protocol much further than make test does (hours if let)
+	LATCHKEY_MODEL_STATES=$${LATCHKEY_MODEL_STATES:-10000000} cargo test --release -p latchkey-revocation model:: -- --nocapture
 
 setup: ## Install what the tests need and this machine does not have
 	@tests/setup.sh

@@ -8,6 +8,7 @@
 //! | [`identity`] | the requests that the identity service answers |
 //! | [`keys`] | the requests that the key service answers |
 //! | [`verify`] | what every other service may ask, in any language |
+//! | [`lease`] | membership, leases and invalidations |
 //! | [`verdict`] | what an authority says of a credential |
 //! | [`refusal`] | every expected "no", with a stable code |
 //! | [`credential`] | the API key format: make, parse, hash |
@@ -19,6 +20,7 @@ pub mod credential;
 pub mod identity;
 pub mod ids;
 pub mod keys;
+pub mod lease;
 pub mod refusal;
 pub mod rpc;
 pub mod secret;

@@ -1,0 +1,114 @@
+//! What an edge and an authority say to each other so that revoked means revoked: membership, leases,
+//! invalidations, acknowledgements. The rules are in the crate `latchkey-revocation`.
+//!
+//! `C` is how an authority names a credential: an API key by its hash, a token by its session.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::UserId;
+
+/// The number of a change to credentials: the authority's database counts them in commit order.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Position(pub i64);
+
+/// Which history of a database the positions count. Two that differ cannot be compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Epoch {
+    /// A random number, made together with the row that counts.
+    pub made: i64,
+    /// The timeline of the database server; it grows when a standby takes over. 0 where there is none.
+    pub timeline: i64,
+}
+
+/// One holder of cached answers: 128 random bits, made afresh at each start and each time it joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MemberId(pub [u8; 16]);
+
+/// What is invalidated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Subject<C> {
+    /// One credential.
+    Credential(C),
+    /// Every credential of one user.
+    Owner(UserId),
+}
+
+/// One change to credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Invalidation<C> {
+    /// Its number.
+    pub position: Position,
+    /// What it is about.
+    pub subject: Subject<C>,
+}
+
+/// Tells every edge of a change. It is repeated to those that do not acknowledge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Invalidate<C> {
+    /// Which history the position is of.
+    pub epoch: Epoch,
+    /// The change.
+    pub change: Invalidation<C>,
+}
+
+/// Sent by an edge once it has applied an [`Invalidate`], not before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Acknowledge {
+    /// Who has.
+    pub member: MemberId,
+    /// Which history the position is of.
+    pub epoch: Epoch,
+    /// Which change.
+    pub position: Position,
+}
+
+/// An answer that only a member is given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Standing<T> {
+    /// The asker is no member, or no longer: it must forget everything and join anew.
+    NotMember,
+    /// The answer.
+    Member(T),
+}
+
+/// The answer to a join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Joined {
+    /// The authority's history.
+    pub epoch: Epoch,
+    /// The last change so far.
+    pub position: Position,
+}
+
+/// The answer to a renewal: everything from one snapshot of the database.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Renewed<C> {
+    /// The authority's history.
+    pub epoch: Epoch,
+    /// The last change so far.
+    pub position: Position,
+    /// The changes since the position that the asker named.
+    pub missed: Missed<C>,
+}
+
+/// Changes since a position.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Missed<C> {
+    /// All of them.
+    These(Vec<Invalidation<C>>),
+    /// More than are told one by one: drop every cached answer.
+    TooMany,
+}
+
+/// Where the answer to a verification was read: one snapshot of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadAt {
+    /// The authority's history.
+    pub epoch: Epoch,
+    /// The last change that the answer knows of.
+    pub position: Position,
+}

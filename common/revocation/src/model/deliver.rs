@@ -1,0 +1,118 @@
+//! What comes of a message.
+
+use latchkey_contract::lease::{Joined, Standing};
+
+use super::scenario::H;
+use super::step::{Model, Violation};
+use super::world::{Message, Small, WALL, World};
+use crate::authority::{self, MemberState};
+use crate::cache::{Question, Reply, Ruling, Taken};
+use crate::rules::Mutant;
+
+impl Model {
+    pub(super) fn deliver(
+        &self,
+        next: &mut World,
+        message: &Message,
+        stays: bool,
+    ) -> Result<(), Violation> {
+        let now = next.now;
+        match message.clone() {
+            Message::AskJoin { edge, nonce, member } => {
+                if !next.db.members.iter().any(|(id, _)| *id == member) {
+                    next.db().members.push((member, MemberState::Member));
+                }
+                let answer = Joined { epoch: next.db.epoch, position: next.db.position };
+                next.send(Message::Joined { edge, nonce, answer });
+            }
+            Message::Joined { edge, nonce, answer } => {
+                let edge = next.edge(edge);
+                edge.keeper.joined(&edge.cache, nonce, answer);
+            }
+            Message::AskRenew { edge, nonce, member, since } => {
+                let standby = next.standby.as_deref();
+                let lags = self.rules.breaks(Mutant::RenewFromStandby);
+                let db = standby.filter(|_| lags).unwrap_or(&next.db);
+                let snapshot = db.snapshot(member);
+                let answer = authority::renew_by(self.rules, &snapshot, since, db.changes(since));
+                next.send(if self.rules.breaks(Mutant::RenewInTwoStatements) {
+                    Message::HalfRenewed { edge, nonce, half: answer }
+                } else {
+                    Message::Renewed { edge, nonce, answer }
+                });
+            }
+            Message::HalfRenewed { edge, nonce, half: mut answer } => {
+                if let Standing::Member(renewed) = &mut answer {
+                    renewed.position = next.db.position;
+                }
+                next.send(Message::Renewed { edge, nonce, answer });
+            }
+            Message::Renewed { edge, nonce, answer } => {
+                let edge = next.edge(edge);
+                edge.keeper.renewed(&edge.cache, nonce, answer, now);
+            }
+            Message::AskVerify { edge, question } => {
+                let answer = next.db.verify(self.rules, question.member, H);
+                next.send(Message::Verified { edge, question, answer });
+            }
+            Message::Verified { edge, question, answer } => {
+                return self.verified(next, edge, question, answer, stays);
+            }
+            Message::Invalidate { edge: at, message } => {
+                let edge = next.edge(at);
+                let acknowledgement = edge.keeper.invalidate(&edge.cache, &message);
+                if acknowledgement.is_some() && self.rules.breaks(Mutant::AcknowledgeBeforeApplying)
+                {
+                    edge.unapplied = Some(message);
+                }
+                if let Some(acknowledgement) = acknowledgement {
+                    next.send(Message::Acknowledge(acknowledgement));
+                }
+            }
+            Message::Acknowledge(a) => {
+                for at in 0..next.revokers.len() {
+                    next.revoker(at).core.acknowledged(a.member, a.epoch, a.position);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn verified(
+        &self,
+        next: &mut World,
+        at: u8,
+        question: Question,
+        answer: Standing<Reply<Small>>,
+        stays: bool,
+    ) -> Result<(), Violation> {
+        let (now, returned) = (next.now, next.returned);
+        let edge = next.edge(at);
+        let Some(place) = edge
+            .asked
+            .iter()
+            .position(|asked| (asked.member, asked.nonce) == (question.member, question.nonce))
+        else {
+            return Ok(());
+        };
+        // The stamp is the edge's own; the message brings back only the nonce.
+        let question = edge.asked[place];
+        if !stays {
+            edge.asked.remove(place);
+        }
+        let Standing::Member(reply) = answer else {
+            edge.keeper.expelled(&edge.cache, question.member);
+            return Ok(());
+        };
+        let epoch = reply.read_at.epoch;
+        let says_valid = matches!(reply.ruling, Ruling::Valid { .. });
+        let waiter = stays && self.rules.breaks(Mutant::WaiterWithoutChecks);
+        let accepted = if waiter {
+            says_valid
+        } else {
+            matches!(edge.cache.take(&question, H, reply, now, WALL), Taken::Accept(_))
+        };
+        edge.keeper.other_epoch(&edge.cache, epoch);
+        if accepted && returned { Err(Violation::ByReply) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,293 @@
+//! What can happen next, and what comes of it.
+
+use std::sync::Arc;
+
+use latchkey_contract::lease::{Epoch, Invalidate, Position};
+
+use super::revoking::{clean_up, sweep};
+use super::scenario::{H, Scenario};
+use super::world::{Edge, Message, Reading, Revoker, WALL, World, member};
+use crate::bounds::Bounds;
+use crate::cache::Found;
+use crate::keeper::{Ask, State};
+use crate::revoker::{Revocation, Step};
+use crate::rules::{Mutant, Rules};
+use crate::shard::Sight;
+
+/// One thing that happens. Numbers are places in the world's lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Tick,
+    Join(u8),
+    Renew(u8),
+    Verify(u8),
+    /// The edge gives up a verification.
+    GiveUp(u8, u8),
+    Restart(u8),
+    BeginReading(u8),
+    Apply(u8),
+    Deliver(u8),
+    /// Deliver, and it stays: a double, or another who waits for the same reply.
+    DeliverAndKeep(u8),
+    Revoke(u8),
+    Advance(u8),
+    Crash(u8),
+    CleanUp(u8),
+    /// The janitor looks; the member in this place has been quiet.
+    Sweep(Option<u8>),
+    Prune,
+    FailOver,
+    Replicate,
+}
+
+/// What must not happen once a revoke has returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Violation {
+    /// An edge accepts the credential by a reply.
+    ByReply,
+    /// An edge accepts the credential from its cache.
+    FromCache,
+    /// A reader that began after the return accepts.
+    ByReader,
+}
+
+pub(super) struct Model {
+    pub(super) scenario: Scenario,
+    pub(super) rules: Rules,
+}
+
+/// A place in a list of the model, which are all short.
+pub(super) fn small(number: usize) -> u8 {
+    u8::try_from(number).unwrap()
+}
+
+impl Model {
+    /// Everything that can happen in `world`.
+    pub(super) fn actions(&self, world: &World, out: &mut Vec<Action>) {
+        let scenario = &self.scenario;
+        if !world.returned && world.left.revokes == 0 && world.revokers.iter().all(|r| r.is_over())
+        {
+            // Nothing will return any more, so nothing can be wrong.
+            return;
+        }
+        out.push(Action::Tick);
+        for (at, edge) in world.edges.iter().enumerate() {
+            self.edge_actions(world, small(at), edge, out);
+        }
+        for (at, message) in world.net.iter().enumerate() {
+            out.push(Action::Deliver(small(at)));
+            let stays = matches!(**message, Message::Verified { .. } | Message::Invalidate { .. });
+            if stays && scenario.doubles {
+                out.push(Action::DeliverAndKeep(small(at)));
+            }
+        }
+        let active = world.revokers.iter().filter(|r| r.aftermath.is_none()).count();
+        if world.left.revokes > 0 && active < scenario.revokers {
+            out.extend((0..scenario.subjects.len()).map(|s| Action::Revoke(small(s))));
+        }
+        for (at, revoker) in world.revokers.iter().enumerate() {
+            if revoker.aftermath.is_some() {
+                out.push(Action::CleanUp(small(at)));
+            } else if !matches!(revoker.core.next(world.now), Step::Wait(_)) {
+                out.push(Action::Advance(small(at)));
+            }
+            if world.left.crashes > 0 {
+                out.push(Action::Crash(small(at)));
+            }
+        }
+        if world.janitor.is_some() {
+            out.push(Action::Sweep(None));
+            out.extend((0..world.db.members.len()).map(|m| Action::Sweep(Some(small(m)))));
+        }
+        if scenario.prunes && world.db.pruned < world.db.position {
+            out.push(Action::Prune);
+        }
+        if world.left.failovers > 0 {
+            out.push(Action::FailOver);
+        }
+        if self.rules.breaks(Mutant::RenewFromStandby) {
+            out.push(Action::Replicate);
+        }
+    }
+
+    fn edge_actions(&self, world: &World, at: u8, edge: &Edge, out: &mut Vec<Action>) {
+        let scenario = &self.scenario;
+        let under_way = &edge.keeper.under_way;
+        match edge.keeper.state {
+            State::Out => {
+                if world.left.joins > 0 && under_way.is_empty() {
+                    out.push(Action::Join(at));
+                }
+            }
+            State::In { .. } => {
+                if under_way.len() < scenario.renewals {
+                    out.push(Action::Renew(at));
+                }
+                if edge.asked.len() < scenario.questions {
+                    out.push(Action::Verify(at));
+                }
+            }
+        }
+        out.extend((0..edge.asked.len()).map(|question| Action::GiveUp(at, small(question))));
+        if world.left.restarts > 0 {
+            out.push(Action::Restart(at));
+        }
+        if scenario.reader && world.returned {
+            out.push(Action::BeginReading(at));
+        }
+        if edge.unapplied.is_some() {
+            out.push(Action::Apply(at));
+        }
+    }
+
+    /// The world after `action`.
+    pub(super) fn apply(&self, world: &World, action: Action) -> Result<World, Violation> {
+        let mut next = world.clone();
+        match action {
+            Action::Tick => next.now = next.now.plus(1),
+            Action::Deliver(at) => {
+                let message = next.net.remove(usize::from(at));
+                self.deliver(&mut next, &message, false)?;
+            }
+            Action::DeliverAndKeep(at) => {
+                let message = Arc::clone(&next.net[usize::from(at)]);
+                self.deliver(&mut next, &message, true)?;
+            }
+            Action::Revoke(subject) => {
+                next.left.revokes -= 1;
+                let bounds = Bounds::ticks(self.scenario.lease, self.scenario.wait);
+                let core = Revocation::build(&bounds, self.scenario.early, self.rules);
+                let subject = self.scenario.subjects[usize::from(subject)];
+                let revoker = Revoker { subject, core, number: None, aftermath: None };
+                next.revokers.push(Arc::new(revoker));
+            }
+            Action::Advance(at) => self.advance(&mut next, usize::from(at)),
+            Action::Crash(at) => {
+                next.left.crashes -= 1;
+                next.revokers.remove(usize::from(at));
+            }
+            Action::CleanUp(at) => clean_up(&mut next, usize::from(at)),
+            Action::Sweep(quiet) => sweep(&mut next, quiet),
+            Action::Prune => next.db().pruned = next.db.position,
+            Action::FailOver => {
+                next.left.failovers -= 1;
+                let db = next.db();
+                db.epoch = Epoch { timeline: db.epoch.timeline + 1, ..db.epoch };
+                db.members.clear();
+            }
+            Action::Replicate => next.standby = Some(Arc::clone(&next.db)),
+            of_an_edge => self.apply_to_edge(&mut next, of_an_edge),
+        }
+        self.forget_dead_letters(&mut next);
+        self.check(&next)?;
+        Ok(next)
+    }
+
+    fn apply_to_edge(&self, next: &mut World, action: Action) {
+        let now = next.now;
+        match action {
+            Action::Join(at) => self.join(next, at),
+            Action::Renew(at) => {
+                let keeper = &mut next.edge(at).keeper;
+                if let State::In { tenure, position } = keeper.state
+                    && let Ask::Renew { nonce, member, since } =
+                        keeper.ask_to_renew(now, tenure, position)
+                {
+                    next.send(Message::AskRenew { edge: at, nonce, member, since });
+                }
+            }
+            Action::Verify(at) => {
+                let edge = next.edge(at);
+                if let Some(question) = edge.cache.ask(now) {
+                    edge.asked.push(question);
+                    next.send(Message::AskVerify { edge: at, question });
+                }
+            }
+            Action::GiveUp(at, question) => {
+                next.edge(at).asked.remove(usize::from(question));
+            }
+            Action::Restart(at) => {
+                next.left.restarts -= 1;
+                next.edges[usize::from(at)] = Arc::new(Edge::new(&self.scenario, self.rules));
+            }
+            Action::BeginReading(at) => {
+                let edge = next.edge(at);
+                let sight = edge.cache.sight(now);
+                let blind = Sight { lease: Some(now), ..sight };
+                let found = edge.cache.look_with(&blind, &H, WALL, Position(0));
+                let saw_entry = matches!(found, Found::Valid(_));
+                edge.reading = Some(Reading { sight, saw_entry });
+            }
+            Action::Apply(at) => {
+                let edge = next.edge(at);
+                if let Some(Invalidate { change, .. }) = edge.unapplied.take() {
+                    let applied = edge.keeper.position().unwrap_or_default();
+                    edge.cache.invalidate(change.subject, change.position, applied);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn join(&self, next: &mut World, at: u8) {
+        next.left.joins -= 1;
+        let now = next.now;
+        let id = if self.rules.breaks(Mutant::IdReused) {
+            member(at)
+        } else {
+            next.next_member += 1;
+            member(100 + next.next_member)
+        };
+        if let Ask::Join { nonce, member } = next.edge(at).keeper.ask_to_join(now, id) {
+            next.send(Message::AskJoin { edge: at, nonce, member });
+        }
+    }
+
+    /// Replies that no question waits for do nothing: they need not be told apart.
+    fn forget_dead_letters(&self, next: &mut World) {
+        if self.rules.breaks(Mutant::IdReused) {
+            return;
+        }
+        let edges = &next.edges;
+        let asks = |edge: u8, nonce: u64| {
+            edges[usize::from(edge)].keeper.under_way.iter().any(|q| q.nonce == nonce)
+        };
+        next.net.retain(|message| match &**message {
+            Message::Joined { edge, nonce, .. }
+            | Message::AskRenew { edge, nonce, .. }
+            | Message::HalfRenewed { edge, nonce, .. }
+            | Message::Renewed { edge, nonce, .. } => asks(*edge, *nonce),
+            Message::AskVerify { edge, question } | Message::Verified { edge, question, .. } => {
+                edges[usize::from(*edge)].asked.contains(question)
+            }
+            _ => true,
+        });
+    }
+
+    /// The invariant: after the return nobody accepts, whether by a look now or by one that began before.
+    fn check(&self, world: &World) -> Result<(), Violation> {
+        if !world.returned {
+            return Ok(());
+        }
+        for edge in &world.edges {
+            let sight = edge.cache.sight(world.now);
+            let found = edge.cache.look_with(&sight, &H, WALL, Position(0));
+            if matches!(found, Found::Valid(_)) {
+                return Err(Violation::FromCache);
+            }
+            let Some(reading) = edge.reading else { continue };
+            let accepts = if self.rules.breaks(Mutant::EntryBeforeLease) {
+                let lease = edge.cache.sight(reading.sight.now).lease;
+                let live = lease.is_some_and(|l| reading.sight.now.since(l) < self.scenario.lease);
+                reading.saw_entry && live
+            } else {
+                let found = edge.cache.look_with(&reading.sight, &H, WALL, Position(0));
+                matches!(found, Found::Valid(_))
+            };
+            if accepts {
+                return Err(Violation::ByReader);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,307 @@
+//! The state of the model: clocks that all show the same, a database, edges, revokers, messages.
+
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+
+use latchkey_contract::lease::{
+    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, Position, Renewed, Standing,
+    Subject,
+};
+use latchkey_contract::{Timestamp, UserId};
+
+use super::scenario::Scenario;
+use crate::authority::{self, Changes, MemberState, Snapshot};
+use crate::bounds::{Bounds, Moment};
+use crate::cache::{Cache, Question, Reply, Ruling};
+use crate::janitor::Janitor;
+use crate::keeper::{Ask, Keeper};
+use crate::revoker::{Aftermath, EpochWatch, Revocation};
+use crate::rules::Rules;
+use crate::shard::Sight;
+
+pub(super) type Hasher = BuildHasherDefault<DefaultHasher>;
+/// Credentials and values are one byte.
+pub(super) type TestCache = Cache<u8, Small, Hasher>;
+
+/// A value without a heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Small(pub(crate) u8);
+
+impl crate::Weigh for Small {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) now: Moment,
+    pub(super) edges: Vec<Arc<Edge>>,
+    pub(super) db: Arc<Db>,
+    /// The database as the standby has it.
+    pub(super) standby: Option<Arc<Db>>,
+    /// A set, in order: what is sent twice while it is under way is there once.
+    pub(super) net: Vec<Arc<Message>>,
+    pub(super) revokers: Vec<Arc<Revoker>>,
+    pub(super) janitor: Option<Janitor>,
+    pub(super) watch: EpochWatch,
+    /// Whether a revoke of the credential that edges ask about has returned.
+    pub(super) returned: bool,
+    pub(super) left: Left,
+    pub(super) next_member: u8,
+}
+
+/// What may still happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    pub(super) revokes: u8,
+    pub(super) crashes: u8,
+    pub(super) restarts: u8,
+    pub(super) joins: u8,
+    pub(super) failovers: u8,
+}
+
+pub(super) struct Edge {
+    pub(super) keeper: Keeper,
+    pub(super) cache: TestCache,
+    pub(super) asked: Vec<Question>,
+    pub(super) reading: Option<Reading>,
+    /// Acknowledged and not applied: a mutant alone leaves something here.
+    pub(super) unapplied: Option<Invalidate<u8>>,
+}
+
+/// A reader between its two steps. It began after a revoke returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) sight: Sight,
+    /// For the mutant that looks at the entry first: whether it saw one.
+    pub(super) saw_entry: bool,
+}
+
+impl Clone for Edge {
+    fn clone(&self) -> Self {
+        Self {
+            keeper: self.keeper.clone(),
+            cache: self.cache.copy(),
+            asked: self.asked.clone(),
+            reading: self.reading,
+            unapplied: self.unapplied,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Revoker {
+    pub(super) subject: Subject<u8>,
+    pub(super) core: Revocation,
+    /// Taken, and not committed: with positions from a sequence.
+    pub(super) number: Option<Position>,
+    pub(super) aftermath: Option<Aftermath>,
+}
+
+impl Revoker {
+    /// Whether it has returned, or is about another credential.
+    pub(super) fn is_over(&self) -> bool {
+        self.aftermath.is_some() || !super::revoking::covers_h(self.subject)
+    }
+}
+
+/// Something under way. `edge` is the process, not the member: a reply finds a restarted edge too, and
+/// is dropped there for its nonce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    AskJoin {
+        edge: u8,
+        nonce: u64,
+        member: MemberId,
+    },
+    Joined {
+        edge: u8,
+        nonce: u64,
+        answer: Joined,
+    },
+    AskRenew {
+        edge: u8,
+        nonce: u64,
+        member: MemberId,
+        since: Position,
+    },
+    /// The list is read, the position is not: a mutant's.
+    HalfRenewed {
+        edge: u8,
+        nonce: u64,
+        half: Standing<Renewed<u8>>,
+    },
+    Renewed {
+        edge: u8,
+        nonce: u64,
+        answer: Standing<Renewed<u8>>,
+    },
+    AskVerify {
+        edge: u8,
+        question: Question,
+    },
+    Verified {
+        edge: u8,
+        question: Question,
+        answer: Standing<Reply<Small>>,
+    },
+    Invalidate {
+        edge: u8,
+        message: Invalidate<u8>,
+    },
+    Acknowledge(Acknowledge),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Db {
+    pub(super) epoch: Epoch,
+    pub(super) position: Position,
+    pub(super) revoked: Vec<Revoked>,
+    pub(super) members: Vec<(MemberId, MemberState)>,
+    pub(super) pruned: Position,
+}
+
+/// A change that is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Revoked {
+    pub(super) change: Invalidation<u8>,
+    pub(super) settled: bool,
+}
+
+impl Db {
+    fn new() -> Self {
+        Self {
+            epoch: Epoch { made: 1, timeline: 0 },
+            position: Position(0),
+            revoked: Vec::new(),
+            members: Vec::new(),
+            pruned: Position(0),
+        }
+    }
+
+    pub(super) fn snapshot(&self, member: MemberId) -> Snapshot {
+        let row = self.members.iter().find(|(id, _)| *id == member);
+        Snapshot {
+            membership: row.map(|(_, state)| *state),
+            epoch: self.epoch,
+            position: self.position,
+        }
+    }
+
+    pub(super) fn changes(&self, since: Position) -> Changes<u8> {
+        let mut rows: Vec<_> = self.revoked.iter().map(|row| row.change).collect();
+        rows.retain(|change| change.position > since);
+        rows.sort_by_key(|change| change.position);
+        Changes { rows, pruned: self.pruned }
+    }
+
+    pub(super) fn verify(
+        &self,
+        rules: Rules,
+        member: MemberId,
+        credential: u8,
+    ) -> Standing<Reply<Small>> {
+        let owner = UserId(i64::from(credential));
+        let is_it = |row: &Revoked| match row.change.subject {
+            Subject::Credential(other) => other == credential,
+            Subject::Owner(other) => other == owner,
+        };
+        let ruling = if self.revoked.iter().any(is_it) {
+            Ruling::Revoked
+        } else {
+            Ruling::Valid { value: Small(credential), owner, expires_at: FAR }
+        };
+        match authority::verify_by(rules, &self.snapshot(member), ruling) {
+            Standing::NotMember => Standing::NotMember,
+            Standing::Member((read_at, ruling)) => Standing::Member(Reply { read_at, ruling }),
+        }
+    }
+}
+
+/// Nothing expires in the model.
+pub(super) const FAR: Timestamp = Timestamp(1);
+pub(super) const WALL: Timestamp = Timestamp(0);
+
+pub(super) fn member(number: u8) -> MemberId {
+    let mut id = [0; 16];
+    id[0] = number;
+    MemberId(id)
+}
+
+impl Edge {
+    pub(super) fn new(scenario: &Scenario, rules: Rules) -> Self {
+        let bounds = Bounds::ticks(scenario.lease, scenario.wait);
+        Self {
+            keeper: Keeper::build(&bounds, rules),
+            cache: Cache::build(&bounds, scenario.capacity(), Hasher::default(), rules),
+            asked: Vec::new(),
+            reading: None,
+            unapplied: None,
+        }
+    }
+}
+
+impl World {
+    /// Where everything begins: nobody has joined, nothing was revoked, the epoch is an old one.
+    pub(super) fn new(scenario: &Scenario, rules: Rules) -> Self {
+        let bounds = Bounds::ticks(scenario.lease, scenario.wait);
+        // Ages are counted back from here.
+        let now = Moment(1_000);
+        let mut watch = EpochWatch::default();
+        let db = Db::new();
+        watch.early_from(Moment(0), db.epoch, false, &bounds);
+        let mut world = Self {
+            now,
+            edges: (0..scenario.edges).map(|_| Arc::new(Edge::new(scenario, rules))).collect(),
+            db: Arc::new(db),
+            standby: None,
+            net: Vec::new(),
+            revokers: Vec::new(),
+            janitor: scenario.janitor.then(|| Janitor::build(&bounds, rules)),
+            watch,
+            returned: false,
+            left: Left {
+                revokes: scenario.revokes,
+                crashes: scenario.crashes,
+                restarts: scenario.restarts,
+                joins: scenario.joins,
+                failovers: scenario.failovers,
+            },
+            next_member: 0,
+        };
+        if scenario.joined {
+            world.join_all();
+        }
+        world
+    }
+
+    fn join_all(&mut self) {
+        let (epoch, position) = (self.db.epoch, self.db.position);
+        for at in 0..u8::try_from(self.edges.len()).unwrap() {
+            let (now, id) = (self.now, member(at));
+            let edge = self.edge(at);
+            let Ask::Join { nonce, member } = edge.keeper.ask_to_join(now, id) else { return };
+            edge.keeper.joined(&edge.cache, nonce, Joined { epoch, position });
+            self.db().members.push((member, MemberState::Member));
+        }
+    }
+
+    pub(super) fn send(&mut self, message: Message) {
+        if !self.net.iter().any(|other| **other == message) {
+            self.net.push(Arc::new(message));
+        }
+    }
+
+    pub(super) fn db(&mut self) -> &mut Db {
+        Arc::make_mut(&mut self.db)
+    }
+
+    pub(super) fn revoker(&mut self, at: usize) -> &mut Revoker {
+        Arc::make_mut(&mut self.revokers[at])
+    }
+
+    pub(super) fn edge(&mut self, edge: u8) -> &mut Edge {
+        Arc::make_mut(&mut self.edges[usize::from(edge)])
+    }
+}

@@ -1,0 +1,235 @@
+//! A bounded map. When it is full, an entry goes that was not looked up since the hand last passed it
+//! (the clock algorithm), so a flood of entries that nobody asks for again evicts mostly itself.
+
+use std::hash::{BuildHasher, Hash};
+
+use hashbrown::HashTable;
+
+/// What a value holds on the heap, for the bound in bytes.
+pub trait Weigh {
+    /// Bytes beyond its own size.
+    fn heap_bytes(&self) -> usize;
+}
+
+impl Weigh for () {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Table<K, T, S> {
+    index: HashTable<u32>,
+    slots: Vec<Slot<K, T>>,
+    hand: usize,
+    bytes: usize,
+    most: usize,
+    most_bytes: usize,
+    hasher: S,
+}
+
+#[derive(Clone)]
+struct Slot<K, T> {
+    key: K,
+    value: T,
+    used: bool,
+}
+
+impl<K: Copy + Eq + Hash, T: Weigh, S: BuildHasher> Table<K, T, S> {
+    /// What one entry takes beyond its slot: index buckets, at their sparsest.
+    const INDEX_BYTES: usize = 12;
+
+    /// An empty map of at most `most` entries that take at most `most_bytes`.
+    pub(crate) fn new(most: usize, most_bytes: usize, hasher: S) -> Self {
+        let most = most.min(u32::MAX as usize);
+        let index = HashTable::new();
+        Self { index, slots: Vec::new(), hand: 0, bytes: 0, most, most_bytes, hasher }
+    }
+
+    /// The entry, which now counts as used.
+    pub(crate) fn get(&mut self, key: &K) -> Option<&T> {
+        let at = self.find(key)?;
+        let slot = self.slots.get_mut(at)?;
+        slot.used = true;
+        Some(&slot.value)
+    }
+
+    /// Puts an entry in, in place of the last under this key; how many others had to go.
+    pub(crate) fn insert(&mut self, key: K, value: T) -> usize {
+        self.remove(&key);
+        let weight = Self::weight(&value);
+        if self.most == 0 || weight > self.most_bytes {
+            return 0;
+        }
+        let mut evicted = 0;
+        while self.slots.len() >= self.most || self.bytes + weight > self.most_bytes {
+            if !self.evict() {
+                break;
+            }
+            evicted += 1;
+        }
+        if self.slots.len() == self.slots.capacity() {
+            // An eighth more, not twice as much: the bound in bytes counts what is used.
+            self.slots.reserve_exact(self.slots.len() / 8 + 4);
+        }
+        let Ok(at) = u32::try_from(self.slots.len()) else { return evicted };
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let rehash = |at: &u32| slots.get(*at as usize).map_or(0, |s| hasher.hash_one(s.key));
+        self.index.insert_unique(hasher.hash_one(key), at, rehash);
+        self.slots.push(Slot { key, value, used: false });
+        self.bytes += weight;
+        evicted
+    }
+
+    /// Takes an entry out; whether there was one.
+    pub(crate) fn remove(&mut self, key: &K) -> bool {
+        self.find(key).is_some_and(|at| self.remove_at(at))
+    }
+
+    /// Takes out whatever `keep` says no to. It looks at every entry.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        for at in (0..self.slots.len()).rev() {
+            if self.slots.get(at).is_some_and(|slot| !keep(&slot.value)) {
+                self.remove_at(at);
+            }
+        }
+    }
+
+    /// Takes everything out and gives its memory back.
+    pub(crate) fn clear(&mut self) {
+        self.index = HashTable::new();
+        self.slots = Vec::new();
+        self.hand = 0;
+        self.bytes = 0;
+    }
+
+    /// Entries.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Bytes in use: slots, index, and what the values hold.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Every entry, in no order that means anything.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &T)> {
+        self.slots.iter().map(|slot| (&slot.key, &slot.value))
+    }
+
+    fn weight(value: &T) -> usize {
+        size_of::<Slot<K, T>>() + Self::INDEX_BYTES + value.heap_bytes()
+    }
+
+    fn find(&self, key: &K) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let is_it = |at: &u32| self.slots.get(*at as usize).is_some_and(|slot| slot.key == *key);
+        self.index.find(self.hasher.hash_one(key), is_it).map(|at| *at as usize)
+    }
+
+    fn evict(&mut self) -> bool {
+        // After one turn of the hand no entry counts as used.
+        for _ in 0..=self.slots.len() {
+            if self.hand >= self.slots.len() {
+                self.hand = 0;
+            }
+            let Some(slot) = self.slots.get_mut(self.hand) else { return false };
+            if !slot.used {
+                return self.remove_at(self.hand);
+            }
+            slot.used = false;
+            self.hand += 1;
+        }
+        false
+    }
+
+    /// Takes the slot out; the last one moves into its place.
+    fn remove_at(&mut self, at: usize) -> bool {
+        let Some(slot) = self.slots.get(at) else { return false };
+        let hash = self.hasher.hash_one(slot.key);
+        if let Ok(entry) = self.index.find_entry(hash, |index| *index as usize == at) {
+            entry.remove();
+        }
+        let last = self.slots.len() - 1;
+        let gone = self.slots.swap_remove(at);
+        self.bytes = self.bytes.saturating_sub(Self::weight(&gone.value));
+        if let (Some(moved), Ok(to)) = (self.slots.get(at), u32::try_from(at)) {
+            let hash = self.hasher.hash_one(moved.key);
+            if let Some(index) = self.index.find_mut(hash, |index| *index as usize == last) {
+                *index = to;
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::hash::{BuildHasherDefault, DefaultHasher};
+
+    use rand::rngs::SmallRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    type Seeded = BuildHasherDefault<DefaultHasher>;
+
+    struct Heavy(u64, usize);
+
+    impl Weigh for Heavy {
+        fn heap_bytes(&self) -> usize {
+            self.1
+        }
+    }
+
+    #[test]
+    fn it_holds_what_a_plain_map_holds_but_for_what_it_evicted() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut table = Table::new(50, 50 * 200, Seeded::default());
+        let mut plain = BTreeMap::new();
+        for step in 0..200_000_u64 {
+            let key: u32 = rng.random_range(0..120);
+            match rng.random_range(0..10) {
+                0..5 => {
+                    table.insert(key, Heavy(step, rng.random_range(0..300)));
+                    plain.insert(key, step);
+                }
+                5..7 => {
+                    table.remove(&key);
+                    plain.remove(&key);
+                }
+                7 if step % 100 == 7 => {
+                    let parity = step % 2;
+                    table.retain(|value| value.0 % 2 == parity);
+                    plain.retain(|_, value| *value % 2 == parity);
+                }
+                _ => {
+                    if let Some(found) = table.get(&key) {
+                        assert_eq!(plain.get(&key), Some(&found.0));
+                    }
+                }
+            }
+            assert!(table.len() <= 50 && table.bytes() <= 50 * 200);
+            assert!(table.iter().all(|(key, value)| plain.get(key) == Some(&value.0)));
+        }
+        let weight: usize = table.iter().map(|(_, v)| Table::<u32, Heavy, Seeded>::weight(v)).sum();
+        assert_eq!(table.bytes(), weight);
+    }
+
+    #[test]
+    fn an_entry_in_use_outlives_a_flood() {
+        let mut table = Table::new(100, usize::MAX, Seeded::default());
+        for key in 0..50 {
+            table.insert(key, Heavy(0, 0));
+        }
+        for flood in 1_000..100_000_u32 {
+            table.insert(flood, Heavy(0, 0));
+            assert!(table.get(&(flood % 50)).is_some(), "{flood}");
+        }
+    }
+}
