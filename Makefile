@@ -1,5 +1,5 @@
 # The commands of this project, one line each; what needs more than a line has a script in tests/.
-.PHONY: help run build test lint bench model setup fmt deny docs pages
+.PHONY: help run build test lint bench faults model setup fmt deny docs pages
 .NOTPARALLEL:
 
 # Parts of the suite that start what they need themselves, whatever STACK says.
@@ -28,6 +28,11 @@ bench: ## Print the figures
 
 model: ## Explore the revocation protocol much further than make test does (hours if let)
 	LATCHKEY_MODEL_STATES=$${LATCHKEY_MODEL_STATES:-10000000} cargo test --release -p latchkey-revocation model:: -- --nocapture
+
+faults: build ## Print what each fault costs a cluster
+	rm -f target/faults.md
+	FAULTS=$(CURDIR)/target/faults.md cargo test --workspace --test suite -- faults:: --test-threads 1
+	@cat target/faults.md
 
 setup: ## Install what the tests need and this machine does not have
 	@tests/setup.sh

@@ -34,6 +34,7 @@ pub mod process;
 pub mod python;
 pub mod raw;
 pub mod stack;
+pub mod traffic;
 
 pub use account::{Key, User, unique};
 pub use answer::Answer;

@@ -20,6 +20,7 @@ mod cors;
 mod durability;
 mod errors;
 mod expiry;
+mod faults;
 mod headers;
 mod key_list;
 mod keys;
