@@ -33,6 +33,7 @@ pub mod postgres;
 pub mod process;
 pub mod python;
 pub mod raw;
+pub mod relay;
 pub mod stack;
 pub mod traffic;
 

@@ -47,9 +47,9 @@ impl Batched {
                 let values = json_of(values);
                 sqlx::query_as(self.sqlite).bind(values).fetch_all(&sqlite.readers).await
             }
-            Db::Postgres(postgres) => {
-                sqlx::query_as(self.postgres).bind(values).fetch_all(&postgres.pool).await
-            }
+            Db::Postgres(postgres) => crate::on!(@leased postgres, |at| {
+                sqlx::query_as(self.postgres).bind(values).fetch_all(at).await
+            }),
         }
     }
 }

@@ -20,6 +20,10 @@ pub use batch::Batched;
 pub use migrate::{Migration, MigrationError};
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
+#[doc(hidden)]
+pub use sqlx;
+
+use latchkey_runtime::{Exit, StartError};
 
 /// A database that is open. Clones share its connections.
 #[derive(Clone, Debug)]
@@ -38,6 +42,14 @@ pub enum OpenError {
         "not a database address: `sqlite://FILE` and `postgres://USER:PASSWORD@HOST/NAME` are accepted"
     )]
     Address,
+    /// A part of the address after the question mark.
+    #[error("the database address' parameter {name:?}: {fault}")]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// The folder or file cannot be made, read or written.
     #[error("the data folder {path} cannot be used: {source}")]
     Folder {
@@ -59,15 +71,29 @@ pub enum OpenError {
     },
 }
 
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Address | OpenError::Parameter { .. } => {
+                Self::new(Exit::Config, format!("DATABASE_URL: {error}"))
+            }
+            _ => Self::new(Exit::Data, error.to_string()),
+        }
+    }
+}
+
 impl Db {
-    /// Opens the database at `url`, and makes it where it is a SQLite file that does not exist.
+    /// Opens the database at `url`, and makes it where it is a SQLite file that does not exist. A
+    /// server is asked for its first connection later, and sees `name`; at most `connections` are made.
     ///
     /// # Errors
-    /// [`OpenError`] says what is wrong with the address, the file or the server.
-    pub async fn open(url: &str) -> Result<Self, OpenError> {
+    /// [`OpenError`] says what is wrong with the address or the file.
+    pub async fn open(url: &str, name: &str, connections: u32) -> Result<Self, OpenError> {
         match url.split_once(':') {
             Some(("sqlite", _)) => Sqlite::open(url).await.map(Self::Sqlite),
-            Some(("postgres" | "postgresql", _)) => Postgres::open(url).map(Self::Postgres),
+            Some(("postgres" | "postgresql", _)) => {
+                Postgres::open(url, name, connections).map(Self::Postgres)
+            }
             _ => Err(OpenError::Address),
         }
     }

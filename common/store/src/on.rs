@@ -2,8 +2,9 @@
 
 /// Runs an expression on the open database: `on!(read db, |at| sqlx::query(SQL).fetch_one(at).await)`.
 ///
-/// The expression is compiled once for each kind; `at` is the pool to run it on. `write` takes
-/// SQLite's single writing connection, `read` any of its reading ones.
+/// The expression is compiled once for each kind; `at` is where to run it, once. `write` takes
+/// SQLite's single writing connection, `read` any of its reading ones. Its value is a
+/// `Result<_, sqlx::Error>`, and so is the macro's.
 #[macro_export]
 macro_rules! on {
     (read $db:expr, |$at:ident| $run:expr) => {
@@ -12,10 +13,7 @@ macro_rules! on {
                 let $at = &sqlite.readers;
                 $run
             }
-            $crate::Db::Postgres(postgres) => {
-                let $at = &postgres.pool;
-                $run
-            }
+            $crate::Db::Postgres(postgres) => $crate::on!(@leased postgres, |$at| $run),
         }
     };
     (write $db:expr, |$at:ident| $run:expr) => {
@@ -24,34 +22,50 @@ macro_rules! on {
                 let $at = &sqlite.writer;
                 $run
             }
-            $crate::Db::Postgres(postgres) => {
-                let $at = &postgres.pool;
-                $run
+            $crate::Db::Postgres(postgres) => $crate::on!(@leased postgres, |$at| $run),
+        }
+    };
+    (@leased $postgres:expr, |$at:ident| $run:expr) => {
+        match $postgres.lease().await {
+            Ok(mut lease) => {
+                let $at = lease.connection();
+                $crate::postgres::in_time(async { $run }).await
             }
+            Err(error) => Err(error),
         }
     };
 }
 
 /// Runs an expression in one transaction: `transaction!(db, |tx| sqlx::query(SQL).execute(&mut *tx).await?)`.
 ///
-/// The expression's `?` leaves the calling function, and the transaction with it, undone. SQLite takes
-/// its write lock at the beginning: a lock taken half-way would ignore the busy timeout.
+/// The expression's `?` undoes the transaction and is the macro's error. SQLite takes its write lock
+/// at the beginning: a lock taken half-way would ignore the busy timeout.
 #[macro_export]
 macro_rules! transaction {
     ($db:expr, |$tx:ident| $run:expr) => {
         match $db {
             $crate::Db::Sqlite(sqlite) => {
-                let mut $tx = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
-                let outcome = $run;
-                $tx.commit().await?;
-                outcome
+                async {
+                    let mut $tx = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
+                    let outcome = $run;
+                    $tx.commit().await?;
+                    Ok::<_, $crate::sqlx::Error>(outcome)
+                }
+                .await
             }
-            $crate::Db::Postgres(postgres) => {
-                let mut $tx = postgres.pool.begin().await?;
-                let outcome = $run;
-                $tx.commit().await?;
-                outcome
-            }
+            $crate::Db::Postgres(postgres) => match postgres.lease().await {
+                Ok(mut lease) => {
+                    $crate::postgres::in_time(async {
+                        let connection = lease.connection();
+                        let mut $tx = $crate::sqlx::Connection::begin(connection).await?;
+                        let outcome = $run;
+                        $tx.commit().await?;
+                        Ok::<_, $crate::sqlx::Error>(outcome)
+                    })
+                    .await
+                }
+                Err(error) => Err(error),
+            },
         }
     };
 }

@@ -1,6 +1,7 @@
 //! The service as a process of its own, on a NATS bus and a Postgres database.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use latchkey_bus::Bus;
@@ -9,11 +10,14 @@ use latchkey_runtime::process::{self, Signals};
 use latchkey_runtime::{
     Clock, Entropy, Environment, Exit, Monitor, Readiness, StartError, Variable, monitor, telemetry,
 };
-use latchkey_store::Db;
-use latchkey_store::config::{DATABASE_URL, postgres_url};
+use latchkey_store::config::{self as database, DATABASE_POOL, DATABASE_URL};
 
-use crate::{Config, Deps, NAME, config};
+use crate::{Config, Deps, NAME, config, store};
 
+/// The process' name: in logs, and to the database.
+const PROCESS: &str = "latchkey-identity";
+/// How long `migrate` waits for a database that is away.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Where metrics and health checks are served.
 pub const MONITOR_ADDR: Variable = monitor::variable("127.0.0.1:9101");
 
@@ -33,12 +37,14 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Bring the tables up to date, say what was done, and end
+    Migrate,
     /// Ask the running service whether it is ready: exit code 0 or 1
     Healthcheck,
 }
 
 fn help() -> String {
-    let shared = [&DATABASE_URL, &NATS_URL, &MONITOR_ADDR, &telemetry::RUST_LOG];
+    let shared = [&DATABASE_URL, &DATABASE_POOL, &NATS_URL, &MONITOR_ADDR, &telemetry::RUST_LOG];
     let all: Vec<&Variable> = shared.into_iter().chain(config::VARIABLES.iter().copied()).collect();
     Variable::help(&all)
 }
@@ -53,10 +59,13 @@ pub async fn run(arguments: Arguments) -> Result<(), StartError> {
         return monitor::healthcheck(&environment, &MONITOR_ADDR).await;
     }
     telemetry::start(&environment)?;
+    if let Some(Command::Migrate) = arguments.command {
+        return migrate(&environment).await;
+    }
     let secret = config::secret_key(&environment)?;
     let secret = secret.ok_or_else(|| config::SECRET_KEY.wrong("not set"))?;
     let config = Config::read(&environment, secret)?;
-    let database_url = postgres_url(&environment)?;
+    let database = database::Config::read(&environment)?;
     let monitor_address = monitor::address(&environment, &MONITOR_ADDR)?;
     if arguments.check_config {
         process::say("The configuration is good.");
@@ -66,16 +75,15 @@ pub async fn run(arguments: Arguments) -> Result<(), StartError> {
     let (monitor, readiness) = (Monitor::bind(monitor_address).await?, Readiness::default());
     let shown = monitor.shown();
     let _monitoring = monitor.serve(Arc::new(String::new), readiness.clone());
-    let unavailable =
-        |error: latchkey_store::OpenError| StartError::new(Exit::Unavailable, error.to_string());
-    let db = Db::open(&database_url).await.map_err(unavailable)?;
+    let db = database.open(PROCESS).await?;
     let entropy = Entropy::System;
-    let started = signals.unless_ended(async {
-        let bus = Bus::connect(&environment, NAME, &entropy).await?;
+    let started = signals.unless_ended(Box::pin(async {
+        let connecting = Bus::connect(&environment, NAME, &entropy);
+        let ((), bus) = tokio::try_join!(crate::prepare(&db), connecting)?;
         let (clock, entropy) = (Clock::System, entropy.clone());
         let deps = Deps { bus: bus.clone(), db: db.clone(), clock, entropy };
         Ok::<_, StartError>((crate::start(config, deps).await?, bus))
-    });
+    }));
     let Some(started) = started.await else { return Ok(()) };
     let (mut running, bus) = started?;
     let own = db.clone();
@@ -89,4 +97,19 @@ pub async fn run(arguments: Arguments) -> Result<(), StartError> {
     running.stop().await;
     db.close().await;
     outcome
+}
+
+async fn migrate(environment: &Environment) -> Result<(), StartError> {
+    let db = database::Config::read(environment)?.open(PROCESS).await?;
+    let mut signals = Signals::listen()?;
+    let prepared = db.prepare(NAME, store::MIGRATIONS, Some(PATIENCE));
+    let taken = signals.unless_ended(prepared).await.ok_or_else(|| {
+        StartError::new(Exit::Unavailable, "asked to end before the tables were up to date")
+    })??;
+    for step in store::MIGRATIONS {
+        let state = if taken.contains(&step.version) { "applied now" } else { "was there" };
+        process::say(&format!("{NAME} {:04} {}: {state}", step.version, step.description));
+    }
+    process::say(&format!("The {NAME} tables are up to date."));
+    Ok(())
 }

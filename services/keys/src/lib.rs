@@ -38,7 +38,7 @@ pub const NAME: &str = "keys";
 pub struct Deps {
     /// Where it answers.
     pub bus: Bus,
-    /// Where its tables are, migrated.
+    /// Where its tables are, [prepared](prepare).
     pub db: Db,
     /// What time it is.
     pub clock: Clock,
@@ -62,15 +62,20 @@ impl Keys {
     }
 }
 
-/// Brings the service's tables up to date and starts its actors.
+/// Waits for the database and brings the service's tables up to date.
 ///
 /// # Errors
-/// [`StartError`] where the tables cannot be used or an actor does not start.
+/// [`StartError`] where the tables cannot be used.
+pub async fn prepare(db: &Db) -> Result<(), StartError> {
+    db.prepare(NAME, store::MIGRATIONS, None).await?;
+    Ok(())
+}
+
+/// Starts the service's actors.
+///
+/// # Errors
+/// [`StartError`] where an actor does not start.
 pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
-    deps.db
-        .migrate(NAME, store::MIGRATIONS)
-        .await
-        .map_err(|error| StartError::new(Exit::Data, error.to_string()))?;
     let (lookup, verifier) = Asker::new("keys verifier", verify::Lookup { db: deps.db.clone() });
     let usage = Arc::new(usage::UsageLedger::new(deps.db.clone()));
     let keys = Arc::new(Keys {

@@ -156,8 +156,7 @@ pub async fn find(db: &Db, hashes: &[&[u8]]) -> Result<Vec<VerifyRow>, sqlx::Err
 pub async fn record_uses(db: &Db, uses: &[(KeyId, Timestamp)]) -> Result<(), sqlx::Error> {
     transaction!(db, |tx| for (key, at) in uses {
         sqlx::query(RECORD_USE).bind(key.0).bind(at.0).execute(&mut *tx).await?;
-    });
-    Ok(())
+    })
 }
 
 /// Deletes at most `most` keys that expired before `before`; how many there were.

@@ -10,6 +10,7 @@ use latchkey_contract::Secret;
 use latchkey_runtime::{
     ConfigError, Entropy, Environment, Exit, StartError, Variable, monitor, telemetry,
 };
+use latchkey_store::config::DATABASE_POOL;
 
 /// Where the data is.
 pub const DATABASE_URL: Variable = Variable {
@@ -27,6 +28,8 @@ pub const MONITOR_ADDR: Variable = monitor::variable("off");
 pub struct Config {
     /// Where the data is.
     pub database_url: String,
+    /// Connections to it at most, where it is a server.
+    pub database_pool: u32,
     /// Where metrics and health checks are served, if anywhere.
     pub monitor: Option<SocketAddr>,
     /// The identity service's part.
@@ -40,7 +43,8 @@ pub struct Config {
 /// Every variable of this process, each once.
 #[must_use]
 pub fn variables() -> Vec<&'static Variable> {
-    let mut all: Vec<&Variable> = vec![&DATABASE_URL, &MONITOR_ADDR, &telemetry::RUST_LOG];
+    let mut all: Vec<&Variable> =
+        vec![&DATABASE_URL, &DATABASE_POOL, &MONITOR_ADDR, &telemetry::RUST_LOG];
     let services = [
         latchkey_identity::config::VARIABLES,
         latchkey_keys::config::VARIABLES,
@@ -67,6 +71,7 @@ impl Config {
     ) -> Result<(Self, Option<String>), StartError> {
         let database_url = environment.secret(&DATABASE_URL)?;
         let database_url = database_url.unwrap_or_else(|| DATABASE_URL.default.to_owned());
+        let database_pool = latchkey_store::config::connections(environment)?;
         let monitor = monitor::address(environment, &MONITOR_ADDR)?;
         let edge = latchkey_edge::Config::read(environment)?;
         let keys = latchkey_keys::Config::read(environment)?;
@@ -87,7 +92,7 @@ impl Config {
             identity.token.secret = secret;
             made = is_new.then(|| "made now and kept beside the database".to_owned());
         }
-        Ok((Self { database_url, monitor, identity, keys, edge }, made))
+        Ok((Self { database_url, database_pool, monitor, identity, keys, edge }, made))
     }
 }
 

@@ -16,7 +16,7 @@ use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{
     Clock, Entropy, Environment, Exit, Monitor, Readiness, StartError, Variable, telemetry,
 };
-use latchkey_store::{Db, OpenError};
+use latchkey_store::Db;
 
 pub use config::Config;
 
@@ -56,7 +56,9 @@ pub async fn run(arguments: Arguments) -> Result<(), StartError> {
     let data = shown(&config.database_url);
     let mut signals = Signals::listen()?;
     let monitor = Monitor::bind(config.monitor).await?;
-    let standalone = start(config, Clock::System, Entropy::System).await?;
+    let starting = start(config, Clock::System, Entropy::System);
+    let Some(standalone) = signals.unless_ended(starting).await else { return Ok(()) };
+    let standalone = standalone?;
     let address = standalone.address().unwrap_or(listen);
     announce(address, &monitor.shown(), &data, secret.as_deref());
     let _monitoring = monitor.serve(Arc::new(String::new), standalone.readiness());
@@ -73,10 +75,9 @@ pub async fn start(
     entropy: Entropy,
 ) -> Result<Standalone, StartError> {
     let server = Server::bind(config.edge.listen).await?;
-    let db = Db::open(&config.database_url).await.map_err(|error| {
-        let exit = if matches!(error, OpenError::Address) { Exit::Config } else { Exit::Data };
-        StartError::new(exit, error.to_string())
-    })?;
+    let db = Db::open(&config.database_url, "latchkey", config.database_pool).await?;
+    latchkey_identity::prepare(&db).await?;
+    latchkey_keys::prepare(&db).await?;
     let bus = Bus::local();
     let (deps_db, deps_clock) = (db.clone(), clock.clone());
     let deps = latchkey_identity::Deps {

@@ -17,6 +17,8 @@ mod client;
 mod cluster;
 mod configuration;
 mod cors;
+mod database;
+mod deploy;
 mod durability;
 mod errors;
 mod expiry;

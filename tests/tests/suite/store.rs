@@ -18,8 +18,8 @@ const NOW: Timestamp = Timestamp(1_800_000_000_000);
 async fn engines() -> [(Db, Option<Folder>); 2] {
     let folder = Folder::new();
     let url = format!("sqlite://{}", folder.join("latchkey.db").display());
-    let sqlite = Db::open(&url).await.unwrap();
-    let postgres = Db::open(&postgres::fresh_database().await).await.unwrap();
+    let sqlite = Db::open(&url, "test", 8).await.unwrap();
+    let postgres = Db::open(&postgres::fresh_database().await, "test", 8).await.unwrap();
     for db in [&sqlite, &postgres] {
         db.migrate("identity", identity::MIGRATIONS).await.unwrap();
         db.migrate("keys", keys::MIGRATIONS).await.unwrap();
@@ -84,8 +84,8 @@ async fn migrations_are_taken_once_and_a_newer_database_is_refused() {
 async fn a_sqlite_file_is_open_once() {
     let folder = Folder::new();
     let url = format!("sqlite://{}", folder.join("latchkey.db").display());
-    let first = Db::open(&url).await.unwrap();
-    assert!(matches!(Db::open(&url).await, Err(OpenError::InUse(_))));
+    let first = Db::open(&url, "test", 8).await.unwrap();
+    assert!(matches!(Db::open(&url, "test", 8).await, Err(OpenError::InUse(_))));
     drop(first);
 }
 
