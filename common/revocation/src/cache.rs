@@ -345,3 +345,6 @@ where
         shard
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,10 @@ mod tombstones;
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod schedules;
+#[cfg(test)]
+mod simulator;
 
 pub use authority::MemberState;
 pub use bounds::{Bounds, BoundsError, Moment};

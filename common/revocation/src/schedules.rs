@@ -1,0 +1,374 @@
+//! The schedules of the protocol's description that the cores can express, each by its name. The model
+//! explores these and every other; here one can read them.
+
+use std::hash::{BuildHasherDefault, DefaultHasher};
+
+use latchkey_contract::lease::{
+    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, Missed, Position, ReadAt,
+    Renewed, Standing, Subject,
+};
+use latchkey_contract::{Timestamp, UserId};
+
+use crate::bounds::{Bounds, Moment};
+use crate::cache::{Cache, Capacity, Found, Question, Reply, Ruling, Taken, Weigh, Why};
+use crate::keeper::{Ask, Keeper, Next};
+use crate::revoker::{Commit, Revocation, Step};
+use crate::rules::Rules;
+
+const KEY: u8 = 7;
+const OWNER: UserId = UserId(70);
+const EPOCH: Epoch = Epoch { made: 1, timeline: 1 };
+const MS: u64 = Moment::MILLISECOND;
+const EXPIRY: Timestamp = Timestamp(10 * Timestamp::DAY);
+const ID: MemberId = MemberId([1; 16]);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Holder;
+
+impl Weigh for Holder {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
+type TestCache = Cache<u8, Holder, BuildHasherDefault<DefaultHasher>>;
+
+/// One edge, one clock.
+struct Edge {
+    keeper: Keeper,
+    cache: TestCache,
+}
+
+impl Edge {
+    /// An edge that has joined at position 0 and has no lease yet.
+    fn joined() -> Self {
+        Self::with_tombstones(64)
+    }
+
+    fn with_tombstones(tombstones: usize) -> Self {
+        let capacity = Capacity { shards: 1, tombstones, ..Capacity::default() };
+        let bounds = Bounds::default();
+        let cache =
+            Cache::build(&bounds, capacity, BuildHasherDefault::default(), Rules::default());
+        let mut edge = Self { keeper: Keeper::new(&bounds), cache };
+        edge.join(ID, EPOCH, 0);
+        edge
+    }
+
+    fn join(&mut self, id: MemberId, epoch: Epoch, position: i64) {
+        let Next::Send(Ask::Join { nonce, .. }) = self.keeper.next(at(0), || id) else {
+            panic!("it does not join")
+        };
+        let answer = Joined { epoch, position: Position(position) };
+        self.keeper.joined(&self.cache, nonce, answer);
+    }
+
+    /// Sends a renewal at `now`; its nonce.
+    fn ask_to_renew(&mut self, now: u64) -> u64 {
+        self.keeper.reconnected();
+        match self.keeper.next(at(now), || ID) {
+            Next::Send(Ask::Renew { nonce, .. }) => nonce,
+            other => panic!("it does not renew: {other:?}"),
+        }
+    }
+
+    fn renewed(&mut self, nonce: u64, position: i64, changes: &[(i64, u8)], now: u64) {
+        let these = changes.iter().map(|(position, key)| Invalidation {
+            position: Position(*position),
+            subject: Subject::Credential(*key),
+        });
+        let missed = Missed::These(these.collect());
+        let answer = Renewed { epoch: EPOCH, position: Position(position), missed };
+        self.keeper.renewed(&self.cache, nonce, Standing::Member(answer), at(now));
+    }
+
+    fn invalidate(&mut self, key: u8, position: i64) -> Option<Acknowledge> {
+        let change =
+            Invalidation { position: Position(position), subject: Subject::Credential(key) };
+        self.keeper.invalidate(&self.cache, &Invalidate { epoch: EPOCH, change })
+    }
+
+    fn ask(&self, now: u64) -> Question {
+        self.cache.ask(at(now)).expect("it is a member")
+    }
+
+    fn take(&self, question: &Question, position: i64, now: u64) -> Taken<Holder> {
+        self.cache.take(question, KEY, valid(position), at(now), Timestamp(0))
+    }
+
+    fn look(&self, now: u64) -> Found<Holder> {
+        self.cache.look(&KEY, at(now), Timestamp(0), Position(0))
+    }
+}
+
+fn at(millis: u64) -> Moment {
+    Moment(1_000_000 * MS + millis * MS)
+}
+
+fn valid(position: i64) -> Reply<Holder> {
+    let read_at = ReadAt { epoch: EPOCH, position: Position(position) };
+    Reply { read_at, ruling: Ruling::Valid { value: Holder, owner: OWNER, expires_at: EXPIRY } }
+}
+
+fn commit(position: i64) -> Commit {
+    Commit {
+        position: Position(position),
+        epoch: EPOCH,
+        already: false,
+        settled: false,
+        early_from: Moment(0),
+    }
+}
+
+fn revocation(committed: u64, members: &[MemberId]) -> Revocation {
+    let mut revocation = Revocation::new(&Bounds::default(), true);
+    assert_eq!(revocation.next(at(committed)), Step::Commit);
+    revocation.committed(at(committed), commit(1));
+    assert_eq!(revocation.next(at(committed)), Step::ReadMembers);
+    revocation.members(Some((EPOCH, members.iter().copied())));
+    revocation
+}
+
+fn is_over(revocation: &Revocation, now: u64) -> bool {
+    matches!(revocation.next(at(now)), Step::Return(_))
+}
+
+#[test]
+fn a_positive_reply_that_is_held_back_until_after_the_return_is_discarded() {
+    let mut edge = Edge::joined();
+    let question = edge.ask(0);
+    let mut revoke = revocation(10, &[ID]);
+    let acknowledged = edge.invalidate(KEY, 1).unwrap();
+    revoke.acknowledged(acknowledged.member, acknowledged.epoch, acknowledged.position);
+    assert!(is_over(&revoke, 11));
+    assert_eq!(edge.take(&question, 0, 12), Taken::Again(Why::Invalidated));
+    assert_eq!(edge.look(12), Found::Ask);
+}
+
+#[test]
+fn an_edge_that_is_stopped_between_send_and_receipt_discards_the_reply() {
+    let edge = Edge::joined();
+    let question = edge.ask(0);
+    assert_eq!(edge.take(&question, 0, 2_000), Taken::Again(Why::TooOld));
+    assert_eq!(edge.take(&question, 0, 1_999), Taken::Accept(Holder));
+}
+
+#[test]
+fn a_reader_that_is_stopped_between_lease_and_entry_does_not_profit_from_a_later_lease() {
+    let mut edge = Edge::joined();
+    let question = edge.ask(0);
+    edge.take(&question, 0, 1);
+    // A revoke has returned at 2,210 without this edge; a request begins, and its thread stops.
+    let sight = edge.cache.sight(at(2_300));
+    let nonce = edge.ask_to_renew(2_301);
+    edge.renewed(nonce, 1, &[(1, KEY)], 2_302);
+    let found = edge.cache.look_with(&sight, &KEY, Timestamp(0), Position(0));
+    assert_eq!(found, Found::Ask);
+}
+
+#[test]
+fn an_edge_that_loses_the_bus_and_keeps_serving_stops_relying_on_its_cache_before_the_wait_is_over()
+{
+    let mut edge = Edge::joined();
+    let nonce = edge.ask_to_renew(0);
+    edge.renewed(nonce, 0, &[], 1);
+    let question = edge.ask(0);
+    edge.take(&question, 0, 1);
+    let revoke = revocation(1, &[ID]);
+    for now in (2..2_201).step_by(7) {
+        assert!(!is_over(&revoke, now), "{now}");
+    }
+    assert_eq!(edge.look(1_999), Found::Valid(Holder));
+    assert_eq!(edge.look(2_000), Found::Ask);
+    assert!(is_over(&revoke, 2_201));
+    assert_eq!(revoke.aftermath(at(2_201)).retire, [ID]);
+}
+
+#[test]
+fn an_edge_that_reconnects_just_after_missing_an_invalidation_learns_of_it_by_its_renewal() {
+    let mut edge = Edge::joined();
+    let question = edge.ask(0);
+    edge.take(&question, 0, 1);
+    let held_back = edge.ask(5);
+    let nonce = edge.ask_to_renew(10);
+    edge.renewed(nonce, 1, &[(1, KEY)], 11);
+    assert_eq!(edge.look(12), Found::Ask);
+    assert_eq!(edge.take(&held_back, 0, 12), Taken::Again(Why::Invalidated));
+}
+
+#[test]
+fn an_invalidation_out_of_turn_makes_the_edge_renew_soon_and_leaves_its_position() {
+    let mut edge = Edge::joined();
+    edge.ask_to_renew(0);
+    edge.invalidate(9, 1);
+    assert_eq!(edge.keeper.next(at(1), || ID), Next::Wait(at(500)));
+    edge.invalidate(8, 3);
+    assert_eq!(edge.keeper.position(), Some(Position(0)));
+    assert!(
+        matches!(edge.keeper.next(at(63), || ID), Next::Send(Ask::Renew { since, .. }) if since == Position(0))
+    );
+}
+
+#[test]
+fn a_retry_of_a_revoke_whose_revoker_died_waits_for_itself() {
+    let mut retry = Revocation::new(&Bounds::default(), true);
+    retry.committed(at(5_000), Commit { already: true, ..commit(1) });
+    retry.members(Some((EPOCH, [ID])));
+    assert_eq!(retry.next(at(5_000)), Step::Publish);
+    assert!(!is_over(&retry, 7_199));
+    assert!(is_over(&retry, 7_200));
+    let mut settled = Revocation::new(&Bounds::default(), true);
+    settled.committed(at(8_000), Commit { already: true, settled: true, ..commit(1) });
+    assert!(is_over(&settled, 8_000));
+}
+
+#[test]
+fn two_revokers_of_one_key_are_both_confirmed_by_one_acknowledgement_heard_by_both() {
+    let mut edge = Edge::joined();
+    let (mut first, mut second) = (revocation(0, &[ID]), revocation(1, &[ID]));
+    let acknowledged = edge.invalidate(KEY, 1).unwrap();
+    for revoke in [&mut first, &mut second] {
+        revoke.acknowledged(acknowledged.member, acknowledged.epoch, acknowledged.position);
+        assert!(is_over(revoke, 2));
+    }
+    // Of another change it says nothing.
+    let mut other = revocation(1, &[ID]);
+    other.acknowledged(ID, EPOCH, Position(2));
+    assert!(!is_over(&other, 2));
+}
+
+#[test]
+fn an_edge_restarted_during_a_revoke_is_waited_for_under_its_old_id() {
+    let edge = Edge::joined();
+    let question = edge.ask(0);
+    edge.take(&question, 0, 1);
+    let mut revoke = revocation(10, &[ID]);
+    let mut edge = Edge { keeper: Keeper::new(&Bounds::default()), ..Edge::joined() };
+    edge.join(MemberId([2; 16]), EPOCH, 1);
+    assert_eq!(edge.look(11), Found::Ask);
+    let acknowledged = edge.invalidate(KEY, 1).unwrap();
+    revoke.acknowledged(acknowledged.member, acknowledged.epoch, acknowledged.position);
+    assert!(!is_over(&revoke, 2_209));
+    assert!(is_over(&revoke, 2_210));
+}
+
+#[test]
+fn an_edge_that_joins_during_a_revoke_takes_no_reply_from_before_it() {
+    let mut edge = Edge::joined();
+    let stale = edge.ask(0);
+    edge.keeper.expelled(&edge.cache, ID);
+    assert_eq!(edge.cache.ask(at(1)), None);
+    edge.join(MemberId([2; 16]), EPOCH, 1);
+    assert_eq!(edge.take(&stale, 0, 2), Taken::Again(Why::OtherMember));
+    let question = edge.ask(2);
+    assert_eq!(edge.take(&question, 0, 3), Taken::Again(Why::BelowFloor));
+    assert_eq!(edge.take(&question, 1, 3), Taken::Accept(Holder));
+}
+
+#[test]
+fn ten_thousand_invalidations_are_remembered_or_the_floor_rises() {
+    let mut edge = Edge::with_tombstones(100);
+    let question = edge.ask(0);
+    edge.invalidate(KEY, 1);
+    for position in 2..10_000 {
+        let other = u8::try_from(position % 200).unwrap();
+        edge.invalidate(if other == KEY { 201 } else { other }, position);
+    }
+    assert!(matches!(edge.take(&question, 0, 1), Taken::Again(_)));
+    assert_eq!(edge.look(1), Found::Ask);
+    assert_eq!(edge.take(&question, 9_999, 1), Taken::Accept(Holder));
+}
+
+#[test]
+fn renewals_that_overtake_each_other_neither_lower_the_position_nor_the_lease() {
+    let mut edge = Edge::joined();
+    let (first, second) = (edge.ask_to_renew(0), edge.ask_to_renew(100));
+    let question = edge.ask(0);
+    edge.renewed(second, 2, &[(1, 9), (2, 8)], 150);
+    edge.take(&question, 2, 150);
+    edge.renewed(first, 1, &[(1, 9)], 160);
+    assert_eq!(edge.keeper.position(), Some(Position(2)));
+    assert_eq!(edge.look(2_099), Found::Valid(Holder));
+    assert_eq!(edge.look(2_100), Found::Ask);
+}
+
+#[test]
+fn another_epoch_makes_the_edge_forget_everything_and_a_revoke_wait() {
+    let mut edge = Edge::joined();
+    let question = edge.ask(0);
+    edge.take(&question, 0, 1);
+    let mut other = valid(0);
+    other.read_at.epoch.timeline = 2;
+    let again = edge.ask(2);
+    let taken = edge.cache.take(&again, KEY, other.clone(), at(3), Timestamp(0));
+    assert_eq!(taken, Taken::Again(Why::OtherEpoch));
+    edge.keeper.other_epoch(&edge.cache, other.read_at.epoch);
+    assert_eq!((edge.look(4), edge.keeper.member()), (Found::Ask, None));
+    // The members of the new history do not know of those of the old one.
+    let mut revoke = Revocation::new(&Bounds::default(), true);
+    revoke.committed(at(0), Commit { early_from: at(2_000), ..commit(1) });
+    revoke.members(Some((EPOCH, [])));
+    assert!(!is_over(&revoke, 1_999));
+    assert!(is_over(&revoke, 2_000));
+    let mut between = Revocation::new(&Bounds::default(), true);
+    between.committed(at(0), commit(1));
+    between.members(Some((other.read_at.epoch, [])));
+    assert!(!is_over(&between, 2_199));
+}
+
+#[test]
+fn a_wall_clock_stepped_by_an_hour_changes_nothing_but_expiry() {
+    let edge = Edge::joined();
+    let question = edge.ask(0);
+    edge.take(&question, 0, 1);
+    let hour = 3_600 * Timestamp::SECOND;
+    for wall in [Timestamp(-hour), Timestamp(hour), EXPIRY.plus(-1)] {
+        assert_eq!(edge.cache.look(&KEY, at(2), wall, Position(0)), Found::Valid(Holder));
+    }
+    for wall in [EXPIRY, EXPIRY.plus(hour)] {
+        assert_eq!(edge.cache.look(&KEY, at(2), wall, Position(0)), Found::Ask);
+    }
+    assert_eq!(edge.look(2_000), Found::Ask);
+}
+
+#[test]
+fn acknowledgements_that_come_after_the_return_change_nothing() {
+    let mut revoke = revocation(0, &[ID]);
+    let Step::Return(receipt) = revoke.next(at(2_200)) else { panic!("it has waited") };
+    assert_eq!((receipt.edges_confirmed, receipt.waited), (0, 2_200 * MS));
+    let before = revoke.aftermath(at(2_200));
+    revoke.acknowledged(ID, EPOCH, Position(2));
+    assert_eq!(revoke.aftermath(at(2_200)), before);
+}
+
+#[test]
+fn an_answer_older_than_the_revision_that_a_caller_names_is_not_given() {
+    let mut edge = Edge::joined();
+    let question = edge.ask(0);
+    edge.take(&question, 4, 1);
+    let look =
+        |edge: &Edge, revision| edge.cache.look(&KEY, at(2), Timestamp(0), Position(revision));
+    assert_eq!(look(&edge, 4), Found::Valid(Holder));
+    assert_eq!(look(&edge, 5), Found::Ask);
+    let nonce = edge.ask_to_renew(1);
+    edge.renewed(nonce, 5, &[(5, 9)], 2);
+    assert_eq!(look(&edge, 5), Found::Valid(Holder));
+}
+
+#[test]
+fn a_change_of_many_takes_every_entry_of_its_owner_and_no_other() {
+    let mut edge = Edge::joined();
+    let question = edge.ask(0);
+    edge.take(&question, 0, 1);
+    let change = |position, owner| Invalidate {
+        epoch: EPOCH,
+        change: Invalidation { position: Position(position), subject: Subject::Owner(owner) },
+    };
+    edge.keeper.invalidate(&edge.cache, &change(1, UserId(71)));
+    assert_eq!(edge.look(2), Found::Valid(Holder));
+    edge.keeper.invalidate(&edge.cache, &change(2, OWNER));
+    assert_eq!(edge.look(2), Found::Ask);
+    assert_eq!(edge.take(&question, 1, 2), Taken::Again(Why::Invalidated));
+    // Reactivated, or made since.
+    assert_eq!(edge.take(&question, 3, 2), Taken::Accept(Holder));
+}

@@ -1,0 +1,341 @@
+//! The services of the simulation and their one database.
+
+use std::collections::BTreeMap;
+
+use latchkey_contract::lease::{
+    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, Position, Standing, Subject,
+};
+use latchkey_contract::{Timestamp, UserId};
+use rand::RngExt;
+
+use super::world::{Drifting, Event, Letter, MS, OWNERS, SECOND, SETTLED, Tag, World};
+use crate::authority::{self, Changes, MemberState, Snapshot};
+use crate::bounds::Bounds;
+use crate::cache::{Reply, Ruling};
+use crate::janitor::{Janitor, Row, Upkeep};
+use crate::keeper::Ask;
+use crate::revoker::{Commit, EpochWatch, Revocation, Step};
+use crate::rules::Rules;
+
+/// Nothing expires, however the wall clocks step.
+const FAR: Timestamp = Timestamp(1_000 * Timestamp::DAY);
+/// A member that has not renewed for so long is retired.
+const QUIET: u64 = 10 * SECOND;
+
+pub(super) struct Service {
+    clock: Drifting,
+    watch: EpochWatch,
+    janitor: Janitor,
+    revokes: BTreeMap<u64, Revoke>,
+}
+
+struct Revoke {
+    core: Revocation,
+    subject: Subject<u32>,
+    /// Once it has returned there is only the aftermath.
+    is_over: bool,
+    /// When its one timer rings.
+    timer: u64,
+}
+
+pub(super) struct Db {
+    epoch: Epoch,
+    pub(super) position: Position,
+    pub(super) pruned: Position,
+    credentials: Vec<(UserId, Option<Position>)>,
+    /// The changes, and whether each is settled.
+    changes: Vec<(Invalidation<u32>, bool)>,
+    members: BTreeMap<MemberId, (MemberState, u64)>,
+}
+
+impl Service {
+    pub(super) fn new(clock: Drifting, bounds: &Bounds, rules: Rules) -> Self {
+        Self {
+            clock,
+            watch: EpochWatch::default(),
+            janitor: Janitor::build(bounds, rules),
+            revokes: BTreeMap::new(),
+        }
+    }
+}
+
+impl Db {
+    pub(super) fn new() -> Self {
+        Self {
+            epoch: Epoch { made: 7, timeline: 1 },
+            position: Position(0),
+            pruned: Position(0),
+            credentials: Vec::new(),
+            changes: Vec::new(),
+            members: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn issue(&mut self) {
+        let owner = i64::try_from(self.credentials.len()).unwrap() % OWNERS;
+        self.credentials.push((UserId(owner), None));
+    }
+
+    pub(super) fn exists(&self, credential: u32) -> bool {
+        (credential as usize) < self.credentials.len()
+    }
+
+    /// The members are lost, the changes are not.
+    pub(super) fn fail_over(&mut self) {
+        self.epoch.timeline += 1;
+        self.members.clear();
+    }
+
+    fn snapshot(&self, member: MemberId) -> Snapshot {
+        let membership = self.members.get(&member).map(|(state, _)| *state);
+        Snapshot { membership, epoch: self.epoch, position: self.position }
+    }
+
+    fn ruling(&self, credential: u32) -> Ruling<Tag> {
+        match self.credentials.get(credential as usize) {
+            None => Ruling::Unknown,
+            Some((_, Some(_))) => Ruling::Revoked,
+            Some((owner, None)) => {
+                Ruling::Valid { value: Tag(credential), owner: *owner, expires_at: FAR }
+            }
+        }
+    }
+
+    /// The transaction of a revoke: its position, and whether that is an old one, and settled.
+    fn commit(&mut self, subject: Subject<u32>) -> (Position, bool, bool) {
+        if let Subject::Credential(credential) = subject
+            && let Some((_, Some(position))) = self.credentials.get(credential as usize)
+        {
+            let by = self.changes.iter().find(|(change, _)| change.position == *position);
+            let settled = by.is_some_and(|(_, settled)| *settled);
+            return (*position, true, settled);
+        }
+        self.position = Position(self.position.0 + 1);
+        for (at, (owner, revoked)) in self.credentials.iter_mut().enumerate() {
+            let hit = match subject {
+                Subject::Credential(credential) => at == credential as usize,
+                Subject::Owner(other) => *owner == other,
+            };
+            if hit && revoked.is_none() {
+                *revoked = Some(self.position);
+            }
+        }
+        self.changes.push((Invalidation { position: self.position, subject }, false));
+        (self.position, false, false)
+    }
+
+    fn of(&self, subject: Subject<u32>) -> Vec<u32> {
+        let all = 0..u32::try_from(self.credentials.len()).unwrap();
+        all.filter(|credential| match subject {
+            Subject::Credential(other) => *credential == other,
+            Subject::Owner(owner) => self.credentials[*credential as usize].0 == owner,
+        })
+        .collect()
+    }
+}
+
+impl World {
+    pub(super) fn serve(&mut self, edge: usize, letter: &Letter) {
+        let answer = match *letter {
+            Letter::Ask(Ask::Join { nonce, member }) => {
+                self.db.members.entry(member).or_insert((MemberState::Member, self.now));
+                Letter::Joined(nonce, Joined { epoch: self.db.epoch, position: self.db.position })
+            }
+            Letter::Ask(Ask::Renew { nonce, member, since }) => {
+                if let Some((_, renewed_at)) = self.db.members.get_mut(&member) {
+                    *renewed_at = self.now;
+                }
+                let newer = self.db.changes.iter().map(|(change, _)| *change);
+                let rows = newer.filter(|change| change.position > since).collect();
+                let changes = Changes { rows, pruned: self.db.pruned };
+                let snapshot = self.db.snapshot(member);
+                let answer = authority::renew_by(self.rules, &snapshot, since, changes);
+                Letter::Renewed(nonce, answer)
+            }
+            Letter::AskVerify { question, credential } => {
+                let snapshot = self.db.snapshot(question.member);
+                let ruling = self.db.ruling(credential);
+                let answer = match authority::verify_by(self.rules, &snapshot, ruling) {
+                    Standing::NotMember => Standing::NotMember,
+                    Standing::Member((read_at, ruling)) => {
+                        Standing::Member(Reply { read_at, ruling })
+                    }
+                };
+                Letter::Verified { question, credential, answer }
+            }
+            _ => return,
+        };
+        self.post(edge, &Event::ToEdge { edge, letter: answer });
+    }
+
+    pub(super) fn revoke(&mut self, owner: Option<i64>, credential: u32) {
+        if owner.is_none() && !self.db.exists(credential) {
+            return;
+        }
+        let subject = owner.map_or(Subject::Credential(credential), |o| Subject::Owner(UserId(o)));
+        for credential in self.db.of(subject) {
+            self.oracle.revoke_sent(credential, self.now);
+        }
+        self.oracle.revokes += 1;
+        let core = Revocation::build(&self.bounds, self.early, self.rules);
+        let service = self.rng.random_range(0..self.services.len());
+        let id = self.next_id;
+        self.next_id += 1;
+        self.services[service]
+            .revokes
+            .insert(id, Revoke { core, subject, is_over: false, timer: 0 });
+        self.drive(id);
+    }
+
+    fn home(&self, id: u64) -> Option<usize> {
+        self.services.iter().position(|service| service.revokes.contains_key(&id))
+    }
+
+    /// Does what a revoke says, one step; the next step comes a moment later.
+    pub(super) fn drive(&mut self, id: u64) {
+        let Some(at) = self.home(id) else { return };
+        let service = &mut self.services[at];
+        let now = service.clock.read(self.now);
+        let Some(revoke) = service.revokes.get_mut(&id) else { return };
+        if revoke.is_over {
+            return;
+        }
+        let soon = self.now + MS / 5;
+        match revoke.core.next(now) {
+            Step::Commit => {
+                let (position, already, settled) = self.db.commit(revoke.subject);
+                let epoch = self.db.epoch;
+                let early_from = service.watch.early_from(now, epoch, false, &self.bounds);
+                let commit = Commit { position, epoch, already, settled, early_from };
+                revoke.core.committed(now, commit);
+                self.at(soon, Event::RevokerTimer(id));
+            }
+            Step::ReadMembers => {
+                revoke.core.members(Some((self.db.epoch, self.db.members.keys().copied())));
+                self.at(soon, Event::RevokerTimer(id));
+            }
+            Step::Publish => {
+                revoke.core.published(now);
+                if let Some((commit, _)) = revoke.core.committed {
+                    let change =
+                        Invalidation { position: commit.position, subject: revoke.subject };
+                    let message = Invalidate { epoch: commit.epoch, change };
+                    for edge in 0..self.edges.len() {
+                        let letter = Letter::Invalidate(message);
+                        self.post(edge, &Event::ToEdge { edge, letter });
+                    }
+                }
+                self.at(soon, Event::RevokerTimer(id));
+            }
+            Step::Wait(until) => {
+                let when = service.clock.when(until);
+                if revoke.timer != when {
+                    revoke.timer = when;
+                    self.at(when, Event::RevokerTimer(id));
+                }
+            }
+            Step::Return(receipt) => {
+                revoke.is_over = true;
+                let early = receipt.waited < self.bounds.wait();
+                if self.early && !early && self.now > SETTLED + SECOND {
+                    self.oracle.fault("slow, though every edge is well".to_owned());
+                }
+                let subject = revoke.subject;
+                self.oracle.early += usize::from(early);
+                self.oracle.late += usize::from(!early);
+                // Of many: those that the change was about, not what was made since.
+                for credential in self.db.of(subject) {
+                    let by = self.db.credentials[credential as usize].1;
+                    if by.is_some_and(|position| position <= receipt.revision) {
+                        self.oracle.revoke_returned(credential, self.now);
+                    }
+                }
+                let later = self.now + self.rng.random_range(0..100 * MS);
+                self.at(later, Event::CleanUp(id));
+            }
+        }
+    }
+
+    pub(super) fn acknowledge(&mut self, a: Acknowledge) {
+        let mut due = Vec::new();
+        for service in &mut self.services {
+            for (id, revoke) in &mut service.revokes {
+                revoke.core.acknowledged(a.member, a.epoch, a.position);
+                due.push(*id);
+            }
+        }
+        for id in due {
+            self.drive(id);
+        }
+    }
+
+    pub(super) fn clean_up(&mut self, id: u64) {
+        let Some(at) = self.home(id) else { return };
+        let service = &mut self.services[at];
+        let now = service.clock.read(self.now);
+        let Some(revoke) = service.revokes.remove(&id) else { return };
+        let aftermath = revoke.core.aftermath(now);
+        for member in aftermath.retire {
+            if let Some((state, _)) = self.db.members.get_mut(&member) {
+                *state = MemberState::Retired;
+            }
+        }
+        for member in aftermath.delete {
+            self.db.members.remove(&member);
+        }
+        let position = revoke.core.committed.map(|(commit, _)| commit.position);
+        for (change, settled) in &mut self.db.changes {
+            *settled |= aftermath.settle && Some(change.position) == position;
+        }
+    }
+
+    pub(super) fn crash_service(&mut self) {
+        let at = self.rng.random_range(0..self.services.len());
+        let (bounds, rules) = (self.bounds, self.rules);
+        let service = &mut self.services[at];
+        let clock = service.clock;
+        let old = std::mem::replace(service, Service::new(clock, &bounds, rules));
+        self.oracle.crashes += 1;
+        // Whoever waited for an answer asks again, and finds another replica or this one restarted.
+        for revoke in old.revokes.into_values().filter(|revoke| !revoke.is_over) {
+            let (owner, credential) = match revoke.subject {
+                Subject::Credential(credential) => (None, credential),
+                Subject::Owner(owner) => (Some(owner.0), 0),
+            };
+            let when = self.now + self.rng.random_range(MS..SECOND);
+            self.at(when, Event::Revoke { owner, credential });
+        }
+    }
+
+    pub(super) fn sweep(&mut self, at: usize) {
+        let now = self.services[at].clock.read(self.now);
+        self.services[at].watch.early_from(now, self.db.epoch, false, &self.bounds);
+        let hasty = self.now < SETTLED - 8 * SECOND && self.rng.random_bool(0.02);
+        let rows: Vec<Row> = self
+            .db
+            .members
+            .iter()
+            .map(|(member, (state, renewed_at))| Row {
+                member: *member,
+                state: *state,
+                quiet: hasty || self.now - renewed_at > QUIET,
+            })
+            .collect();
+        for upkeep in self.services[at].janitor.observe(now, &rows) {
+            match upkeep {
+                Upkeep::Retire(member) => {
+                    if let Some((state, _)) = self.db.members.get_mut(&member) {
+                        *state = MemberState::Retired;
+                    }
+                }
+                Upkeep::Delete(member) => {
+                    let is_retired = |row: &(MemberState, u64)| row.0 == MemberState::Retired;
+                    if self.db.members.get(&member).is_some_and(is_retired) {
+                        self.db.members.remove(&member);
+                    }
+                }
+            }
+        }
+        self.at(self.now + SECOND, Event::Sweep(at));
+    }
+}
