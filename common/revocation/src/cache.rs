@@ -114,7 +114,8 @@ pub enum Why {
     BelowFloor,
     /// The credential or its owner was invalidated after the snapshot.
     Invalidated,
-    /// It says "valid" of what has expired by the edge's clock.
+    /// It says "valid" of what has expired by the edge's wall clock: refuse it as expired, and do not
+    /// ask again.
     Expired,
 }
 

@@ -30,6 +30,17 @@ impl Clock {
         }
     }
 
+    /// A clock for leases, in nanoseconds since the machine started: it goes on while the machine is
+    /// suspended and cannot be set. A manual clock shows the machine's too: moving the wall clock must
+    /// not move a lease.
+    #[must_use]
+    pub fn lease_nanos(&self) -> u64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+        seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+    }
+
     /// Moves a manual clock by `millis`; the system's clock stays as it is.
     pub fn advance(&self, millis: i64) {
         if let Self::Manual(now) = self {
@@ -42,4 +53,22 @@ impl Clock {
 fn system_millis() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_clock_that_is_moved_leaves_the_clock_of_leases() {
+        const HOUR: i64 = 3_600_000;
+        let clock = Clock::manual(0);
+        let before = clock.lease_nanos();
+        for step in [HOUR, -2 * HOUR] {
+            clock.advance(step);
+            let since = clock.lease_nanos().checked_sub(before);
+            assert!(since.is_some_and(|nanos| nanos < 3_600_000_000_000), "{since:?}");
+        }
+        assert!(before > 0);
+    }
 }
