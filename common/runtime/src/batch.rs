@@ -1,17 +1,22 @@
-//! The actor that answers a queue with one question: what queued up while the last question was
-//! under way is asked together, and nothing waits when nothing is under way.
+//! The actor that answers a queue with few questions: what queued up while others were under way is
+//! asked together, and nothing waits while fewer than [`Work::IN_FLIGHT`] are under way.
 //!
-//! The edge asks the bus through one, the services ask their database through one.
+//! The edge asks the bus through one, the services ask their database through one. The batcher owns
+//! the queue; each of its lanes, actors too, has one batch under way. A lane that hangs or fails
+//! holds up its own batch and no other.
+
+mod lane;
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::oneshot;
 
-use crate::supervisor::{Address, Child};
+use crate::supervisor::{Address, Child, RootMessage};
+use lane::{Batch, Lane};
 
 /// How many questions are answered, and with what.
 pub trait Work: Send + Sync + 'static {
@@ -24,6 +29,8 @@ pub trait Work: Send + Sync + 'static {
 
     /// The weight of all the items in one batch at most.
     const MAX_WEIGHT: usize;
+    /// Batches under way at the same time at most.
+    const IN_FLIGHT: usize;
     /// Items that wait or are under way at most; beyond, [`AskError::Overloaded`] at once.
     const MAX_WAITING: usize;
 
@@ -54,8 +61,9 @@ pub struct Asker<W: Work> {
     waiting: Arc<AtomicUsize>,
 }
 
-/// The actor. One batch is under way at a time.
+/// The actor.
 pub struct Batcher<W: Work> {
+    name: &'static str,
     work: Arc<W>,
 }
 
@@ -64,14 +72,18 @@ pub enum Message<W: Work> {
     /// A question, and where its answer goes.
     Ask(W::Item, oneshot::Sender<Result<W::Answer, W::Error>>),
     /// Sent by the batcher to itself: it stands in the queue behind every question that came while
-    /// the last batch was under way.
+    /// others were under way.
     Flush,
+    /// The lane with this number has answered its batch.
+    Done(usize),
 }
 
-/// The questions that wait.
+/// The questions that wait, and those who can take them.
 pub struct Pending<W: Work> {
     queue: VecDeque<(W::Item, Reply<W>)>,
     flush_sent: bool,
+    lanes: Vec<ActorRef<Batch<W>>>,
+    idle: Vec<usize>,
 }
 
 impl<W: Work> Asker<W> {
@@ -79,8 +91,9 @@ impl<W: Work> Asker<W> {
     pub fn new(name: &'static str, work: W) -> (Self, Child) {
         let work = Arc::new(work);
         let address = Address::new();
-        let child =
-            Child::new(name, address.clone(), move || (Batcher { work: Arc::clone(&work) }, ()));
+        let child = Child::new(name, address.clone(), move || {
+            (Batcher { name, work: Arc::clone(&work) }, ())
+        });
         (Self { address, waiting: Arc::default() }, child)
     }
 
@@ -111,10 +124,15 @@ impl<W: Work> Actor for Batcher<W> {
 
     async fn pre_start(
         &self,
-        _myself: ActorRef<Self::Msg>,
+        myself: ActorRef<Self::Msg>,
         (): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        Ok(Pending { queue: VecDeque::new(), flush_sent: false })
+        let mut lanes = Vec::with_capacity(W::IN_FLIGHT);
+        for number in 0..W::IN_FLIGHT {
+            lanes.push(self.lane(number, &myself).await?);
+        }
+        let idle = (0..W::IN_FLIGHT).rev().collect();
+        Ok(Pending { queue: VecDeque::new(), flush_sent: false, lanes, idle })
     }
 
     async fn handle(
@@ -127,65 +145,113 @@ impl<W: Work> Actor for Batcher<W> {
             Message::Ask(item, reply) => pending.queue.push_back((item, reply)),
             Message::Flush => {
                 pending.flush_sent = false;
-                let (items, replies) = pending.take();
-                if !items.is_empty() {
-                    self.answer(items, replies).await;
-                }
+                pending.hand_out()?;
             }
+            Message::Done(lane) => pending.idle.push(lane),
         }
-        if !pending.flush_sent && !pending.queue.is_empty() {
-            pending.flush_sent = true;
-            if myself.send_message(Message::Flush).is_err() {
-                // Drained: no message to itself is taken any more, so the rest is answered now.
-                while !pending.queue.is_empty() {
-                    let (items, replies) = pending.take();
-                    self.answer(items, replies).await;
-                }
+        pending.flush_soon(&myself);
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        pending: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let lane = match event {
+            SupervisionEvent::ActorFailed(lane, _) => lane,
+            SupervisionEvent::ActorTerminated(lane, _, _) => lane,
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
+                return Ok(());
             }
+        };
+        let known = pending.lanes.iter().position(|known| known.get_id() == lane.get_id());
+        let Some(number) = known else { return Ok(()) };
+        pending.lanes[number] = self.lane(number, &myself).await?;
+        pending.idle.push(number);
+        // The root counts it, so that a service that fails too often ends.
+        if let Some(root) = myself.try_get_supervisor() {
+            root.send_message(RootMessage::Restarted(self.name))?;
+        }
+        pending.flush_soon(&myself);
+        Ok(())
+    }
+
+    /// Answers the rest: while the batcher drains, no message of its lanes or to itself arrives.
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        pending: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        for number in (0..W::IN_FLIGHT).cycle() {
+            let batch = pending.take();
+            if batch.is_empty() {
+                break;
+            }
+            pending.lanes[number].send_message(batch)?;
+        }
+        for lane in &pending.lanes {
+            // Without a bound of its own: the root gives a child only so long to stop.
+            lane.drain_and_wait(None).await?;
         }
         Ok(())
     }
 }
 
 type Reply<W> = oneshot::Sender<Result<<W as Work>::Answer, <W as Work>::Error>>;
-type Replies<W> = Vec<Reply<W>>;
 
 impl<W: Work> Batcher<W> {
-    async fn answer(&self, items: Vec<W::Item>, replies: Replies<W>) {
-        // Whoever gave up meanwhile has dropped its end; sending to it changes nothing.
-        match self.work.answer(items).await {
-            Ok(answers) => {
-                for (reply, answer) in replies.into_iter().zip(answers) {
-                    let _ = reply.send(Ok(answer));
-                }
-            }
-            Err(error) => {
-                for reply in replies {
-                    let _ = reply.send(Err(error.clone()));
-                }
-            }
-        }
+    async fn lane(
+        &self,
+        number: usize,
+        myself: &ActorRef<Message<W>>,
+    ) -> Result<ActorRef<Batch<W>>, SpawnErr> {
+        let lane = Lane { number, work: Arc::clone(&self.work), batcher: myself.clone() };
+        let (lane, _) = Actor::spawn_linked(None, lane, (), myself.get_cell()).await?;
+        Ok(lane)
     }
 }
 
 impl<W: Work> Pending<W> {
+    /// Gives idle lanes a batch each, as long as questions wait.
+    fn hand_out(&mut self) -> Result<(), ActorProcessingErr> {
+        while let Some(number) = self.idle.pop() {
+            let batch = self.take();
+            if batch.is_empty() {
+                self.idle.push(number);
+                break;
+            }
+            self.lanes[number].send_message(batch)?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that questions which wait are handed out as soon as a lane is idle.
+    fn flush_soon(&mut self, myself: &ActorRef<Message<W>>) {
+        if !self.flush_sent && !self.queue.is_empty() && !self.idle.is_empty() {
+            // It fails while the batcher drains; then what waits is answered at the end.
+            self.flush_sent = myself.send_message(Message::Flush).is_ok();
+        }
+    }
+
     /// The next batch, without those whose asker has given up.
-    fn take(&mut self) -> (Vec<W::Item>, Replies<W>) {
-        let (mut items, mut replies) = (Vec::new(), Vec::new());
+    fn take(&mut self) -> Batch<W> {
+        let mut batch = Batch { items: Vec::new(), replies: Vec::new() };
         let mut weight = 0;
         while let Some((item, reply)) = self.queue.pop_front() {
             if reply.is_closed() {
                 continue;
             }
             weight += W::weight(&item);
-            if weight > W::MAX_WEIGHT && !items.is_empty() {
+            if weight > W::MAX_WEIGHT && !batch.is_empty() {
                 self.queue.push_front((item, reply));
                 break;
             }
-            items.push(item);
-            replies.push(reply);
+            batch.items.push(item);
+            batch.replies.push(reply);
         }
-        (items, replies)
+        batch
     }
 }
 

@@ -53,6 +53,8 @@ pub struct RootState {
 pub enum RootMessage {
     /// Stop every child, the one started last first, and answer when all have finished.
     Stop(RpcReplyPort<()>),
+    /// A part of the actor `actor` failed and was started again by that actor: it counts as a restart.
+    Restarted(&'static str),
 }
 
 impl Child {
@@ -128,9 +130,13 @@ impl Actor for Root {
     async fn handle(
         &self,
         _myself: ActorRef<Self::Msg>,
-        RootMessage::Stop(done): Self::Msg,
+        message: Self::Msg,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        let done = match message {
+            RootMessage::Stop(done) => done,
+            RootMessage::Restarted(actor) => return state.count_restart(actor),
+        };
         let mut children: Vec<_> = state.alive.drain().map(|(_, child)| child).collect();
         children.sort_by_key(|(index, _)| Reverse(*index));
         for (index, child) in children {
@@ -161,12 +167,7 @@ impl Actor for Root {
         };
         // A child that was stopped on purpose is no longer in the table.
         let Some((index, _)) = state.alive.remove(&child.get_id()) else { return Ok(()) };
-        let actor = state.children[index].name;
-        if !state.may_restart(Instant::now()) {
-            tracing::error!(actor, "an actor failed too often: the service ends");
-            return Err("too many restarts".into());
-        }
-        tracing::warn!(actor, "an actor failed and is started again");
+        state.count_restart(state.children[index].name)?;
         state.start(index, &myself).await?;
         Ok(())
     }
@@ -180,6 +181,15 @@ impl RootState {
     ) -> Result<(), ActorProcessingErr> {
         let child = (self.children[index].start)(root.get_cell()).await?;
         self.alive.insert(child.get_id(), (index, child));
+        Ok(())
+    }
+
+    fn count_restart(&mut self, actor: &'static str) -> Result<(), ActorProcessingErr> {
+        if !self.may_restart(Instant::now()) {
+            tracing::error!(actor, "an actor failed too often: the service ends");
+            return Err("too many restarts".into());
+        }
+        tracing::warn!(actor, "an actor failed and is started again");
         Ok(())
     }
 

@@ -20,6 +20,8 @@ use tokio::time::timeout_at;
 use crate::Deps;
 use crate::usage::UsageReporter;
 
+/// Messages under way at most, of each kind: as cheap as one, and a slow one holds nobody up.
+const IN_FLIGHT: usize = 4;
 /// Questions that wait or are under way at most, of each kind.
 const MAX_WAITING: usize = 4_096;
 /// Bytes of the tokens in one question at most; a message holds 64 KiB.
@@ -116,6 +118,7 @@ impl Work for AskKeys {
     type Answer = Verdict<KeyPrincipal>;
     type Error = CallError;
     const MAX_WEIGHT: usize = MAX_BATCH;
+    const IN_FLIGHT: usize = IN_FLIGHT;
     const MAX_WAITING: usize = MAX_WAITING;
 
     fn weight(_: &Self::Item) -> usize {
@@ -134,6 +137,7 @@ impl Work for AskTokens {
     type Answer = Verdict<UserPrincipal>;
     type Error = CallError;
     const MAX_WEIGHT: usize = MAX_TOKEN_BYTES;
+    const IN_FLIGHT: usize = IN_FLIGHT;
     const MAX_WAITING: usize = MAX_WAITING;
 
     /// So that neither the bytes nor the number of tokens in a batch pass their bounds.

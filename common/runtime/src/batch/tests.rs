@@ -10,16 +10,17 @@ use crate::supervisor::Root;
 use crate::telemetry;
 
 /// Doubles numbers, one batch for each permit, and remembers the batches' sizes.
-struct Double {
+struct Double<const IN_FLIGHT: usize> {
     permits: Arc<Semaphore>,
     sizes: Arc<Mutex<Vec<usize>>>,
 }
 
-impl Work for Double {
+impl<const IN_FLIGHT: usize> Work for Double<IN_FLIGHT> {
     type Item = u64;
     type Answer = u64;
     type Error = &'static str;
     const MAX_WEIGHT: usize = 4;
+    const IN_FLIGHT: usize = IN_FLIGHT;
     const MAX_WAITING: usize = 8;
 
     fn weight(_: &u64) -> usize {
@@ -32,19 +33,23 @@ impl Work for Double {
         match items.first() {
             Some(0) => panic!("asked to"),
             Some(1) => Err("odd one out"),
+            Some(&HANGS) => std::future::pending().await,
             _ => Ok(items.into_iter().map(|item| 2 * item).collect()),
         }
     }
 }
 
-struct Bench {
-    asker: Asker<Double>,
+/// A batch that begins with this never ends.
+const HANGS: u64 = u64::MAX;
+
+struct Bench<const IN_FLIGHT: usize> {
+    asker: Asker<Double<IN_FLIGHT>>,
     permits: Arc<Semaphore>,
     sizes: Arc<Mutex<Vec<usize>>>,
     running: crate::supervisor::Running,
 }
 
-async fn bench() -> Bench {
+async fn bench<const IN_FLIGHT: usize>() -> Bench<IN_FLIGHT> {
     let (permits, sizes) = (Arc::new(Semaphore::new(0)), Arc::default());
     let work = Double { permits: Arc::clone(&permits), sizes: Arc::clone(&sizes) };
     let (asker, child) = Asker::new("double", work);
@@ -52,7 +57,7 @@ async fn bench() -> Bench {
     Bench { asker, permits, sizes, running }
 }
 
-impl Bench {
+impl<const IN_FLIGHT: usize> Bench<IN_FLIGHT> {
     /// Asks in the background and returns when the question is counted as waiting.
     async fn ask(&self, item: u64) -> tokio::task::JoinHandle<Result<u64, AskError<&'static str>>> {
         let before = self.asker.waiting.load(Ordering::Relaxed);
@@ -68,7 +73,7 @@ impl Bench {
 
 #[tokio::test]
 async fn what_queued_up_is_answered_together_and_never_above_the_bound() {
-    let bench = bench().await;
+    let bench = bench::<1>().await;
     let mut asked = Vec::new();
     for item in 2..10 {
         asked.push(bench.ask(item).await);
@@ -86,15 +91,48 @@ async fn what_queued_up_is_answered_together_and_never_above_the_bound() {
 
 #[tokio::test]
 async fn a_failed_batch_is_told_to_everyone_in_it_and_the_next_one_works() {
-    let bench = bench().await;
+    let bench = bench::<1>().await;
     bench.permits.add_permits(2);
     assert_eq!(bench.asker.ask(1).await, Err(AskError::Failed("odd one out")));
     assert_eq!(bench.asker.ask(4).await, Ok(8));
 }
 
 #[tokio::test]
+async fn a_batch_that_hangs_or_panics_holds_up_no_other() {
+    let bench = bench::<2>().await;
+    bench.permits.add_permits(100);
+    let hanging = bench.ask(HANGS).await;
+    // Every question after the first can only go by the other lane.
+    while bench.sizes.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    for item in 2..20 {
+        assert_eq!(bench.asker.ask(item).await, Ok(2 * item));
+        assert_eq!(bench.asker.ask(0).await, Err(AskError::Gone));
+        assert_eq!(bench.asker.ask(1).await, Err(AskError::Failed("odd one out")));
+    }
+    assert!(!hanging.is_finished());
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn as_many_batches_are_under_way_as_allowed_and_the_rest_queues_up() {
+    let bench = bench::<2>().await;
+    let mut asked = Vec::new();
+    for item in 2..10 {
+        asked.push(bench.ask(item).await);
+    }
+    bench.permits.add_permits(8);
+    for (item, answer) in (2..10).zip(asked) {
+        assert_eq!(answer.await.unwrap(), Ok(2 * item));
+    }
+    let sizes = bench.sizes.lock().unwrap().clone();
+    assert!(sizes.len() <= 4 && sizes.iter().all(|size| *size <= 4), "{sizes:?}");
+}
+
+#[tokio::test]
 async fn a_panic_ends_one_batch_and_the_actor_is_started_again() {
-    let bench = bench().await;
+    let bench = bench::<1>().await;
     bench.permits.add_permits(100);
     assert_eq!(bench.asker.ask(0).await, Err(AskError::Gone));
     let mut answer = bench.asker.ask(4).await;
@@ -107,7 +145,7 @@ async fn a_panic_ends_one_batch_and_the_actor_is_started_again() {
 
 #[tokio::test]
 async fn stopping_answers_what_is_in_hand() {
-    let bench = bench().await;
+    let bench = bench::<1>().await;
     let first = bench.ask(2).await;
     let second = bench.ask(3).await;
     bench.permits.add_permits(8);
@@ -118,7 +156,7 @@ async fn stopping_answers_what_is_in_hand() {
 
 #[tokio::test]
 async fn a_service_that_fails_too_often_ends() {
-    let mut bench = bench().await;
+    let mut bench = bench::<1>().await;
     bench.permits.add_permits(10_000);
     let asker = bench.asker.clone();
     #[expect(clippy::disallowed_methods, reason = "a test's own task")]
@@ -155,7 +193,7 @@ async fn a_panic_is_logged_once_with_its_cause_and_so_is_the_restart() {
     let logs = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
     let _here = tracing::subscriber::set_default(logs.finish());
     telemetry::log_panics();
-    let bench = bench().await;
+    let bench = bench::<1>().await;
     bench.permits.add_permits(100);
     assert_eq!(bench.asker.ask(0).await, Err(AskError::Gone));
     while bench.asker.ask(4).await != Ok(8) {
