@@ -8,6 +8,7 @@ use bytes::Bytes;
 use latchkey_contract::FieldError;
 use latchkey_contract::refusal::Document;
 use latchkey_contract::wire::{Encoding, WireError};
+use latchkey_runtime::trace::Parent;
 use tokio::time::Instant;
 
 /// Names one HTTP request in every log line and every message it causes.
@@ -21,7 +22,16 @@ pub struct Context {
     pub request_id: RequestId,
     /// After this instant nobody waits for the answer any more.
     pub deadline: Instant,
+    /// The caller's span, where the request is traced.
+    pub trace: Parent,
+    /// What carries the request, as a trace calls it: `local` or `nats`.
+    pub system: &'static str,
 }
+
+/// What carries a request inside a process, as a trace calls it.
+pub(crate) const LOCAL: &str = "local";
+/// What carries a request between processes, as a trace calls it.
+pub(crate) const NATS: &str = "nats";
 
 /// How a request went, on the way back.
 #[derive(Clone)]
@@ -63,14 +73,20 @@ impl Context {
     /// A context whose deadline is `timeout` from now.
     #[must_use]
     pub fn new(request_id: RequestId, timeout: Duration) -> Self {
-        Self { request_id, deadline: Instant::now() + timeout }
+        Self::until(request_id, Instant::now() + timeout)
+    }
+
+    /// A context with this deadline.
+    #[must_use]
+    pub fn until(request_id: RequestId, deadline: Instant) -> Self {
+        Self { request_id, deadline, trace: Parent::default(), system: LOCAL }
     }
 
     /// The same context with a deadline at most `timeout` from now.
     #[must_use]
     pub fn within(&self, timeout: Duration) -> Self {
         let deadline = self.deadline.min(Instant::now() + timeout);
-        Self { request_id: self.request_id.clone(), deadline }
+        Self { deadline, ..self.clone() }
     }
 
     /// Whether the caller has given up.

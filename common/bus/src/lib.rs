@@ -15,6 +15,8 @@ pub mod local;
 pub mod nats;
 pub mod routes;
 
+mod observe;
+
 use latchkey_contract::{CallError, Refusal, Rpc, wire};
 
 pub use endpoint::Endpoint;
@@ -90,12 +92,23 @@ impl Bus {
             tracing::error!(subject = R::SUBJECT, %error, "a request cannot be encoded");
             CallError::Unreadable
         })?;
-        let context = context.within(R::TIMEOUT);
+        let asking = observe::Asking::begin(self.system(), R::SUBJECT);
+        let mut context = context.within(R::TIMEOUT);
+        context.trace = asking.parent();
         let response = match self {
             Self::Local(local) => local.request(R::SUBJECT, &context, payload.into()).await,
             Self::Nats(nats) => nats.request(R::SUBJECT, &context, payload.into()).await,
-        }?;
-        read_reply::<R>(&response)
+        };
+        let called = response.and_then(|response| read_reply::<R>(&response));
+        asking.end(&called);
+        called
+    }
+
+    fn system(&self) -> &'static str {
+        match self {
+            Self::Local(_) => envelope::LOCAL,
+            Self::Nats(_) => envelope::NATS,
+        }
     }
 
     /// Serves `routes` until the returned value is dropped or drained.

@@ -9,14 +9,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use latchkey_contract::CallError;
 use latchkey_contract::wire::Encoding;
+use metrics::Counter;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
-use crate::BusError;
 use crate::envelope::{Context, Response, Status};
 use crate::limit::Limit;
 use crate::routes::{Handler, Routes};
+use crate::{BusError, observe};
 
 /// Callers and services of one process.
 #[derive(Clone, Default)]
@@ -28,6 +29,7 @@ pub struct Local {
 struct Endpoint {
     handler: Handler,
     limit: Limit,
+    shed: Counter,
     tasks: TaskTracker,
 }
 
@@ -42,6 +44,7 @@ impl Local {
     pub(crate) fn serve(&self, routes: Routes) -> Result<Serving, BusError> {
         let tasks = TaskTracker::new();
         let limit = Limit::new(routes.max_in_flight);
+        let shed = observe::watch_limit(routes.service, &limit);
         let mut table = self.subjects.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(taken) = routes.entries.iter().find(|r| table.contains_key(r.subject)) {
             return Err(BusError::Taken(taken.subject));
@@ -49,8 +52,12 @@ impl Local {
         let mut subjects = Vec::with_capacity(routes.entries.len());
         for route in routes.entries {
             subjects.push(route.subject);
-            let endpoint =
-                Endpoint { handler: route.handler, limit: limit.clone(), tasks: tasks.clone() };
+            let endpoint = Endpoint {
+                handler: route.handler,
+                limit: limit.clone(),
+                shed: shed.clone(),
+                tasks: tasks.clone(),
+            };
             table.insert(route.subject, endpoint);
         }
         Ok(Serving { bus: self.clone(), subjects, tasks })
@@ -64,6 +71,7 @@ impl Local {
     ) -> Result<Response, CallError> {
         let endpoint = self.find(subject).ok_or(CallError::NoResponder)?;
         let Some(permit) = endpoint.limit.try_enter() else {
+            endpoint.shed.increment(1);
             return Ok(Response::empty(Status::Overloaded));
         };
         let (reply, answered) = oneshot::channel();

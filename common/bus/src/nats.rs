@@ -15,10 +15,13 @@ use async_nats::{ConnectOptions, Event, StatusCode};
 use bytes::Bytes;
 use latchkey_contract::CallError;
 use latchkey_contract::wire::Encoding;
+use latchkey_runtime::metrics::at_scrape;
+use latchkey_runtime::trace::Parent;
+use metrics::{counter, gauge};
 use tokio::time::timeout_at;
 
 use crate::BusError;
-use crate::envelope::{Context, RequestId, Response, Status};
+use crate::envelope::{self, Context, RequestId, Response, Status};
 use crate::routes::Routes;
 use inbox::Inbox;
 pub use serving::Serving;
@@ -28,6 +31,9 @@ const REQUEST_ID: &str = "Latchkey-Request-Id";
 /// The header that says for how many milliseconds the caller still waits. A duration, not an
 /// instant: two machines need not agree on the time.
 const TIMEOUT_MS: &str = "Latchkey-Timeout-Ms";
+/// The headers of a traced request (W3C Trace Context).
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
 /// The header that says how a message is written.
 const CONTENT_TYPE: &str = "Content-Type";
 /// What the caller waits for where a foreign client does not say.
@@ -82,6 +88,7 @@ impl Nats {
             .map_err(BusError::Connect)?;
         let prefix = format!("_INBOX_{}.{}", options.name, options.unique);
         let inbox = Inbox::open(&client, &prefix).await?;
+        watch(&client);
         Ok(Self { client, inbox })
     }
 
@@ -103,6 +110,7 @@ impl Nats {
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, context.request_id.as_str());
         headers.insert(TIMEOUT_MS, context.remaining().as_millis().to_string());
+        write_trace(&mut headers, &context.trace);
         let reply_to = waiting.subject();
         let exchange = async {
             self.client
@@ -144,7 +152,24 @@ fn context_of(message: &async_nats::Message) -> Context {
         .and_then(|value| value.as_str().parse().ok())
         .map_or(DEFAULT_TIMEOUT, Duration::from_millis);
     let request_id = header(message, REQUEST_ID).map_or("-", |value| value.as_str());
-    Context::new(RequestId::new(request_id), timeout.min(MAX_TIMEOUT))
+    let context = Context::new(RequestId::new(request_id), timeout.min(MAX_TIMEOUT));
+    Context { trace: read_trace(message), system: envelope::NATS, ..context }
+}
+
+fn write_trace(headers: &mut HeaderMap, trace: &Parent) {
+    let Some(traceparent) = trace.traceparent() else { return };
+    headers.insert(TRACEPARENT, traceparent);
+    if let Some(tracestate) = trace.tracestate() {
+        headers.insert(TRACESTATE, tracestate);
+    }
+}
+
+fn read_trace(message: &async_nats::Message) -> Parent {
+    if !Parent::is_asked_for() {
+        return Parent::default();
+    }
+    let text = |name| header(message, name).map(HeaderValue::as_str);
+    text(TRACEPARENT).map_or_else(Parent::default, |it| Parent::read(it, text(TRACESTATE)))
 }
 
 /// How a request is written, by its headers.
@@ -156,6 +181,17 @@ fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a Header
     message.headers.as_ref()?.get(name)
 }
 
+/// Has the connection in the metrics from now on.
+fn watch(client: &async_nats::Client) {
+    counter!("latchkey_bus_disconnects_total").increment(0);
+    counter!("latchkey_bus_slow_consumers_total").increment(0);
+    let (connected, client) = (gauge!("latchkey_bus_connected"), client.clone());
+    at_scrape("bus connection", move || {
+        let is = client.connection_state() == async_nats::connection::State::Connected;
+        connected.set(f64::from(u8::from(is)));
+    });
+}
+
 fn reconnect_delay(attempts: usize) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     RECONNECT_FIRST.saturating_mul(1 << doublings).min(RECONNECT_LAST)
@@ -164,8 +200,12 @@ fn reconnect_delay(attempts: usize) -> Duration {
 fn log(event: &Event) {
     match event {
         Event::Connected => tracing::info!("the bus is connected"),
-        Event::Disconnected => tracing::warn!("the bus is disconnected"),
+        Event::Disconnected => {
+            counter!("latchkey_bus_disconnects_total").increment(1);
+            tracing::warn!("the bus is disconnected");
+        }
         Event::SlowConsumer(_) => {
+            counter!("latchkey_bus_slow_consumers_total").increment(1);
             tracing::warn!("messages of the bus were dropped: reader too slow");
         }
         other => tracing::info!(event = %other, "the bus reports"),

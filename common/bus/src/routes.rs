@@ -12,6 +12,7 @@ use latchkey_contract::wire::Encoding;
 use latchkey_contract::{Failure, Refusal, Rpc};
 
 use crate::envelope::{Context, Response, Status};
+use crate::observe;
 
 /// Requests that one service works on at the same time at most, unless it says otherwise.
 pub const MAX_IN_FLIGHT: u32 = 1_024;
@@ -69,8 +70,26 @@ impl Routes {
     }
 }
 
-/// Decodes, works, encodes. Whatever goes wrong is caught and logged here, once.
+/// Answers in a span of its own, where the caller has one.
 async fn answer<R, F, Fut>(
+    handler: F,
+    context: Context,
+    encoding: Encoding,
+    payload: Bytes,
+) -> Response
+where
+    R: Rpc,
+    F: Fn(Context, R) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<R::Reply, Failure>> + Send,
+{
+    let span = observe::answering(&context, R::SUBJECT);
+    let response = span.run(work(handler, context, encoding, payload)).await;
+    observe::note_answer(&span, R::SUBJECT, &response);
+    response
+}
+
+/// Decodes, works, encodes. Whatever goes wrong is caught and logged here, once.
+async fn work<R, F, Fut>(
     handler: F,
     context: Context,
     encoding: Encoding,

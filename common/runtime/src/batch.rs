@@ -12,10 +12,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use metrics::{Counter, counter, histogram};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::oneshot;
 
 use crate::supervisor::{Address, Child, RootMessage};
+use crate::trace::Parent;
 use lane::{Batch, Lane};
 
 /// How many questions are answered, and with what.
@@ -59,6 +61,7 @@ pub enum AskError<E> {
 pub struct Asker<W: Work> {
     address: Address<Message<W>>,
     waiting: Arc<AtomicUsize>,
+    shed: Counter,
 }
 
 /// The actor.
@@ -69,8 +72,8 @@ pub struct Batcher<W: Work> {
 
 /// What a batcher is told.
 pub enum Message<W: Work> {
-    /// A question, and where its answer goes.
-    Ask(W::Item, oneshot::Sender<Result<W::Answer, W::Error>>),
+    /// A question, and who asks it.
+    Ask(W::Item, Questioner<W>),
     /// Sent by the batcher to itself: it stands in the queue behind every question that came while
     /// others were under way.
     Flush,
@@ -80,7 +83,7 @@ pub enum Message<W: Work> {
 
 /// The questions that wait, and those who can take them.
 pub struct Pending<W: Work> {
-    queue: VecDeque<(W::Item, Reply<W>)>,
+    queue: VecDeque<(W::Item, Questioner<W>)>,
     flush_sent: bool,
     lanes: Vec<ActorRef<Batch<W>>>,
     idle: Vec<usize>,
@@ -94,7 +97,8 @@ impl<W: Work> Asker<W> {
         let child = Child::new(name, address.clone(), move || {
             (Batcher { name, work: Arc::clone(&work) }, ())
         });
-        (Self { address, waiting: Arc::default() }, child)
+        let shed = counter!("latchkey_batch_shed_total", "batcher" => name);
+        (Self { address, waiting: Arc::default(), shed }, child)
     }
 
     /// Asks one question and waits for its answer.
@@ -102,9 +106,13 @@ impl<W: Work> Asker<W> {
     /// # Errors
     /// [`AskError`], at once where too many wait.
     pub async fn ask(&self, item: W::Item) -> Result<W::Answer, AskError<W::Error>> {
-        let place = Place::take(&self.waiting, W::MAX_WAITING).ok_or(AskError::Overloaded)?;
+        let Some(place) = Place::take(&self.waiting, W::MAX_WAITING) else {
+            self.shed.increment(1);
+            return Err(AskError::Overloaded);
+        };
         let (reply, answer) = oneshot::channel();
-        self.address.send(Message::Ask(item, reply)).map_err(|_absent| AskError::Gone)?;
+        let questioner = Questioner { reply, span: Parent::current() };
+        self.address.send(Message::Ask(item, questioner)).map_err(|_absent| AskError::Gone)?;
         let answer = answer.await.map_err(|_dropped| AskError::Gone)?;
         drop(place);
         answer.map_err(AskError::Failed)
@@ -113,7 +121,11 @@ impl<W: Work> Asker<W> {
 
 impl<W: Work> Clone for Asker<W> {
     fn clone(&self) -> Self {
-        Self { address: self.address.clone(), waiting: Arc::clone(&self.waiting) }
+        Self {
+            address: self.address.clone(),
+            waiting: Arc::clone(&self.waiting),
+            shed: self.shed.clone(),
+        }
     }
 }
 
@@ -142,7 +154,7 @@ impl<W: Work> Actor for Batcher<W> {
         pending: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Ask(item, reply) => pending.queue.push_back((item, reply)),
+            Message::Ask(item, questioner) => pending.queue.push_back((item, questioner)),
             Message::Flush => {
                 pending.flush_sent = false;
                 pending.hand_out()?;
@@ -160,8 +172,8 @@ impl<W: Work> Actor for Batcher<W> {
         pending: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         let lane = match event {
-            SupervisionEvent::ActorFailed(lane, _) => lane,
-            SupervisionEvent::ActorTerminated(lane, _, _) => lane,
+            SupervisionEvent::ActorFailed(lane, _)
+            | SupervisionEvent::ActorTerminated(lane, _, _) => lane,
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
                 return Ok(());
             }
@@ -199,7 +211,11 @@ impl<W: Work> Actor for Batcher<W> {
     }
 }
 
-type Reply<W> = oneshot::Sender<Result<<W as Work>::Answer, <W as Work>::Error>>;
+/// Where an answer goes, and the span that waits for it.
+pub struct Questioner<W: Work> {
+    reply: oneshot::Sender<Result<W::Answer, W::Error>>,
+    span: Parent,
+}
 
 impl<W: Work> Batcher<W> {
     async fn lane(
@@ -207,7 +223,13 @@ impl<W: Work> Batcher<W> {
         number: usize,
         myself: &ActorRef<Message<W>>,
     ) -> Result<ActorRef<Batch<W>>, SpawnErr> {
-        let lane = Lane { number, work: Arc::clone(&self.work), batcher: myself.clone() };
+        let lane = Lane {
+            name: self.name,
+            sizes: histogram!("latchkey_batch_size", "batcher" => self.name),
+            number,
+            work: Arc::clone(&self.work),
+            batcher: myself.clone(),
+        };
         let (lane, _) = Actor::spawn_linked(None, lane, (), myself.get_cell()).await?;
         Ok(lane)
     }
@@ -237,19 +259,19 @@ impl<W: Work> Pending<W> {
 
     /// The next batch, without those whose asker has given up.
     fn take(&mut self) -> Batch<W> {
-        let mut batch = Batch { items: Vec::new(), replies: Vec::new() };
+        let mut batch = Batch { items: Vec::new(), questioners: Vec::new() };
         let mut weight = 0;
-        while let Some((item, reply)) = self.queue.pop_front() {
-            if reply.is_closed() {
+        while let Some((item, questioner)) = self.queue.pop_front() {
+            if questioner.reply.is_closed() {
                 continue;
             }
             weight += W::weight(&item);
             if weight > W::MAX_WEIGHT && !batch.is_empty() {
-                self.queue.push_front((item, reply));
+                self.queue.push_front((item, questioner));
                 break;
             }
             batch.items.push(item);
-            batch.replies.push(reply);
+            batch.questioners.push(questioner);
         }
         batch
     }

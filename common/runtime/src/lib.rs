@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`process`] | start, exit codes, signals |
 //! | [`config`] | variables from the environment and `.env`, with clear errors |
-//! | [`telemetry`] | logs |
+//! | [`telemetry`] | logs, and the start of everything that is told about the process |
+//! | [`trace`] | spans |
+//! | [`metrics`] | metrics as Prometheus text |
 //! | [`clock`] | time as an argument |
 //! | [`entropy`] | randomness as an argument |
 //! | [`supervisor`] | the root actor of a service, and addresses that outlive a restart |
@@ -16,11 +18,13 @@ pub mod batch;
 pub mod clock;
 pub mod config;
 pub mod entropy;
+pub mod metrics;
 pub mod monitor;
 pub mod periodic;
 pub mod process;
 pub mod supervisor;
 pub mod telemetry;
+pub mod trace;
 
 pub use clock::Clock;
 pub use config::{ConfigError, Environment, Variable};

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use metrics::counter;
 use ractor::{
     Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Message, RpcReplyPort, SpawnErr,
     SupervisionEvent,
@@ -179,12 +180,16 @@ impl RootState {
         index: usize,
         root: &ActorRef<RootMessage>,
     ) -> Result<(), ActorProcessingErr> {
+        // So that the first restart is seen as a rise.
+        counter!("latchkey_actor_restarts_total", "actor" => self.children[index].name)
+            .increment(0);
         let child = (self.children[index].start)(root.get_cell()).await?;
         self.alive.insert(child.get_id(), (index, child));
         Ok(())
     }
 
     fn count_restart(&mut self, actor: &'static str) -> Result<(), ActorProcessingErr> {
+        counter!("latchkey_actor_restarts_total", "actor" => actor).increment(1);
         if !self.may_restart(Instant::now()) {
             tracing::error!(actor, "an actor failed too often: the service ends");
             return Err("too many restarts".into());

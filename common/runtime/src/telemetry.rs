@@ -1,4 +1,5 @@
 //! Logs: readable on a terminal, JSON lines everywhere else; one line a failure, none a success.
+//! And the one call that starts logs and traces.
 
 use std::any::Any;
 use std::io::{self, IsTerminal};
@@ -7,6 +8,11 @@ use std::panic::{self, PanicHookInfo};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, Environment, Variable};
+use crate::entropy::Entropy;
+use crate::metrics::Metrics;
+use crate::monitor::Render;
+use crate::process::StartError;
+use crate::trace::{self, Exporting};
 
 /// What is logged.
 pub const RUST_LOG: Variable = Variable {
@@ -19,11 +25,55 @@ pub const RUST_LOG: Variable = Variable {
 /// Added to every filter: below `info` the NATS client logs whole messages, with the secrets in them.
 const NO_MESSAGES: &str = "async_nats=info";
 
-/// Starts logging to standard error. Called once, before anything else is started.
+/// What the process tells others about itself, for as long as it runs.
+#[must_use = "end it, so that the last spans are sent"]
+pub struct Telemetry {
+    service: &'static str,
+    version: &'static str,
+    exporting: Option<Exporting>,
+    metrics: Option<Metrics>,
+}
+
+/// Starts logging to standard error, and sending spans where there is a collector. Called once, before
+/// anything else is started, by the program `service` in `version`.
 ///
 /// # Errors
-/// [`ConfigError`] where `RUST_LOG` is no filter.
-pub fn start(environment: &Environment) -> Result<(), ConfigError> {
+/// [`ConfigError`] where `RUST_LOG` is no filter, or a variable about traces cannot be used.
+pub fn start(
+    environment: &Environment,
+    service: &'static str,
+    version: &'static str,
+) -> Result<Telemetry, ConfigError> {
+    start_logs(environment)?;
+    let exporting = trace::start(environment, service, version, &Entropy::System)?;
+    Ok(Telemetry { service, version, exporting, metrics: None })
+}
+
+impl Telemetry {
+    /// Starts to keep metrics, if somebody can ask for them, and gives what writes them down. Called
+    /// before anything that counts is started.
+    ///
+    /// # Errors
+    /// [`StartError`] where that does not start.
+    pub async fn metrics(&mut self, wanted: bool) -> Result<Render, StartError> {
+        let metrics = Metrics::start(wanted, self.service, self.version).await?;
+        let render = metrics.render();
+        self.metrics = Some(metrics);
+        Ok(render)
+    }
+
+    /// Sends the last spans, within a bound. Called after the servers and actors have ended.
+    pub async fn end(self) {
+        if let Some(metrics) = self.metrics {
+            metrics.end().await;
+        }
+        if let Some(exporting) = self.exporting {
+            exporting.end().await;
+        }
+    }
+}
+
+fn start_logs(environment: &Environment) -> Result<(), ConfigError> {
     let filter = environment.text(&RUST_LOG).unwrap_or("info");
     let filter = EnvFilter::try_new(format!("{filter},{NO_MESSAGES}"))
         .map_err(|error| RUST_LOG.wrong(format!("{filter:?} is no filter ({error})")))?;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 
-use crate::Db;
+use crate::{Db, Watched};
 
 /// A statement whose `$1` is a set of byte strings, written by [`batched!`](crate::batched).
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,10 @@ impl Batched {
         match db {
             Db::Sqlite(sqlite) => {
                 let values = json_of(values);
-                sqlx::query_as(self.sqlite).bind(values).fetch_all(&sqlite.readers).await
+                sqlx::query_as(self.sqlite)
+                    .bind(values)
+                    .fetch_all(Watched::new(&sqlite.readers))
+                    .await
             }
             Db::Postgres(postgres) => crate::on!(@leased postgres, |at| {
                 sqlx::query_as(self.postgres).bind(values).fetch_all(at).await

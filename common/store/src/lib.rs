@@ -14,7 +14,9 @@ pub mod migrate;
 pub mod postgres;
 pub mod sqlite;
 
+mod observe;
 mod on;
+mod watched;
 
 pub use batch::Batched;
 pub use migrate::{Migration, MigrationError};
@@ -22,6 +24,7 @@ pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 #[doc(hidden)]
 pub use sqlx;
+pub use watched::Watched;
 
 use latchkey_runtime::{Exit, StartError};
 
@@ -89,13 +92,15 @@ impl Db {
     /// # Errors
     /// [`OpenError`] says what is wrong with the address or the file.
     pub async fn open(url: &str, name: &str, connections: u32) -> Result<Self, OpenError> {
-        match url.split_once(':') {
+        let db = match url.split_once(':') {
             Some(("sqlite", _)) => Sqlite::open(url).await.map(Self::Sqlite),
             Some(("postgres" | "postgresql", _)) => {
                 Postgres::open(url, name, connections).map(Self::Postgres)
             }
             _ => Err(OpenError::Address),
-        }
+        }?;
+        db.observe();
+        Ok(db)
     }
 
     /// Asks the database whether it answers.

@@ -10,7 +10,7 @@ macro_rules! on {
     (read $db:expr, |$at:ident| $run:expr) => {
         match $db {
             $crate::Db::Sqlite(sqlite) => {
-                let $at = &sqlite.readers;
+                let $at = $crate::Watched::new(&sqlite.readers);
                 $run
             }
             $crate::Db::Postgres(postgres) => $crate::on!(@leased postgres, |$at| $run),
@@ -19,7 +19,7 @@ macro_rules! on {
     (write $db:expr, |$at:ident| $run:expr) => {
         match $db {
             $crate::Db::Sqlite(sqlite) => {
-                let $at = &sqlite.writer;
+                let $at = $crate::Watched::new(&sqlite.writer);
                 $run
             }
             $crate::Db::Postgres(postgres) => $crate::on!(@leased postgres, |$at| $run),
@@ -28,7 +28,7 @@ macro_rules! on {
     (@leased $postgres:expr, |$at:ident| $run:expr) => {
         match $postgres.lease().await {
             Ok(mut lease) => {
-                let $at = lease.connection();
+                let $at = $crate::Watched::new(lease.connection());
                 $crate::postgres::in_time(async { $run }).await
             }
             Err(error) => Err(error),

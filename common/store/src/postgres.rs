@@ -11,13 +11,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::{Histogram, histogram};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{Connection, PgPool};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::OpenError;
+use crate::{OpenError, watched};
 
 /// Connections of one process, unless it says otherwise.
 pub const CONNECTIONS: u32 = 8;
@@ -69,6 +70,7 @@ const PARAMETERS: [&str; 8] = [
 pub struct Postgres {
     /// The connections.
     pub pool: PgPool,
+    waits: Histogram,
     migrations: Arc<PgConnectOptions>,
 }
 
@@ -96,7 +98,8 @@ impl Postgres {
             .idle_timeout(None)
             .max_lifetime(MAX_LIFETIME)
             .connect_lazy_with(options.options(SETTINGS));
-        Ok(Self { pool, migrations: Arc::new(migrations) })
+        let waits = histogram!("latchkey_db_pool_wait_seconds", "pool" => "postgres");
+        Ok(Self { pool, waits, migrations: Arc::new(migrations) })
     }
 
     /// A connection for one statement or transaction.
@@ -104,7 +107,10 @@ impl Postgres {
     /// # Errors
     /// Where none is free in time, or none can be made.
     pub async fn lease(&self) -> Result<Lease, sqlx::Error> {
-        Ok(Lease { connection: self.pool.acquire().await? })
+        let begun = Instant::now();
+        let connection = self.pool.acquire().await.inspect_err(watched::count);
+        self.waits.record(begun.elapsed());
+        Ok(Lease { connection: connection? })
     }
 
     /// A connection of its own for changing tables.
@@ -140,7 +146,11 @@ impl Drop for Lease {
 pub async fn in_time<T>(
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    timeout(ANSWER_TIMEOUT, work).await.unwrap_or_else(|_late| Err(late()))
+    timeout(ANSWER_TIMEOUT, work).await.unwrap_or_else(|_late| {
+        let error = late();
+        watched::count(&error);
+        Err(error)
+    })
 }
 
 pub(crate) fn late() -> sqlx::Error {

@@ -1,18 +1,20 @@
 //! The edge as a process of its own, on a NATS bus.
 
-use std::sync::Arc;
-
 use clap::{Parser, Subcommand};
 use latchkey_bus::Bus;
 use latchkey_bus::config::NATS_URL;
 use latchkey_runtime::process::{self, Signals};
+use latchkey_runtime::telemetry::Telemetry;
 use latchkey_runtime::{
     Clock, Entropy, Environment, Monitor, Readiness, StartError, Variable, monitor, telemetry,
+    trace,
 };
 
 use crate::handler::health;
 use crate::{Config, Deps, NAME, Server, config};
 
+/// The process' name, in traces and metrics.
+const PROCESS: &str = "latchkey-edge";
 /// Where metrics and health checks are served.
 pub const MONITOR_ADDR: Variable = monitor::variable("127.0.0.1:9100");
 
@@ -38,7 +40,11 @@ enum Command {
 
 fn help() -> String {
     let shared = [&NATS_URL, &MONITOR_ADDR, &telemetry::RUST_LOG];
-    let all: Vec<&Variable> = shared.into_iter().chain(config::VARIABLES.iter().copied()).collect();
+    let all: Vec<&Variable> = shared
+        .into_iter()
+        .chain(config::VARIABLES.iter().copied())
+        .chain(trace::VARIABLES.iter().copied())
+        .collect();
     Variable::help(&all)
 }
 
@@ -51,21 +57,32 @@ pub async fn run(arguments: Arguments) -> Result<(), StartError> {
     if let Some(Command::Healthcheck) = arguments.command {
         return monitor::healthcheck(&environment, &MONITOR_ADDR).await;
     }
-    telemetry::start(&environment)?;
-    let config = Config::read(&environment)?;
-    let monitor_address = monitor::address(&environment, &MONITOR_ADDR)?;
+    let mut telemetry = telemetry::start(&environment, PROCESS, env!("CARGO_PKG_VERSION"))?;
+    let outcome = serve(arguments, &environment, &mut telemetry).await;
+    telemetry.end().await;
+    outcome
+}
+
+async fn serve(
+    arguments: Arguments,
+    environment: &Environment,
+    telemetry: &mut Telemetry,
+) -> Result<(), StartError> {
+    let config = Config::read(environment)?;
+    let monitor_address = monitor::address(environment, &MONITOR_ADDR)?;
     if arguments.check_config {
         process::say("The configuration is good.");
         return Ok(());
     }
     let mut signals = Signals::listen()?;
     let server = Server::bind(config.listen).await?;
+    let render = telemetry.metrics(monitor_address.is_some()).await?;
     let (monitor, readiness) = (Monitor::bind(monitor_address).await?, Readiness::default());
     let shown = monitor.shown();
-    let _monitoring = monitor.serve(Arc::new(String::new), readiness.clone());
+    let _monitoring = monitor.serve(render, readiness.clone());
     let entropy = Entropy::System;
     let started = signals.unless_ended(async {
-        let bus = Bus::connect(&environment, NAME, &entropy).await?;
+        let bus = Bus::connect(environment, NAME, &entropy).await?;
         let deps = Deps { bus: bus.clone(), clock: Clock::System, entropy: entropy.clone() };
         Ok::<_, StartError>((crate::start(&config, deps).await?, bus))
     });

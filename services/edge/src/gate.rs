@@ -3,7 +3,7 @@
 //! A malformed credential is refused here without asking anyone. Everything else is asked of its
 //! authority, together with whatever else queued up while the last question was under way.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use latchkey_bus::{Bus, Context, RequestId};
@@ -15,6 +15,7 @@ use latchkey_contract::{
 };
 use latchkey_runtime::batch::{AskError, Asker, Work};
 use latchkey_runtime::{Child, Clock};
+use metrics::{Counter, counter};
 use tokio::time::timeout_at;
 
 use crate::Deps;
@@ -35,15 +36,28 @@ pub struct Gate {
     tokens: Asker<AskTokens>,
     usage: Arc<UsageReporter>,
     clock: Clock,
+    judged: [Judged; 2],
 }
+
+/// Counts verdicts on one kind of credential, by outcome; the handles are made when they are needed.
+struct Judged {
+    kind: &'static str,
+    counters: [OnceLock<Counter>; OUTCOMES.len()],
+}
+
+/// Every [`Verdict::code`], and what stands for having none.
+const OUTCOMES: [&str; 7] =
+    ["valid", "malformed", "unknown", "revoked", "expired", "inactive", NO_VERDICT];
+/// What metrics call a credential that nobody could judge.
+const NO_VERDICT: &str = "no_verdict";
 
 impl Gate {
     /// The gate, and the actors that ask for it.
     pub(crate) fn new(deps: &Deps, usage: Arc<UsageReporter>) -> (Self, [Child; 2]) {
-        let (keys, keys_child) = Asker::new("keys asker", AskKeys { bus: deps.bus.clone() });
-        let (tokens, tokens_child) =
-            Asker::new("tokens asker", AskTokens { bus: deps.bus.clone() });
-        let gate = Self { keys, tokens, usage, clock: deps.clock.clone() };
+        let (keys, keys_child) = Asker::new("ask keys", AskKeys { bus: deps.bus.clone() });
+        let (tokens, tokens_child) = Asker::new("ask tokens", AskTokens { bus: deps.bus.clone() });
+        let judged = [Judged::of("key"), Judged::of("token")];
+        let gate = Self { keys, tokens, usage, clock: deps.clock.clone(), judged };
         (gate, [keys_child, tokens_child])
     }
 
@@ -52,6 +66,16 @@ impl Gate {
     /// # Errors
     /// [`CallError`] where nobody could say; then the key is not accepted.
     pub async fn key(
+        &self,
+        context: &Context,
+        text: &str,
+    ) -> Result<Verdict<KeyPrincipal>, CallError> {
+        let judged = self.judge_key(context, text).await;
+        self.judged[0].count(&judged);
+        judged
+    }
+
+    async fn judge_key(
         &self,
         context: &Context,
         text: &str,
@@ -73,10 +97,28 @@ impl Gate {
         context: &Context,
         text: &str,
     ) -> Result<Verdict<UserPrincipal>, CallError> {
-        if !is_compact_jws(text) {
-            return Ok(Verdict::Malformed);
+        let judged = if is_compact_jws(text) {
+            ask(&self.tokens, context, Secret::new(text.to_owned())).await
+        } else {
+            Ok(Verdict::Malformed)
+        };
+        self.judged[1].count(&judged);
+        judged
+    }
+}
+
+impl Judged {
+    fn of(kind: &'static str) -> Self {
+        Self { kind, counters: Default::default() }
+    }
+
+    fn count<P>(&self, judged: &Result<Verdict<P>, CallError>) {
+        let outcome = judged.as_ref().map_or(NO_VERDICT, Verdict::code);
+        let place = OUTCOMES.iter().position(|known| *known == outcome);
+        if let Some(counter) = place.and_then(|place| self.counters.get(place)) {
+            let labels = [("kind", self.kind), ("outcome", outcome)];
+            counter.get_or_init(|| counter!("latchkey_verifications_total", &labels)).increment(1);
         }
-        ask(&self.tokens, context, Secret::new(text.to_owned())).await
     }
 }
 

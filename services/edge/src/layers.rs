@@ -21,6 +21,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use latchkey_bus::{Context, Limit, RequestId};
 use latchkey_runtime::Entropy;
+use tokio::time::Instant;
 use tower::Service;
 use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 
@@ -28,6 +29,7 @@ use crate::address::ClientAddress;
 use crate::body::{MAX_BODY, discard};
 use crate::config::Config;
 use crate::credential::API_KEY_HEADER;
+use crate::observe::{Observer, Request as Observed};
 use crate::problem::Problem;
 use crate::router::Routed;
 
@@ -62,6 +64,7 @@ struct Core {
     in_flight: Limit,
     trusted_proxies: usize,
     ids: Arc<RequestIds>,
+    observer: Observer,
 }
 
 /// Makes ids: a prefix that no other process has, and a number.
@@ -77,9 +80,11 @@ impl EdgeService {
     #[must_use]
     pub fn new(config: &Config, routed: Routed, entropy: &Entropy) -> Self {
         let prefix = format!("{:016x}", u64::from_be_bytes(entropy.bytes()));
+        let in_flight = Limit::new(MAX_IN_FLIGHT);
         let plain = Core {
+            observer: Observer::new(&routed.patterns, &in_flight),
             routed,
-            in_flight: Limit::new(MAX_IN_FLIGHT),
+            in_flight,
             trusted_proxies: config.trusted_proxies,
             ids: Arc::new(RequestIds { prefix, next: AtomicU64::new(1) }),
         };
@@ -128,18 +133,25 @@ impl Service<Request<Body>> for Core {
 
 impl Core {
     async fn answer(&self, mut request: Request<Body>) -> Response {
-        let request_id = self.ids.of(request.headers());
+        let (begun, request_id) = (Instant::now(), self.ids.of(request.headers()));
         let peer = request.extensions().get().map_or(IpAddr::from([0, 0, 0, 0]), |Peer(ip)| *ip);
         let client = ClientAddress::find(peer, request.headers(), self.trusted_proxies);
         let method = request.method().clone();
-        let uri = request.uri().clone();
+        let route = self.routed.patterns.place_of(request.uri().path());
+        let observed = Observed { route, method: &method, begun };
+        let span = self.observer.begin(&observed, request.headers());
         let extensions = request.extensions_mut();
-        extensions.insert(Context::new(request_id.clone(), REQUEST_TIMEOUT));
+        extensions.insert(Context::until(request_id.clone(), begun + REQUEST_TIMEOUT));
         extensions.insert(client);
-        let response = self.guarded(request).await;
+        let response = if span.is_recording() {
+            // In a box: the many that are not traced need no room for it.
+            Box::pin(span.run(self.guarded(request))).await
+        } else {
+            self.guarded(request).await
+        };
         let (mut response, problem) = take_problem(response);
         if let Some(problem) = problem {
-            log(&problem, &response, &request_id, &method, self.routed.pattern_of(uri.path()));
+            log(&problem, &response, &request_id, &method, self.observer.pattern(route));
             // The router has counted the empty body already.
             response.headers_mut().remove(CONTENT_LENGTH);
             if method != Method::HEAD {
@@ -147,6 +159,7 @@ impl Core {
             }
         }
         finish(response.headers_mut(), &request_id);
+        self.observer.end(&observed, response.status(), &span);
         response
     }
 

@@ -19,6 +19,7 @@ pub mod gate;
 pub mod handler;
 pub mod layers;
 pub mod limits;
+pub mod observe;
 pub mod openapi;
 pub mod problem;
 pub mod router;

@@ -9,6 +9,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use latchkey_contract::UserId;
 use latchkey_runtime::periodic::Chore;
+use metrics::counter;
 
 use crate::address::ClientAddress;
 use crate::problem::Problem;
@@ -48,6 +49,10 @@ impl Limits {
             signups: RateLimiter::keyed(Quota::per_second(NonZeroU32::MIN).allow_burst(SIGNUPS)),
             keys: RateLimiter::keyed(Quota::per_second(NonZeroU32::MIN).allow_burst(KEYS)),
         };
+        for name in ["logins", "signups", "keys"] {
+            // So that the first one is seen as a rise.
+            counter!("latchkey_rate_limited_total", "limit" => name).increment(0);
+        }
         Self { limits: on.then(|| Arc::new(buckets())) }
     }
 
@@ -56,7 +61,7 @@ impl Limits {
     /// # Errors
     /// 429 where it is one too many.
     pub fn login(&self, client: ClientAddress) -> Result<(), Problem> {
-        self.limits.as_ref().map_or(Ok(()), |limits| take(&limits.logins, &client))
+        self.limits.as_ref().map_or(Ok(()), |limits| take("logins", &limits.logins, &client))
     }
 
     /// Counts a signup from `client`.
@@ -64,7 +69,7 @@ impl Limits {
     /// # Errors
     /// 429 where it is one too many.
     pub fn signup(&self, client: ClientAddress) -> Result<(), Problem> {
-        self.limits.as_ref().map_or(Ok(()), |limits| take(&limits.signups, &client))
+        self.limits.as_ref().map_or(Ok(()), |limits| take("signups", &limits.signups, &client))
     }
 
     /// Counts a new key of `user`.
@@ -72,7 +77,7 @@ impl Limits {
     /// # Errors
     /// 429 where it is one too many.
     pub fn key(&self, user: UserId) -> Result<(), Problem> {
-        self.limits.as_ref().map_or(Ok(()), |limits| take(&limits.keys, &user))
+        self.limits.as_ref().map_or(Ok(()), |limits| take("keys", &limits.keys, &user))
     }
 
     /// The chore that keeps the limits' memory bounded.
@@ -82,17 +87,24 @@ impl Limits {
     }
 }
 
-fn take<K>(limiter: &DefaultKeyedRateLimiter<K>, client: &K) -> Result<(), Problem>
+fn take<K>(
+    name: &'static str,
+    limiter: &DefaultKeyedRateLimiter<K>,
+    client: &K,
+) -> Result<(), Problem>
 where
     K: Hash + Eq + Clone,
 {
+    let refused = || counter!("latchkey_rate_limited_total", "limit" => name).increment(1);
     if limiter.len() >= MAX_CLIENTS {
         limiter.retain_recent();
         if limiter.len() >= MAX_CLIENTS {
+            refused();
             return Err(Problem::too_many_requests(1_000));
         }
     }
     limiter.check_key(client).map_err(|until| {
+        refused();
         let wait = until.wait_time_from(DefaultClock::default().now());
         Problem::too_many_requests(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
     })

@@ -1,5 +1,6 @@
 //! Every URL of the API, in one list.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::routing::get;
@@ -19,9 +20,19 @@ use crate::problem::Problem;
 pub struct Routed {
     /// Answers requests.
     pub router: Router,
-    /// `/keys/{key_id}` and the like: what a log says in place of a path, which may hold anything.
-    pub patterns: Arc<[String]>,
+    /// What logs, spans and metrics say in place of a path, which may hold anything.
+    pub patterns: Patterns,
 }
+
+/// The patterns of paths: `/keys/{key_id}` and the like, and a last one for every other path.
+#[derive(Clone)]
+pub struct Patterns {
+    all: Arc<[&'static str]>,
+    literal: Arc<HashMap<&'static str, usize>>,
+}
+
+/// What a path is called that belongs to no route.
+const UNMATCHED: &str = "unmatched";
 
 /// Puts the routes together.
 #[must_use]
@@ -42,7 +53,8 @@ pub fn build(edge: Arc<Edge>) -> Routed {
         .split_for_parts();
     let document = openapi::complete(document);
     let pages = ["/docs", "/docs/{file}", "/redoc", "/redoc/redoc.standalone.js", "/openapi.json"];
-    let patterns = document.paths.paths.keys().cloned().chain(pages.map(str::to_owned)).collect();
+    let patterns = document.paths.paths.keys().cloned().chain(pages.map(str::to_owned));
+    let patterns = Patterns::new(patterns);
     let text = Document(openapi::text(&document).into());
     let router = router
         .route("/docs", get(docs::swagger))
@@ -56,18 +68,63 @@ pub fn build(edge: Arc<Edge>) -> Routed {
     Routed { router, patterns }
 }
 
-impl Routed {
-    /// The pattern that `path` belongs to.
+impl Patterns {
+    fn new(patterns: impl Iterator<Item = String>) -> Self {
+        // Made once, and needed for as long as the process runs.
+        let lasting = |pattern: String| -> &'static str { Box::leak(pattern.into_boxed_str()) };
+        let all: Arc<[_]> = patterns.map(lasting).chain([UNMATCHED]).collect();
+        let literal = all.iter().enumerate().filter(|(_, pattern)| !pattern.contains('{'));
+        let literal = literal.map(|(place, pattern)| (*pattern, place)).collect();
+        Self { all, literal: Arc::new(literal) }
+    }
+
+    /// All of them.
     #[must_use]
-    pub fn pattern_of(&self, path: &str) -> &str {
-        let fits = |pattern: &&String| {
+    pub fn all(&self) -> &[&'static str] {
+        &self.all
+    }
+
+    /// The place among [`all`](Self::all) of the pattern that `path` belongs to.
+    #[must_use]
+    pub fn place_of(&self, path: &str) -> usize {
+        let fits = |pattern: &str| {
             let mut segments = path.split('/');
-            pattern.split('/').all(|part| {
-                segments.next().is_some_and(|segment| part.starts_with('{') || part == segment)
-            }) && segments.next().is_none()
+            pattern.contains('{')
+                && pattern.split('/').all(|part| {
+                    segments.next().is_some_and(|it| part.starts_with('{') || part == it)
+                })
+                && segments.next().is_none()
         };
         // A literal pattern comes before one with a placeholder.
-        let literal = self.patterns.iter().find(|pattern| *pattern == path);
-        literal.or_else(|| self.patterns.iter().find(fits)).map_or("unmatched", String::as_str)
+        let literal = self.literal.get(path).copied();
+        let place = literal.or_else(|| self.all.iter().position(|pattern| fits(pattern)));
+        place.unwrap_or(self.all.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_known_by_its_pattern_and_nothing_else_of_it_is() {
+        let patterns = ["/", "/keys", "/keys/create", "/keys/{id}", "/docs/{file}"];
+        let patterns = Patterns::new(patterns.map(str::to_owned).into_iter());
+        let of = |path| patterns.all()[patterns.place_of(path)];
+        for (path, pattern) in [
+            ("/", "/"),
+            ("/keys", "/keys"),
+            ("/keys/create", "/keys/create"),
+            ("/keys/7", "/keys/{id}"),
+            ("/keys/sk_secret", "/keys/{id}"),
+            ("/keys/7/x", "unmatched"),
+            ("/keys/{id}", "/keys/{id}"),
+            ("/secret", "unmatched"),
+            ("/unmatched", "unmatched"),
+            ("unmatched", "unmatched"),
+            ("", "unmatched"),
+        ] {
+            assert_eq!(of(path), pattern, "{path}");
+        }
     }
 }

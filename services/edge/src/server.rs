@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::layers::EdgeService;
+use crate::observe;
 
 /// Connections at the same time at most; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 8_192;
@@ -69,6 +70,7 @@ impl Server {
     pub async fn serve(self, service: EdgeService, end: impl Future<Output = ()>) {
         let graceful = GracefulShutdown::new();
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        observe::watch_connections(MAX_CONNECTIONS, Arc::clone(&connections));
         tokio::select! {
             () = end => {}
             () = accept(&self.listener, service, &graceful, connections) => {}

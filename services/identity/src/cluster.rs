@@ -1,20 +1,21 @@
 //! The service as a process of its own, on a NATS bus and a Postgres database.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use latchkey_bus::Bus;
 use latchkey_bus::config::NATS_URL;
 use latchkey_runtime::process::{self, Signals};
+use latchkey_runtime::telemetry::Telemetry;
 use latchkey_runtime::{
-    Clock, Entropy, Environment, Exit, Monitor, Readiness, StartError, Variable, monitor, telemetry,
+    Clock, Entropy, Environment, Exit, Monitor, Readiness, StartError, Variable, monitor,
+    telemetry, trace,
 };
 use latchkey_store::config::{self as database, DATABASE_POOL, DATABASE_URL};
 
 use crate::{Config, Deps, NAME, config, store};
 
-/// The process' name: in logs, and to the database.
+/// The process' name: in traces and metrics, and to the database.
 const PROCESS: &str = "latchkey-identity";
 /// How long `migrate` waits for a database that is away.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,7 +46,11 @@ enum Command {
 
 fn help() -> String {
     let shared = [&DATABASE_URL, &DATABASE_POOL, &NATS_URL, &MONITOR_ADDR, &telemetry::RUST_LOG];
-    let all: Vec<&Variable> = shared.into_iter().chain(config::VARIABLES.iter().copied()).collect();
+    let all: Vec<&Variable> = shared
+        .into_iter()
+        .chain(config::VARIABLES.iter().copied())
+        .chain(trace::VARIABLES.iter().copied())
+        .collect();
     Variable::help(&all)
 }
 
@@ -58,27 +63,38 @@ pub async fn run(arguments: Arguments) -> Result<(), StartError> {
     if let Some(Command::Healthcheck) = arguments.command {
         return monitor::healthcheck(&environment, &MONITOR_ADDR).await;
     }
-    telemetry::start(&environment)?;
-    if let Some(Command::Migrate) = arguments.command {
-        return migrate(&environment).await;
-    }
-    let secret = config::secret_key(&environment)?;
+    let mut telemetry = telemetry::start(&environment, PROCESS, env!("CARGO_PKG_VERSION"))?;
+    let outcome = match arguments.command {
+        Some(Command::Migrate) => migrate(&environment).await,
+        _ => serve(&arguments, &environment, &mut telemetry).await,
+    };
+    telemetry.end().await;
+    outcome
+}
+
+async fn serve(
+    arguments: &Arguments,
+    environment: &Environment,
+    telemetry: &mut Telemetry,
+) -> Result<(), StartError> {
+    let secret = config::secret_key(environment)?;
     let secret = secret.ok_or_else(|| config::SECRET_KEY.wrong("not set"))?;
-    let config = Config::read(&environment, secret)?;
-    let database = database::Config::read(&environment)?;
-    let monitor_address = monitor::address(&environment, &MONITOR_ADDR)?;
+    let config = Config::read(environment, secret)?;
+    let database = database::Config::read(environment)?;
+    let monitor_address = monitor::address(environment, &MONITOR_ADDR)?;
     if arguments.check_config {
         process::say("The configuration is good.");
         return Ok(());
     }
     let mut signals = Signals::listen()?;
+    let render = telemetry.metrics(monitor_address.is_some()).await?;
     let (monitor, readiness) = (Monitor::bind(monitor_address).await?, Readiness::default());
     let shown = monitor.shown();
-    let _monitoring = monitor.serve(Arc::new(String::new), readiness.clone());
+    let _monitoring = monitor.serve(render, readiness.clone());
     let db = database.open(PROCESS).await?;
     let entropy = Entropy::System;
     let started = signals.unless_ended(Box::pin(async {
-        let connecting = Bus::connect(&environment, NAME, &entropy);
+        let connecting = Bus::connect(environment, NAME, &entropy);
         let ((), bus) = tokio::try_join!(crate::prepare(&db), connecting)?;
         let (clock, entropy) = (Clock::System, entropy.clone());
         let deps = Deps { bus: bus.clone(), db: db.clone(), clock, entropy };

@@ -84,7 +84,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
     let (passwords, workers) = password::start(&config.password, deps.entropy.clone())
         .map_err(|error| StartError::new(Exit::Config, error.to_string()))?;
     let (sessions, verifier) =
-        Asker::new("identity verifier", verify::Lookup { db: deps.db.clone() });
+        Asker::new("look up sessions", verify::Lookup { db: deps.db.clone() });
     let identity = Arc::new(Identity {
         tokens: token::Tokens::new(&config.token),
         config,

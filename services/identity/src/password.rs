@@ -11,7 +11,10 @@ use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
 use latchkey_bus::limit::Permit;
 use latchkey_bus::{Context, Limit};
 use latchkey_contract::{Failure, Secret};
+use latchkey_runtime::metrics::at_scrape;
+use latchkey_runtime::trace::{Span, SpanKind};
 use latchkey_runtime::{Address, Child, Entropy};
+use metrics::{counter, gauge, histogram};
 use ractor::factory::discard::{DiscardMode, DiscardSettings};
 use ractor::factory::queues::DefaultQueue;
 use ractor::factory::routing::QueuerRouting;
@@ -21,6 +24,7 @@ use ractor::factory::{
 };
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// Jobs that wait for each worker at most: about half a second of work at 15 ms a hash.
 const QUEUED_PER_WORKER: usize = 32;
@@ -90,6 +94,7 @@ pub fn start(config: &Config, entropy: Entropy) -> Result<(Passwords, Child), Ha
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     let most = u32::try_from(count * (1 + QUEUED_PER_WORKER)).unwrap_or(u32::MAX);
     let passwords = Passwords { workers: workers.clone(), places: Limit::new(most) };
+    watch(passwords.places.clone());
     let child = Child::new("password hasher", workers, move || {
         let arguments = FactoryArguments {
             worker_builder: Box::new(Builder { hasher: Arc::clone(&hasher) }),
@@ -121,7 +126,10 @@ impl Passwords {
     /// # Errors
     /// [`Failure::Overloaded`] at once where all places are taken.
     pub fn place(&self) -> Result<Permit, Failure> {
-        self.places.try_enter().ok_or(Failure::Overloaded)
+        self.places.try_enter().ok_or_else(|| {
+            shed("places");
+            Failure::Overloaded
+        })
     }
 
     /// Hashes a new password into a PHC string.
@@ -131,7 +139,7 @@ impl Passwords {
     pub async fn hash(&self, context: &Context, password: Secret) -> Result<String, Failure> {
         let (reply, hashed) = oneshot::channel();
         self.submit(context, Work::Hash(password, reply))?;
-        Ok(hashed.await.map_err(|_shed| Failure::Overloaded)??)
+        finished("hash password", hashed).await
     }
 
     /// Checks a password against a PHC string, or against one that nobody's password has: the cost
@@ -147,7 +155,7 @@ impl Passwords {
     ) -> Result<Checked, Failure> {
         let (reply, checked) = oneshot::channel();
         self.submit(context, Work::Check(password, hash, reply))?;
-        Ok(checked.await.map_err(|_shed| Failure::Overloaded)??)
+        finished("check password", checked).await
     }
 
     fn submit(&self, context: &Context, work: Work) -> Result<(), Failure> {
@@ -159,6 +167,36 @@ impl Passwords {
             accepted: None,
         };
         self.workers.send(FactoryMessage::Dispatch(job)).map_err(|_absent| Failure::Overloaded)
+    }
+}
+
+/// Waits for a worker to be done with a password, in a span of that name.
+async fn finished<T>(
+    name: &'static str,
+    working: oneshot::Receiver<Result<T, HashError>>,
+) -> Result<T, Failure> {
+    let (_span, begun) =
+        (Span::child(SpanKind::Internal, || (name.into(), Vec::new())), Instant::now());
+    let Ok(done) = working.await else {
+        shed("queue");
+        return Err(Failure::Overloaded);
+    };
+    histogram!("latchkey_hash_duration_seconds").record(begun.elapsed());
+    Ok(done?)
+}
+
+fn shed(reason: &'static str) {
+    counter!("latchkey_hasher_shed_total", "reason" => reason).increment(1);
+}
+
+/// Has the places in the metrics from now on.
+fn watch(places: Limit) {
+    gauge!("latchkey_hasher_places_limit").set(f64::from(places.most()));
+    let used = gauge!("latchkey_hasher_places_used");
+    at_scrape("hasher", move || used.set(f64::from(places.taken())));
+    for reason in ["places", "queue"] {
+        // So that the first one is seen as a rise.
+        counter!("latchkey_hasher_shed_total", "reason" => reason).increment(0);
     }
 }
 

@@ -5,14 +5,33 @@ use std::sync::Arc;
 use latchkey_bus::Context;
 use latchkey_contract::identity::{LogIn, LogOut, LoggedIn};
 use latchkey_contract::{Failure, FieldError, Refusal, Secret, SessionId, UserId};
+use metrics::counter;
 
 use crate::store::account::{self as users, Login};
 use crate::store::session::{self as rows, NewSession};
 use crate::throttle::Throttle;
 use crate::{Identity, NAME, rules};
 
-/// A wrong password and an unknown name take the same steps and get the same answer.
+/// Logs in, and counts how that ended.
 pub(crate) async fn log_in(
+    identity: Arc<Identity>,
+    context: Context,
+    request: LogIn,
+) -> Result<LoggedIn, Failure> {
+    let ended = try_log_in(identity, context, request).await;
+    let outcome = match &ended {
+        Ok(_) => "logged_in",
+        Err(Failure::Refused(refusal)) => refusal.code(),
+        Err(Failure::Overloaded) => "overloaded",
+        Err(Failure::Unavailable(_)) => "unavailable",
+        Err(Failure::Fault(_)) => "fault",
+    };
+    counter!("latchkey_logins_total", "outcome" => outcome).increment(1);
+    ended
+}
+
+/// A wrong password and an unknown name take the same steps and get the same answer.
+async fn try_log_in(
     identity: Arc<Identity>,
     context: Context,
     request: LogIn,

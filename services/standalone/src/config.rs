@@ -45,12 +45,13 @@ pub struct Config {
 pub fn variables() -> Vec<&'static Variable> {
     let mut all: Vec<&Variable> =
         vec![&DATABASE_URL, &DATABASE_POOL, &MONITOR_ADDR, &telemetry::RUST_LOG];
-    let services = [
+    let parts = [
+        latchkey_runtime::trace::VARIABLES,
         latchkey_identity::config::VARIABLES,
         latchkey_keys::config::VARIABLES,
         latchkey_edge::config::VARIABLES,
     ];
-    for variable in services.into_iter().flatten() {
+    for variable in parts.into_iter().flatten() {
         if !all.iter().any(|known| known.name == variable.name) {
             all.push(variable);
         }

@@ -5,7 +5,6 @@ pub mod config;
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use clap::Parser;
 use latchkey_bus::Bus;
@@ -13,6 +12,7 @@ use latchkey_edge::Server;
 use latchkey_edge::handler::health;
 use latchkey_runtime::process::{self, Signals};
 use latchkey_runtime::supervisor::Running;
+use latchkey_runtime::telemetry::Telemetry;
 use latchkey_runtime::{
     Clock, Entropy, Environment, Exit, Monitor, Readiness, StartError, Variable, telemetry,
 };
@@ -46,8 +46,18 @@ pub struct Standalone {
 /// [`StartError`] where something cannot be used, or failed too often.
 pub async fn run(arguments: Arguments) -> Result<(), StartError> {
     let environment = Environment::load()?;
-    telemetry::start(&environment)?;
-    let (config, secret) = Config::read(&environment, !arguments.check_config, &Entropy::System)?;
+    let mut telemetry = telemetry::start(&environment, "latchkey", env!("CARGO_PKG_VERSION"))?;
+    let outcome = serve(arguments, &environment, &mut telemetry).await;
+    telemetry.end().await;
+    outcome
+}
+
+async fn serve(
+    arguments: Arguments,
+    environment: &Environment,
+    telemetry: &mut Telemetry,
+) -> Result<(), StartError> {
+    let (config, secret) = Config::read(environment, !arguments.check_config, &Entropy::System)?;
     if arguments.check_config {
         process::say("The configuration is good.");
         return Ok(());
@@ -55,13 +65,14 @@ pub async fn run(arguments: Arguments) -> Result<(), StartError> {
     let listen = config.edge.listen;
     let data = shown(&config.database_url);
     let mut signals = Signals::listen()?;
+    let render = telemetry.metrics(config.monitor.is_some()).await?;
     let monitor = Monitor::bind(config.monitor).await?;
     let starting = start(config, Clock::System, Entropy::System);
     let Some(standalone) = signals.unless_ended(starting).await else { return Ok(()) };
     let standalone = standalone?;
     let address = standalone.address().unwrap_or(listen);
     announce(address, &monitor.shown(), &data, secret.as_deref());
-    let _monitoring = monitor.serve(Arc::new(String::new), standalone.readiness());
+    let _monitoring = monitor.serve(render, standalone.readiness());
     standalone.serve(signals.ended()).await
 }
 

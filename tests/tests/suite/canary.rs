@@ -1,5 +1,7 @@
-//! Secrets that can be recognised go through every route and every error: none is in a log or an error.
+//! Secrets that can be recognised go through every route and every error: none is in a log, a span or an
+//! error.
 
+use e2e::otlp::Collector;
 use e2e::{Answer, Api, Stack, unique};
 use serde_json::json;
 
@@ -104,9 +106,12 @@ fn pieces(secret: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn no_secret_is_ever_in_a_log_line_or_in_an_error() {
+async fn no_secret_is_ever_in_a_log_line_a_span_or_an_error() {
+    let collector = Collector::start();
     let mut stack = Stack::with(|config| {
         config.cheap_passwords().set("RUST_LOG", "trace");
+        config.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url());
+        config.set("OTEL_TRACES_SAMPLER", "always_on");
     });
     let api = stack.api();
     let canaries = Canaries::new();
@@ -132,5 +137,15 @@ async fn no_secret_is_ever_in_a_log_line_or_in_an_error() {
             assert!(!line.contains(secret), "{secret} in {line}");
         }
         assert!(!line.contains("$argon2id$"), "a stored hash in {line}");
+    }
+    // The stop has sent the last of them.
+    let spans = collector.spans();
+    assert!(spans.len() > 100, "are these all spans? {spans:#?}");
+    secrets.push(canaries.username.clone());
+    for span in &spans {
+        for secret in &secrets {
+            assert!(!span.whole.contains(secret), "{secret} in {}", span.whole);
+        }
+        assert!(!span.whole.contains("$argon2id$"), "a stored hash in {}", span.whole);
     }
 }

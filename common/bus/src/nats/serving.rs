@@ -9,13 +9,14 @@ use async_nats::service::{
 use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use metrics::Counter;
 use tokio_util::task::TaskTracker;
 
 use super::{CONTENT_TYPE, context_of, encoding_of};
-use crate::BusError;
 use crate::envelope::{Response, Status};
 use crate::limit::{Limit, Permit};
 use crate::routes::{Handler, Routes};
+use crate::{BusError, observe};
 
 /// A service while it is served over NATS.
 pub struct Serving {
@@ -33,6 +34,7 @@ impl Serving {
             .await
             .map_err(BusError::Serve)?;
         let limit = Limit::new(routes.max_in_flight);
+        let shed = observe::watch_limit(routes.service, &limit);
         let tasks = TaskTracker::new();
         for route in routes.entries {
             let name = route.subject.replace('.', "-");
@@ -42,7 +44,7 @@ impl Serving {
                 .add(route.subject)
                 .await
                 .map_err(BusError::Serve)?;
-            tasks.spawn(work(endpoint, route.handler, limit.clone()));
+            tasks.spawn(work(endpoint, route.handler, limit.clone(), shed.clone()));
         }
         client.flush().await.map_err(|error| BusError::Serve(Box::new(error)))?;
         Ok(Self { service, tasks })
@@ -58,13 +60,19 @@ impl Serving {
 }
 
 /// Answers an endpoint's requests until it is stopped, and then those in hand.
-async fn work(mut endpoint: Endpoint, handler: Handler, limit: Limit) {
+async fn work(mut endpoint: Endpoint, handler: Handler, limit: Limit, shed: Counter) {
     let mut in_hand = FuturesUnordered::new();
     let mut open = true;
     while open || !in_hand.is_empty() {
         tokio::select! {
             request = endpoint.next(), if open => match request {
-                Some(request) => in_hand.push(answer(request, &handler, limit.try_enter())),
+                Some(request) => {
+                    let permit = limit.try_enter();
+                    if permit.is_none() {
+                        shed.increment(1);
+                    }
+                    in_hand.push(answer(request, &handler, permit));
+                }
                 None => open = false,
             },
             Some(()) = in_hand.next() => {}

@@ -2,21 +2,25 @@
 
 use std::sync::Arc;
 
+use metrics::Histogram;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{Message, Reply, Work};
+use super::{Message, Questioner, Work};
+use crate::trace::{KeyValue, Span};
 
 /// The actor.
 pub(super) struct Lane<W: Work> {
+    pub(super) name: &'static str,
+    pub(super) sizes: Histogram,
     pub(super) number: usize,
     pub(super) work: Arc<W>,
     pub(super) batcher: ActorRef<Message<W>>,
 }
 
-/// Questions that are asked together, and where each answer goes.
+/// Questions that are asked together, and who asks each.
 pub struct Batch<W: Work> {
     pub(super) items: Vec<W::Item>,
-    pub(super) replies: Vec<Reply<W>>,
+    pub(super) questioners: Vec<Questioner<W>>,
 }
 
 impl<W: Work> Batch<W> {
@@ -45,15 +49,23 @@ impl<W: Work> Actor for Lane<W> {
         (): &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         // Whoever gave up meanwhile has dropped its end; sending to it changes nothing.
-        match self.work.answer(batch.items).await {
+        self.sizes.record(f64::from(u32::try_from(batch.items.len()).unwrap_or(u32::MAX)));
+        let span = Span::joint(batch.questioners.iter().map(|asker| &asker.span), || {
+            let size = i64::try_from(batch.items.len()).unwrap_or(i64::MAX);
+            (self.name.into(), vec![KeyValue::new("latchkey.batch.size", size)])
+        });
+        let answered = span.run(self.work.answer(batch.items)).await;
+        // Ended before the answers go out: whoever waits for one ends after it.
+        drop(span);
+        match answered {
             Ok(answers) => {
-                for (reply, answer) in batch.replies.into_iter().zip(answers) {
-                    let _ = reply.send(Ok(answer));
+                for (asker, answer) in batch.questioners.into_iter().zip(answers) {
+                    let _ = asker.reply.send(Ok(answer));
                 }
             }
             Err(error) => {
-                for reply in batch.replies {
-                    let _ = reply.send(Err(error.clone()));
+                for asker in batch.questioners {
+                    let _ = asker.reply.send(Err(error.clone()));
                 }
             }
         }

@@ -1,0 +1,145 @@
+//! Every metric of every service in one table: `docs/metrics.md` says the same, and a test compares them.
+
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+/// What a metric counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something that happened; it only rises.
+    Counter,
+    /// A state.
+    Gauge,
+    /// How long or how many, in buckets.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name, with its unit.
+    pub name: &'static str,
+    /// What it counts.
+    pub kind: Kind,
+    /// What it tells, in a sentence.
+    pub help: &'static str,
+    /// Its labels. Their values are constants of the program.
+    pub labels: &'static [&'static str],
+}
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Counter, help, labels }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, help, labels }
+}
+
+const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Histogram, help, labels }
+}
+
+/// All of them.
+pub const ALL: &[Metric] = &[
+    // Every process
+    gauge("latchkey_build_info", &["service", "version"], "1; the labels say which program runs"),
+    gauge("process_start_time_seconds", &[], "When the process started, in seconds since 1970"),
+    counter("process_cpu_seconds_total", &[], "Processor time used"),
+    gauge("process_resident_memory_bytes", &[], "Memory in use"),
+    gauge("process_open_fds", &[], "Files and connections open"),
+    counter(
+        "latchkey_actor_restarts_total",
+        &["actor"],
+        "Actors that failed and were started again",
+    ),
+    counter("latchkey_spans_dropped_total", &["reason"], "Spans that did not reach the collector"),
+    histogram("latchkey_batch_size", &["batcher"], "Questions that were answered together"),
+    counter(
+        "latchkey_batch_shed_total",
+        &["batcher"],
+        "Questions turned away because too many waited",
+    ),
+    // The edge
+    counter(
+        "latchkey_http_requests_total",
+        &["method", "route", "status"],
+        "HTTP requests answered",
+    ),
+    histogram(
+        "latchkey_http_request_duration_seconds",
+        &["route"],
+        "Time to the answer of a request",
+    ),
+    gauge("latchkey_http_requests_in_flight", &[], "HTTP requests in hand"),
+    gauge("latchkey_http_requests_limit", &[], "HTTP requests in hand at most"),
+    gauge("latchkey_http_connections", &[], "HTTP connections open"),
+    counter("latchkey_verifications_total", &["kind", "outcome"], "Credentials judged"),
+    counter("latchkey_rate_limited_total", &["limit"], "Requests that a limit turned away"),
+    // The bus
+    gauge("latchkey_bus_connected", &[], "1 while the bus is connected"),
+    counter("latchkey_bus_disconnects_total", &[], "Times the bus was lost"),
+    counter(
+        "latchkey_bus_slow_consumers_total",
+        &[],
+        "Times messages were dropped: reader too slow",
+    ),
+    counter("latchkey_bus_requests_total", &["subject", "outcome"], "Requests sent, by their end"),
+    histogram(
+        "latchkey_bus_request_duration_seconds",
+        &["subject"],
+        "Time to the end of a request sent",
+    ),
+    counter(
+        "latchkey_bus_served_total",
+        &["subject", "status"],
+        "Requests of others that were ended",
+    ),
+    gauge("latchkey_bus_in_flight", &["service"], "Requests of others in hand"),
+    gauge("latchkey_bus_in_flight_limit", &["service"], "Requests of others in hand at most"),
+    counter("latchkey_bus_shed_total", &["service"], "Requests of others turned away at once"),
+    // Identity and keys
+    gauge("latchkey_db_pool_connections", &["pool", "state"], "Database connections"),
+    gauge("latchkey_db_pool_limit", &["pool"], "Database connections at most"),
+    histogram(
+        "latchkey_db_pool_wait_seconds",
+        &["pool"],
+        "Time a statement waited for its connection",
+    ),
+    histogram("latchkey_db_statement_duration_seconds", &["statement"], "Time a statement took"),
+    counter("latchkey_db_errors_total", &["kind"], "Statements that failed"),
+    counter("latchkey_logins_total", &["outcome"], "Logins, by their end"),
+    gauge(
+        "latchkey_hasher_places_used",
+        &[],
+        "Logins and signups in hand or waiting for a password worker",
+    ),
+    gauge("latchkey_hasher_places_limit", &[], "Logins and signups in hand or waiting at most"),
+    counter(
+        "latchkey_hasher_shed_total",
+        &["reason"],
+        "Logins and signups turned away: workers too busy",
+    ),
+    histogram(
+        "latchkey_hash_duration_seconds",
+        &[],
+        "Time a password took, with its wait for a worker",
+    ),
+];
+
+/// Tells the recorder what each metric is.
+pub(super) fn describe() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => describe_histogram!(metric.name, metric.help),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The standard variables of OpenTelemetry: where spans go, which requests are traced, and who says so.
+
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanContext;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
+
+use crate::config::{ConfigError, Environment, Variable};
+use crate::entropy::Entropy;
+
+/// The share of requests that is traced where nothing is said.
+const DEFAULT_RATIO: f64 = 0.01;
+/// How long the collector may take to take spans, where nothing is said (the specification's default).
+const DEFAULT_TIMEOUT_MS: u64 = 10_000;
+
+pub(super) const ENDPOINT: Variable = Variable {
+    name: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    default: "none: no traces",
+    help: "the collector that spans are sent to, by OTLP over gRPC",
+    accepted: "http://HOST:PORT",
+};
+const TRACES_ENDPOINT: Variable =
+    Variable { name: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", help: "the same, and wins", ..ENDPOINT };
+const PROTOCOL: Variable = Variable {
+    name: "OTEL_EXPORTER_OTLP_PROTOCOL",
+    default: "grpc",
+    help: "how spans are sent",
+    accepted: "grpc",
+};
+const TIMEOUT: Variable = Variable {
+    name: "OTEL_EXPORTER_OTLP_TIMEOUT",
+    default: "10000",
+    help: "how long the collector may take, in milliseconds",
+    accepted: "1 to 60000",
+};
+const SAMPLER: Variable = Variable {
+    name: "OTEL_TRACES_SAMPLER",
+    default: "parentbased_traceidratio",
+    help: "which requests are traced; parentbased: those too whose client traces them",
+    accepted: "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off \
+               or parentbased_traceidratio",
+};
+const SAMPLER_ARG: Variable = Variable {
+    name: "OTEL_TRACES_SAMPLER_ARG",
+    default: "0.01",
+    help: "the share of requests that is traced",
+    accepted: "0 to 1",
+};
+const SERVICE_NAME: Variable = Variable {
+    name: "OTEL_SERVICE_NAME",
+    default: "the program's name",
+    help: "the service's name in traces",
+    accepted: "any text",
+};
+const ATTRIBUTES: Variable = Variable {
+    name: "OTEL_RESOURCE_ATTRIBUTES",
+    default: "none",
+    help: "further attributes of the process in traces",
+    accepted: "NAME=VALUE, several separated by commas, percent-encoded",
+};
+const DISABLED: Variable = Variable {
+    name: "OTEL_SDK_DISABLED",
+    default: "false",
+    help: "switches traces off",
+    accepted: "true or false",
+};
+
+/// Every variable about traces, for help texts.
+pub const VARIABLES: &[&Variable] = &[
+    &ENDPOINT,
+    &TRACES_ENDPOINT,
+    &PROTOCOL,
+    &TIMEOUT,
+    &SAMPLER,
+    &SAMPLER_ARG,
+    &SERVICE_NAME,
+    &ATTRIBUTES,
+    &DISABLED,
+];
+
+/// What the variables say.
+pub(super) struct Settings {
+    /// The collector.
+    pub(super) endpoint: String,
+    /// How long it may take.
+    pub(super) timeout: Duration,
+    /// Which requests are traced.
+    pub(super) sampler: Sampler,
+    /// Who this process is.
+    pub(super) resource: Resource,
+}
+
+/// Which requests are traced.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sampler {
+    /// None.
+    Never,
+    /// So many of all, whatever the client does.
+    Share(f64),
+    /// Those that the client traces, none that it says not to trace, and so many of the others.
+    ParentOr(f64),
+}
+
+impl Settings {
+    /// Reads the variables; `None` where they name no collector or switch traces off.
+    pub(super) fn read(
+        environment: &Environment,
+        service: &'static str,
+        version: &'static str,
+        entropy: &Entropy,
+    ) -> Result<Option<Self>, ConfigError> {
+        let sampler = sampler(environment)?;
+        let attributes = environment.parse(&ATTRIBUTES, Vec::new(), attributes)?;
+        let timeout = environment.number(&TIMEOUT, DEFAULT_TIMEOUT_MS, 1, 60_000)?;
+        environment.parse(&PROTOCOL, (), |text| (text == "grpc").then_some(()))?;
+        let endpoint =
+            endpoint(environment, &TRACES_ENDPOINT)?.or(endpoint(environment, &ENDPOINT)?);
+        // Everything that is not "true" means false, by the specification.
+        let disabled =
+            environment.text(&DISABLED).is_some_and(|it| it.eq_ignore_ascii_case("true"));
+        let Some(endpoint) = endpoint.filter(|_| !disabled) else { return Ok(None) };
+        let name = environment.text(&SERVICE_NAME).map(str::to_owned);
+        let resource = resource(service, version, entropy, attributes, name);
+        Ok(Some(Self { endpoint, timeout: Duration::from_millis(timeout), sampler, resource }))
+    }
+}
+
+impl Sampler {
+    /// Whether a request is traced whose client sent `parent`.
+    #[must_use]
+    pub fn takes(self, parent: Option<&SpanContext>) -> bool {
+        match (self, parent) {
+            (Self::Never, _) => false,
+            (Self::ParentOr(_), Some(parent)) => parent.is_sampled(),
+            (Self::Share(share), Some(parent)) => falls_within(share, parent.trace_id()),
+            (Self::Share(share) | Self::ParentOr(share), None) => {
+                falls_within(share, RandomIdGenerator::default().new_trace_id())
+            }
+        }
+    }
+}
+
+/// As every OpenTelemetry SDK does it: the last 8 bytes of the id as a number, below the share of all.
+fn falls_within(share: f64, id: opentelemetry::TraceId) -> bool {
+    // 53 bits are what a number of this kind holds exactly.
+    let low = (u128::from_be_bytes(id.to_bytes()) >> 11) & ((1 << 53) - 1);
+    #[expect(clippy::cast_precision_loss, reason = "both are at most 2^53")]
+    let place = low as f64 / (1_u64 << 53) as f64;
+    place < share
+}
+
+fn sampler(environment: &Environment) -> Result<Sampler, ConfigError> {
+    let in_range = |text: &str| text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    let share = environment.parse(&SAMPLER_ARG, None, |text| in_range(text).map(Some))?;
+    environment.parse(&SAMPLER, Sampler::ParentOr(share.unwrap_or(DEFAULT_RATIO)), |text| {
+        Some(match text {
+            "always_on" => Sampler::Share(1.0),
+            "always_off" => Sampler::Never,
+            // By the specification the share is all where it is not given.
+            "traceidratio" => Sampler::Share(share.unwrap_or(1.0)),
+            "parentbased_always_on" => Sampler::ParentOr(1.0),
+            "parentbased_always_off" => Sampler::ParentOr(0.0),
+            "parentbased_traceidratio" => Sampler::ParentOr(share.unwrap_or(1.0)),
+            _ => return None,
+        })
+    })
+}
+
+fn endpoint(environment: &Environment, variable: &Variable) -> Result<Option<String>, ConfigError> {
+    environment.parse(variable, None, |text| {
+        let rest = text.strip_prefix("http://")?.trim_end_matches('/');
+        (!rest.is_empty() && !rest.contains(['/', '@', ' '])).then(|| Some(text.to_owned()))
+    })
+}
+
+fn resource(
+    service: &'static str,
+    version: &'static str,
+    entropy: &Entropy,
+    attributes: Vec<KeyValue>,
+    name: Option<String>,
+) -> Resource {
+    let instance = format!("{:032x}", u128::from_be_bytes(entropy.bytes()));
+    let own = [
+        KeyValue::new("service.name", service),
+        KeyValue::new("service.version", version),
+        KeyValue::new("service.instance.id", instance),
+        KeyValue::new("telemetry.sdk.name", "opentelemetry"),
+        KeyValue::new("telemetry.sdk.language", "rust"),
+    ];
+    // The later one of two with the same name wins.
+    Resource::builder_empty()
+        .with_attributes(own)
+        .with_attributes(attributes)
+        .with_attributes(name.map(|name| KeyValue::new("service.name", name)))
+        .build()
+}
+
+fn attributes(text: &str) -> Option<Vec<KeyValue>> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let (name, value) = (decoded(name.trim())?, decoded(value.trim())?);
+        (!name.is_empty()).then(|| KeyValue::new(name, value))
+    };
+    text.split(',').filter(|part| !part.trim().is_empty()).map(pair).collect()
+}
+
+/// A text without its percent-encoding (RFC 3986 §2.1).
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let value = digit(rest.next())? * 16 + digit(rest.next())?;
+                u8::try_from(value).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[(&str, &str)]) -> Result<Option<Settings>, ConfigError> {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment = Environment::of(values.iter().map(own));
+        Settings::read(&environment, "latchkey-edge", "1.2.3", &Entropy::System)
+    }
+
+    const AT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317");
+
+    #[test]
+    fn without_a_collector_there_are_no_traces() {
+        assert!(read(&[]).unwrap().is_none());
+        assert!(read(&[AT, ("OTEL_SDK_DISABLED", "TRUE")]).unwrap().is_none());
+        assert!(read(&[AT, ("OTEL_SDK_DISABLED", "1")]).unwrap().is_some());
+    }
+
+    #[test]
+    fn the_endpoint_of_traces_wins() {
+        let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:4317");
+        assert_eq!(read(&[AT, own]).unwrap().unwrap().endpoint, "http://traces:4317");
+    }
+
+    #[test]
+    fn one_request_in_a_hundred_is_traced_where_nothing_is_said() {
+        let sampler = |values: &[(&str, &str)]| {
+            read(&[&[AT], values].concat()).unwrap().map(|settings| settings.sampler)
+        };
+        assert_eq!(sampler(&[]), Some(Sampler::ParentOr(0.01)));
+        assert_eq!(sampler(&[("OTEL_TRACES_SAMPLER_ARG", "0.5")]), Some(Sampler::ParentOr(0.5)));
+        assert_eq!(sampler(&[("OTEL_TRACES_SAMPLER", "always_on")]), Some(Sampler::Share(1.0)));
+        assert_eq!(sampler(&[("OTEL_TRACES_SAMPLER", "traceidratio")]), Some(Sampler::Share(1.0)));
+    }
+
+    #[test]
+    fn what_cannot_be_used_names_its_variable() {
+        for (name, value) in [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_TRACES_SAMPLER", "sometimes"),
+            ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "no value"),
+        ] {
+            let error = read(&[(name, value)]).err().map(|error| error.to_string());
+            assert!(error.as_ref().is_some_and(|text| text.starts_with(name)), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn the_resource_says_who_this_is() {
+        let own = ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=a%2Cb, x=1");
+        let resource = read(&[AT, own]).unwrap().unwrap().resource;
+        let get = |name: &'static str| resource.get(&name.into()).map(|value| value.to_string());
+        assert_eq!(get("service.name").as_deref(), Some("latchkey-edge"));
+        assert_eq!(get("service.version").as_deref(), Some("1.2.3"));
+        assert_eq!(get("service.instance.id").map(|id| id.len()), Some(32));
+        assert_eq!(get("deployment.environment.name").as_deref(), Some("a,b"));
+        let named = read(&[AT, ("OTEL_SERVICE_NAME", "mine")]).unwrap().unwrap().resource;
+        assert_eq!(
+            named.get(&"service.name".into()).map(|it| it.to_string()).as_deref(),
+            Some("mine")
+        );
+    }
+
+    #[test]
+    fn a_share_is_a_share() {
+        let taken = (0..10_000).filter(|_| Sampler::ParentOr(0.1).takes(None)).count();
+        // 1000 are expected; 16 standard deviations of 30 below and above.
+        assert!((520..1_480).contains(&taken), "{taken}");
+        assert_eq!((0..1_000).filter(|_| Sampler::ParentOr(0.0).takes(None)).count(), 0);
+        assert_eq!((0..1_000).filter(|_| Sampler::Share(1.0).takes(None)).count(), 1_000);
+    }
+}

@@ -1,0 +1,219 @@
+//! Traces: one request is one tree over every process, as OpenTelemetry's conventions name its parts.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use e2e::otlp::{Collector, Seen};
+use e2e::process::free_port;
+use e2e::{Cluster, Service, poll, unique};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use serde_json::json;
+
+/// The client's own span, which the edge's is to be a part of.
+const CLIENT_SPAN: &str = "00f067aa0ba902b7";
+
+/// Bound on a log line's way to the test.
+const ARRIVES: Duration = Duration::from_secs(30);
+
+/// A `traceparent` of a new trace, with its id.
+fn traceparent(sampled: bool) -> (String, String) {
+    let id = format!("{:0>32}", unique("").replace(|c: char| !c.is_ascii_hexdigit(), "a"));
+    let id: String = id.chars().rev().take(32).collect();
+    (format!("00-{id}-{CLIENT_SPAN}-0{}", u8::from(sampled)), id)
+}
+
+/// The cluster, telling `collector` about every request that asks for it, and no other.
+fn cluster(collector: &Collector) -> Cluster {
+    Cluster::builder()
+        .set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
+        .set("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+        .set("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+        .start()
+}
+
+/// The parts of a span, in the order they came; fails where there is not exactly one of that name.
+fn only<'a>(spans: &'a [Seen], name: &str) -> &'a Seen {
+    let found: Vec<_> = spans.iter().filter(|span| span.name == name).collect();
+    assert_eq!(found.len(), 1, "{name} in {:#?}", names(spans));
+    found[0]
+}
+
+fn names(spans: &[Seen]) -> Vec<String> {
+    spans.iter().map(|span| format!("{}: {}", span.service, span.name)).collect()
+}
+
+fn has(spans: &[Seen], name: &str) -> bool {
+    spans.iter().any(|span| span.name == name)
+}
+
+/// Every span hangs on another one, up to the client's: one tree.
+fn assert_one_tree(spans: &[Seen]) {
+    let ids: BTreeSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
+    for span in spans {
+        let known = ids.contains(span.parent.as_str()) || span.parent == CLIENT_SPAN;
+        assert!(known, "{} hangs on nothing: {:#?}", span.name, names(spans));
+    }
+    let roots = spans.iter().filter(|span| span.parent == CLIENT_SPAN).count();
+    assert_eq!(roots, 1, "{:#?}", names(spans));
+}
+
+#[tokio::test]
+async fn one_request_is_one_tree_over_edge_bus_service_and_statement() {
+    let collector = Collector::start();
+    let cluster = cluster(&collector);
+    let api = cluster.api(0);
+    let user = api.user().await;
+
+    let (header, id) = traceparent(true);
+    let call = api.post("/keys/create").bearer(&user.token).header("traceparent", header);
+    call.header("tracestate", "vendor=1").json(&json!({"name": "traced"})).send().await.expect(201);
+
+    // Each process' last span: what it did for this one ended before.
+    let last = ["POST /keys/create", "process v1.keys.issue", "process v1.identity.verify"];
+    let spans = collector.trace(&id, |spans| last.iter().all(|name| has(spans, name)));
+    assert_one_tree(&spans);
+
+    let server = only(&spans, "POST /keys/create");
+    assert_eq!((server.service.as_str(), server.kind), ("latchkey-edge", SpanKind::Server));
+    assert_eq!(server.parent, CLIENT_SPAN);
+    assert_eq!(server.attribute("http.request.method"), "POST");
+    assert_eq!(server.attribute("http.route"), "/keys/create");
+    assert_eq!(server.attribute("http.response.status_code"), "201");
+
+    let check_hop = |subject: &str, service: &str| {
+        let asked = only(&spans, &format!("request {subject}"));
+        assert_eq!((asked.service.as_str(), asked.kind), ("latchkey-edge", SpanKind::Client));
+        let answered = only(&spans, &format!("process {subject}"));
+        assert_eq!((answered.service.as_str(), answered.kind), (service, SpanKind::Server));
+        assert_eq!(answered.parent, asked.id);
+        for span in [asked, answered] {
+            assert_eq!(span.attribute("messaging.system"), "nats");
+            assert_eq!(span.attribute("messaging.destination.name"), subject);
+            assert!(span.whole.contains("vendor=1"), "the client's tracestate: {}", span.whole);
+        }
+        (asked.clone(), answered.clone())
+    };
+    let (issue, issuing) = check_hop("v1.keys.issue", "latchkey-keys");
+    assert_eq!(issue.parent, server.id);
+    let (verify, verifying) = check_hop("v1.identity.verify", "latchkey-identity");
+    // The question for the token goes out together with whatever queued up: a span of its own.
+    let batch = only(&spans, "ask tokens");
+    assert_eq!((batch.parent.as_str(), verify.parent.as_str()), (&*server.id, &*batch.id));
+    assert_eq!(batch.attribute("latchkey.batch.size"), "1");
+
+    let insert = only(&spans, "INSERT api_keys");
+    assert_eq!((insert.service.as_str(), insert.kind), ("latchkey-keys", SpanKind::Client));
+    assert_eq!(insert.parent, issuing.id);
+    assert_eq!(insert.attribute("db.system.name"), "postgresql");
+    assert_eq!(insert.attribute("db.operation.name"), "INSERT");
+    assert_eq!(insert.attribute("db.query.summary"), "INSERT api_keys");
+    let lookup = only(&spans, "look up sessions");
+    assert_eq!(lookup.parent, verifying.id);
+    let select = only(&spans, "SELECT sessions");
+    assert_eq!((select.service.as_str(), &select.parent), ("latchkey-identity", &lookup.id));
+
+    for span in &spans {
+        let resource = |name: &str| span.resource.get(name).cloned().unwrap_or_default();
+        assert_eq!(resource("service.version"), env!("CARGO_PKG_VERSION"));
+        assert_eq!(resource("service.instance.id").len(), 32);
+        assert_eq!(resource("deployment.environment.name"), "test");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_its_client_does_not_trace_exports_nothing_and_a_failed_one_a_span() {
+    let collector = Collector::start();
+    let mut cluster = cluster(&collector);
+    let api = cluster.api(0);
+    let user = api.user().await;
+    let key = api.key(&user.token, "quiet").await;
+    let (not_sampled, silent) = traceparent(false);
+    for header in [not_sampled.as_str(), "no traceparent", ""] {
+        let call = api.get("/protected/service").api_key(&key.key).header("traceparent", header);
+        call.send().await.expect(200);
+    }
+    // What fails is kept without anybody's asking: one span, of the edge alone.
+    cluster.replica_mut(Service::Keys, 0).kill();
+    api.as_service(&key.key).await.problem(503, "");
+    // A later trace that has arrived comes after whatever the requests before it would have sent.
+    let (sampled, id) = traceparent(true);
+    api.get("/protected/user").bearer(&user.token).header("traceparent", sampled).send().await;
+    collector
+        .trace(&id, |spans| has(spans, "GET /protected/user") && has(spans, "SELECT sessions"));
+    let others: Vec<_> = collector.spans().into_iter().filter(|span| span.trace != id).collect();
+    assert!(others.iter().all(|span| span.trace != silent), "{:#?}", names(&others));
+    let failed = only(&others, "GET /protected/service");
+    assert_eq!(others.len(), 1, "{:#?}", names(&others));
+    assert!(failed.failed && failed.parent.is_empty(), "{failed:#?}");
+    assert_eq!(failed.attribute("http.response.status_code"), "503");
+    assert_eq!(failed.attribute("error.type"), "503");
+}
+
+#[tokio::test]
+async fn requests_that_are_asked_together_share_a_batch_that_is_linked_to_each() {
+    let collector = Collector::start();
+    let cluster = cluster(&collector);
+    let api = cluster.api(0);
+    let user = api.user().await;
+    let key = api.key(&user.token, "together").await;
+    let mut traces = Vec::new();
+    let mut calls = Vec::new();
+    for _ in 0..64 {
+        let (header, id) = traceparent(true);
+        traces.push(id);
+        let call = api.get("/protected/service").api_key(&key.key).header("traceparent", header);
+        calls.push(tokio::spawn(call.send()));
+    }
+    for call in calls {
+        call.await.unwrap().expect(200);
+    }
+    let roots = || -> Vec<Seen> {
+        let spans = collector.spans().into_iter();
+        spans.filter(|span| span.name == "GET /protected/service").collect()
+    };
+    poll::until("every request has a span", ARRIVES, || (roots().len() == 64).then_some(()));
+    let spans = collector.spans();
+    let batches: Vec<_> = spans.iter().filter(|span| span.name == "ask keys").collect();
+    let size = |span: &&Seen| span.attribute("latchkey.batch.size").parse::<usize>().unwrap();
+    assert_eq!(batches.iter().map(size).sum::<usize>(), 64);
+    // Each request is either the parent of its batch or linked from it.
+    let roots: BTreeSet<_> = roots().into_iter().map(|span| span.id).collect();
+    let mut told: BTreeSet<String> = BTreeSet::new();
+    for batch in &batches {
+        told.insert(batch.parent.clone());
+        told.extend(batch.links.iter().cloned());
+    }
+    assert_eq!(told, roots);
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_costs_one_log_line_and_no_request() {
+    let cluster = Cluster::builder()
+        .set("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://127.0.0.1:{}", free_port()))
+        .set("OTEL_TRACES_SAMPLER", "always_on")
+        .start();
+    let api = cluster.api(0);
+    let user = api.user().await;
+    let edge = cluster.replica(Service::Edge, 0);
+    let complaints = || {
+        let of_spans = |line: &&String| line.contains("spans cannot be sent");
+        edge.logs().iter().filter(of_spans).count()
+    };
+    poll::until("the collector is missed", ARRIVES, || (complaints() == 1).then_some(()));
+    let dropped = || async {
+        let text = reqwest::get(format!("{}/metrics", edge.monitor())).await.unwrap();
+        let text = text.text().await.unwrap();
+        let line = text.lines().find(|line| line.starts_with("latchkey_spans_dropped_total{"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    // Several more batches are dropped, and nothing more is said about it.
+    for _ in 0..3 {
+        let before = dropped().await;
+        api.as_user(&user.token).await.expect(200);
+        poll::until_async("further spans are dropped", ARRIVES, || async {
+            (dropped().await > before).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(complaints(), 1, "{:#?}", edge.logs());
+}
