@@ -65,10 +65,14 @@ fn with<E: SpanExporter + 'static>(exporter: E) -> (Queue, Exporting) {
 
 impl Exporting {
     /// Sends what is still there, within a bound. Called after everything that makes spans has ended.
-    pub async fn end(mut self) {
+    pub async fn end(self) {
+        self.end_within(END_TIMEOUT).await;
+    }
+
+    async fn end_within(mut self, bound: Duration) {
         // It fails only where the task is gone already.
         let _ = self.end.send(());
-        if tokio::time::timeout(END_TIMEOUT, &mut self.task).await.is_err() {
+        if tokio::time::timeout(bound, &mut self.task).await.is_err() {
             self.task.abort();
             tracing::warn!("the last spans were not sent before the process ended");
         }
@@ -147,3 +151,6 @@ impl SpanProcessor for Queue {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! What becomes of spans when the collector takes them, is away, or hangs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
+use opentelemetry_sdk::error::OTelSdkError;
+use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
+use tokio::sync::Semaphore;
+
+use super::*;
+
+/// A collector that takes one batch for each permit, and counts them.
+#[derive(Debug, Clone)]
+struct Fake {
+    permits: Arc<Semaphore>,
+    spans: Arc<AtomicUsize>,
+    batches: Arc<AtomicUsize>,
+    largest: Arc<AtomicUsize>,
+    refuses: bool,
+}
+
+impl Fake {
+    fn new(permits: usize, refuses: bool) -> Self {
+        let (spans, batches, largest) = (Arc::default(), Arc::default(), Arc::default());
+        Self { permits: Arc::new(Semaphore::new(permits)), spans, batches, largest, refuses }
+    }
+}
+
+impl SpanExporter for Fake {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        let permit = self.permits.acquire().await;
+        permit.map_err(|error| OTelSdkError::InternalFailure(error.to_string()))?.forget();
+        self.spans.fetch_add(batch.len(), Ordering::SeqCst);
+        self.largest.fetch_max(batch.len(), Ordering::SeqCst);
+        if self.refuses { Err(OTelSdkError::Timeout(DELAY)) } else { Ok(()) }
+    }
+}
+
+fn span() -> SpanData {
+    let now = SystemTime::UNIX_EPOCH;
+    SpanData {
+        span_context: SpanContext::empty_context(),
+        parent_span_id: SpanId::INVALID,
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Internal,
+        name: "x".into(),
+        start_time: now,
+        end_time: now,
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: Status::Unset,
+        instrumentation_scope: opentelemetry::InstrumentationScope::default(),
+    }
+}
+
+#[tokio::test]
+async fn every_span_that_fits_is_sent_at_the_end_in_bounded_batches() {
+    let fake = Fake::new(1_000, false);
+    let (queue, exporting) = with(fake.clone());
+    for _ in 0..MAX_QUEUE {
+        queue.on_end(span());
+    }
+    exporting.end().await;
+    assert_eq!(fake.spans.load(Ordering::SeqCst), MAX_QUEUE);
+    assert!(fake.largest.load(Ordering::SeqCst) <= MAX_BATCH);
+}
+
+#[tokio::test]
+async fn a_collector_that_refuses_is_asked_again() {
+    let fake = Fake::new(1_000, true);
+    let (queue, exporting) = with(fake.clone());
+    for _ in 0..MAX_QUEUE {
+        queue.on_end(span());
+    }
+    exporting.end().await;
+    assert_eq!(fake.batches.load(Ordering::SeqCst), MAX_QUEUE / MAX_BATCH);
+}
+
+#[tokio::test]
+async fn a_collector_that_hangs_holds_up_neither_a_request_nor_the_end() {
+    let fake = Fake::new(0, false);
+    let (queue, exporting) = with(fake.clone());
+    // Whatever waited for the collector here would wait for ever.
+    for _ in 0..10 * MAX_QUEUE {
+        queue.on_end(span());
+    }
+    exporting.end_within(Duration::from_millis(50)).await;
+    assert_eq!(fake.spans.load(Ordering::SeqCst), 0);
+}
