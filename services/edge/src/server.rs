@@ -6,30 +6,35 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use latchkey_runtime::{Exit, StartError};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::layers::EdgeService;
 use crate::observe;
 
 /// Connections at the same time at most; further ones wait to be accepted.
-const MAX_CONNECTIONS: usize = 8_192;
+const MAX_CONNECTIONS: u32 = 8_192;
 /// How long a request's head may take to arrive, and an idle connection is kept.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a request's head at most.
 const MAX_HEAD: usize = 16 * 1_024;
 /// Header lines at most.
 const MAX_HEADERS: usize = 64;
+/// How long connections in use may take, when the process ends, to learn of it from their next answer:
+/// one that is closed while its client sends the next request fails that request.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// How long requests in hand may take when the process ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// The pause after the system gave no connection (too many open files, say).
@@ -68,55 +73,95 @@ impl Server {
     /// Serves until `end` returns; then takes no further connections, answers the requests in hand
     /// and returns.
     pub async fn serve(self, service: EdgeService, end: impl Future<Output = ()>) {
-        let graceful = GracefulShutdown::new();
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        observe::watch_connections(MAX_CONNECTIONS, Arc::clone(&connections));
+        let serving = Serving::new(service);
+        observe::watch_connections(serving.places, Arc::clone(&serving.connections));
         tokio::select! {
             () = end => {}
-            () = accept(&self.listener, service, &graceful, connections) => {}
+            () = serving.accept(&self.listener) => {}
         }
+        serving.ending.store(true, Ordering::Relaxed);
+        serving.accept_waiting(&self.listener).await;
         drop(self.listener);
+        let Serving { graceful, connections, .. } = serving;
+        // All places are free when no connection is left.
+        drop(tokio::time::timeout(FAREWELL, connections.acquire_many(MAX_CONNECTIONS)).await);
         if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
             tracing::warn!("some requests were not answered before the process ended");
         }
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
+/// What serves the connections.
+struct Serving {
+    http: http1::Builder,
     service: EdgeService,
-    graceful: &GracefulShutdown,
+    graceful: GracefulShutdown,
     connections: Arc<Semaphore>,
-) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .pipeline_flush(true);
-    // The semaphore is never closed.
-    while let Ok(place) = Arc::clone(&connections).acquire_owned().await {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
+    places: usize,
+    ending: Arc<AtomicBool>,
+}
+
+impl Serving {
+    fn new(service: EdgeService) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
+            .pipeline_flush(true);
+        let places = usize::try_from(MAX_CONNECTIONS).unwrap_or(usize::MAX);
+        Self {
+            http,
+            service,
+            graceful: GracefulShutdown::new(),
+            connections: Arc::new(Semaphore::new(places)),
+            places,
+            ending: Arc::default(),
+        }
+    }
+
+    /// Serves whoever connects, as long as there are places.
+    async fn accept(&self, listener: &TcpListener) {
+        // The semaphore is never closed.
+        while let Ok(place) = Arc::clone(&self.connections).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.serve(stream, peer, place),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
-        };
+        }
+    }
+
+    /// Serves those who have connected and were not accepted yet: closing the address breaks them.
+    async fn accept_waiting(&self, listener: &TcpListener) {
+        while let Ok(place) = Arc::clone(&self.connections).try_acquire_owned()
+            && let Ok(Ok((stream, peer))) =
+                tokio::time::timeout(Duration::ZERO, listener.accept()).await
+        {
+            self.serve(stream, peer, place);
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
         // Answers are single small writes: there is nothing to wait for.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection delays small writes");
         }
-        let service = service.clone();
+        let (service, ending) = (self.service.clone(), Arc::clone(&self.ending));
         let answer = service_fn(move |request: Request<Incoming>| {
-            let service = service.clone();
+            let (service, ending) = (service.clone(), Arc::clone(&ending));
             async move {
-                let request = request.map(Body::new);
-                Ok::<_, Infallible>(service.answer(request, peer.ip()).await)
+                let mut answer = service.answer(request.map(Body::new), peer.ip()).await;
+                if ending.load(Ordering::Relaxed) {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
             }
         });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), answer));
+        let connection = self.http.serve_connection(TokioIo::new(stream), answer);
+        let connection = self.graceful.watch(connection);
         #[expect(clippy::disallowed_methods, reason = "watched by the graceful shutdown")]
         tokio::spawn(async move {
             if let Err(error) = connection.await {

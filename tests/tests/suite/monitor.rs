@@ -38,6 +38,10 @@ fn it_serves_metrics_and_health_and_nothing_else() {
 fn it_is_no_part_of_the_public_address_and_off_unless_it_is_asked_for() {
     let stack = Stack::start();
     assert_eq!(get(stack.url(), "/metrics").status, 404);
+    // A service of a cluster has a monitor unless it is switched off.
+    if Stack::is_cluster() {
+        return;
+    }
     let lines = stack.logs();
     let shown = lines.iter().find_map(|line| stack::ready_field(line, "monitor"));
     assert_eq!(shown.as_deref(), Some("off"));
