@@ -42,7 +42,7 @@ impl Service {
 pub struct Builder {
     replicas: BTreeMap<Service, usize>,
     environment: BTreeMap<(Service, String), String>,
-    nats: Vec<String>,
+    nats: nats::Setup,
     own_postgres: bool,
     dotenv: Option<String>,
 }
@@ -91,10 +91,10 @@ impl Builder {
         self
     }
 
-    /// Adds arguments to the NATS server's command line, such as `-c` and a configuration file.
+    /// How the NATS server is started.
     #[must_use]
-    pub fn nats(mut self, arguments: &[&str]) -> Self {
-        self.nats.extend(arguments.iter().map(|&argument| argument.to_owned()));
+    pub fn nats(mut self, setup: nats::Setup) -> Self {
+        self.nats = setup;
         self
     }
 
@@ -114,8 +114,7 @@ impl Builder {
 
     /// Starts everything and waits until every process is ready.
     pub fn start(self) -> Cluster {
-        let arguments: Vec<&str> = self.nats.iter().map(String::as_str).collect();
-        let bus = nats::Server::with(&arguments);
+        let bus = nats::Server::with(self.nats.clone());
         let postgres = self.own_postgres.then(postgres::Server::start);
         let server = postgres.as_ref().unwrap_or_else(|| postgres::server());
         let databases: BTreeMap<Service, String> = [Service::Identity, Service::Keys]
@@ -170,7 +169,7 @@ impl Cluster {
         Builder {
             replicas: BTreeMap::new(),
             environment: BTreeMap::new(),
-            nats: Vec::new(),
+            nats: nats::Setup::default(),
             own_postgres: false,
             dotenv: None,
         }

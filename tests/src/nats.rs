@@ -12,33 +12,56 @@ const START: Duration = Duration::from_mins(1);
 /// Names the program where it is in none of the known places.
 const VARIABLE: &str = "NATS_SERVER";
 
+/// How a server is started.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Further arguments, such as `-c` and a configuration file. They come last.
+    pub arguments: Vec<String>,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
+    /// Whether it asks for TLS.
+    pub tls: bool,
+}
+
 /// A server, running unless it was killed. It keeps its port over a restart.
 #[derive(Debug)]
 pub struct Server {
     port: u16,
     folder: Folder,
-    arguments: Vec<String>,
+    setup: Setup,
     process: Option<Process>,
+}
+
+impl Setup {
+    /// A server with a configuration file of `deploy/nats`, and these variables.
+    pub fn shipped(file: &str, environment: &[(&str, &str)]) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/nats").join(file);
+        let owned = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        Self {
+            arguments: vec!["-c".to_owned(), path.display().to_string()],
+            environment: owned.collect(),
+            tls: false,
+        }
+    }
 }
 
 impl Server {
     /// Starts a server that lets everybody in.
     pub fn start() -> Self {
-        Self::with(&[])
+        Self::with(Setup::default())
     }
 
-    /// Starts a server with further arguments, such as `-c` and a configuration file. They come last.
-    pub fn with(arguments: &[&str]) -> Self {
-        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut server =
-            Self { port: free_port(), folder: Folder::new(), arguments, process: None };
+    /// Starts a server in this way.
+    pub fn with(setup: Setup) -> Self {
+        let mut server = Self { port: free_port(), folder: Folder::new(), setup, process: None };
         server.launch();
         server
     }
 
     /// The server's address.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        let scheme = if self.setup.tls { "tls" } else { "nats" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// The server's port.
@@ -89,7 +112,8 @@ impl Server {
     fn launch(&mut self) {
         let mut command = mortal(program());
         command.current_dir(self.folder.path());
-        command.args(["-a", "127.0.0.1", "-p", &self.port.to_string()]).args(&self.arguments);
+        command.args(["-a", "127.0.0.1", "-p", &self.port.to_string()]);
+        command.args(&self.setup.arguments).envs(self.setup.environment.iter().cloned());
         let mut process = Process::start(command);
         poll::until("NATS is ready", START, || {
             let lines = process.stderr();

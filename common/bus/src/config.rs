@@ -1,41 +1,174 @@
-//! The bus's own variable.
+//! The bus's own variables.
 
-use latchkey_runtime::{Entropy, Environment, Exit, StartError, Variable};
+use std::path::{Path, PathBuf};
 
-use crate::{Bus, Nats, NatsOptions};
+use async_nats::ServerAddr;
+use async_nats::rustls::pki_types::CertificateDer;
+use async_nats::rustls::pki_types::pem::PemObject;
+use latchkey_contract::Secret;
+use latchkey_runtime::{ConfigError, Entropy, Environment, Exit, StartError, Variable};
+
+use crate::nats::User;
+use crate::{Bus, BusError, Nats, NatsOptions};
 
 /// Where the bus is.
 pub const NATS_URL: Variable = Variable {
     name: "NATS_URL",
     default: "nats://127.0.0.1:4222",
     help: "where the bus is, for services that are processes of their own",
-    accepted: "nats://HOST:PORT or tls://HOST:PORT, several separated by commas",
+    accepted: "nats://HOST:PORT, or tls://HOST:PORT for a bus behind TLS; several separated by commas",
 };
 
-impl Bus {
-    /// Connects `service` to the NATS server that the environment names.
+/// Who this process is on the bus.
+pub const NATS_USER: Variable = Variable {
+    name: "NATS_USER",
+    default: "none",
+    help: "who this process is on the bus; deploy/nats says what each user may do",
+    accepted: "letters, digits, - and _, together with NATS_PASSWORD",
+};
+
+/// What proves it.
+pub const NATS_PASSWORD: Variable = Variable {
+    name: "NATS_PASSWORD",
+    default: "none",
+    help: "the password of NATS_USER; NATS_PASSWORD_FILE names a file that holds it instead",
+    accepted: "any text, together with NATS_USER",
+};
+
+/// Who may vouch for the server.
+pub const NATS_CA_FILE: Variable = Variable {
+    name: "NATS_CA_FILE",
+    default: "the system's",
+    help: "certificate authorities that may vouch for a bus behind TLS",
+    accepted: "the path of a readable PEM file with certificates",
+};
+
+/// All of them, for help texts.
+pub const VARIABLES: [&Variable; 4] = [&NATS_URL, &NATS_USER, &NATS_PASSWORD, &NATS_CA_FILE];
+
+impl NatsOptions {
+    /// What the environment says, for `service`.
     ///
     /// # Errors
-    /// [`StartError`] where the address is none, or nobody answers there.
-    pub async fn connect(
+    /// [`ConfigError`] where it cannot be used.
+    pub fn read(
         environment: &Environment,
         service: &str,
         entropy: &Entropy,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, ConfigError> {
         let url = environment.text(&NATS_URL).unwrap_or(NATS_URL.default);
-        let known = |part: &str| part.starts_with("nats://") || part.starts_with("tls://");
-        if !url.split(',').all(known) {
-            return Err(NATS_URL.wrong("not the address of a NATS server").into());
-        }
-        let options = NatsOptions {
+        check_url(url)?;
+        Ok(Self {
             url: url.to_owned(),
             name: service.to_owned(),
             unique: format!("{:016x}", u64::from_be_bytes(entropy.bytes())),
-        };
-        Nats::connect(options).await.map(Self::Nats).map_err(|error| {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            let message = format!("{error} at NATS_URL: {}", cause.unwrap_or_default());
-            StartError::new(Exit::Unavailable, message)
+            user: read_user(environment)?,
+            ca_file: environment.text(&NATS_CA_FILE).map(check_certificates).transpose()?,
         })
+    }
+}
+
+impl Bus {
+    /// Connects to the NATS server of `options`, and waits for it where it is away.
+    ///
+    /// # Errors
+    /// [`StartError`] where waiting cannot help: the server was there and refused.
+    pub async fn connect(options: NatsOptions) -> Result<Self, StartError> {
+        let anonymous = options.user.is_none();
+        Nats::connect(options).await.map(Self::Nats).map_err(|error| match error {
+            BusError::Refused if anonymous => {
+                NATS_USER.wrong("not set, and the server at NATS_URL asks for a user").into()
+            }
+            BusError::Refused => {
+                NATS_USER.wrong("the server at NATS_URL refuses this user and password").into()
+            }
+            BusError::Untrusted(cause) => {
+                let fault = format!("does not vouch for the server at NATS_URL: {cause}");
+                NATS_CA_FILE.wrong(fault).into()
+            }
+            other => StartError::new(Exit::Unavailable, format!("{other} at NATS_URL")),
+        })
+    }
+}
+
+/// Logs show addresses, so a password in one is refused.
+fn check_url(url: &str) -> Result<(), ConfigError> {
+    for part in url.split(',') {
+        let known = part.starts_with("nats://") || part.starts_with("tls://");
+        let Some(address) = part.parse::<ServerAddr>().ok().filter(|_| known) else {
+            return Err(NATS_URL.wrong("not the address of a NATS server"));
+        };
+        if address.username().is_some() || address.password().is_some() {
+            return Err(NATS_URL.wrong("a user or password belongs in NATS_USER, NATS_PASSWORD"));
+        }
+    }
+    Ok(())
+}
+
+fn read_user(environment: &Environment) -> Result<Option<User>, ConfigError> {
+    let is_token = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    match (environment.text(&NATS_USER), environment.secret(&NATS_PASSWORD)?) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(NATS_USER.wrong("not set, while NATS_PASSWORD is")),
+        (Some(_), None) => Err(NATS_PASSWORD.wrong("not set, while NATS_USER is")),
+        // The name is part of the subjects on which replies arrive.
+        (Some(name), Some(_)) if !is_token(name) => {
+            Err(NATS_USER.wrong(format!("{name:?} cannot be used")))
+        }
+        (Some(name), Some(password)) => {
+            Ok(Some(User { name: name.to_owned(), password: Secret::new(password) }))
+        }
+    }
+}
+
+fn check_certificates(path: &str) -> Result<PathBuf, ConfigError> {
+    let wrong = |fault: String| NATS_CA_FILE.wrong(format!("{path:?} {fault}"));
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    if certificates.is_empty() {
+        return Err(wrong("holds no certificate".to_owned()));
+    }
+    Ok(Path::new(path).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<NatsOptions, String> {
+        let owned = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        NatsOptions::read(&Environment::of(owned), "edge", &Entropy::System)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_faulty_variable_is_named_with_its_fault_and_no_password_is_shown() {
+        let faulty: [(&[(&str, &str)], &str); 8] = [
+            (&[("NATS_URL", "127.0.0.1:4222")], "NATS_URL: not the address"),
+            (&[("NATS_URL", "http://127.0.0.1")], "NATS_URL: not the address"),
+            (&[("NATS_URL", "nats://a:1,")], "NATS_URL: not the address"),
+            (&[("NATS_URL", "nats://me:hunter2@a:1")], "NATS_URL: a user or password belongs"),
+            (&[("NATS_USER", "edge")], "NATS_PASSWORD: not set"),
+            (&[("NATS_PASSWORD", "hunter2")], "NATS_USER: not set"),
+            (&[("NATS_USER", "e.*"), ("NATS_PASSWORD", "hunter2")], "NATS_USER: \"e.*\""),
+            (&[("NATS_CA_FILE", "/nonexistent/ca.pem")], "NATS_CA_FILE: \"/nonexistent/ca.pem\""),
+        ];
+        for (variables, expected) in faulty {
+            let error = read(variables).err().unwrap_or_default();
+            assert!(error.starts_with(expected), "{variables:?}: {error}");
+            assert!(!error.contains("hunter2") && error.lines().count() == 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn replies_arrive_below_the_users_name_and_without_one_below_the_services() {
+        let inbox = |options: NatsOptions| options.inbox();
+        assert!(inbox(read(&[]).unwrap()).starts_with("_INBOX_edge."));
+        let with = read(&[("NATS_USER", "verifier"), ("NATS_PASSWORD", "x")]).unwrap();
+        assert!(inbox(with).starts_with("_INBOX_verifier."));
     }
 }

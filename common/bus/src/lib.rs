@@ -4,7 +4,7 @@
 //! encoded bytes under the same limits with the same headers.
 //!
 //! ```text
-//! caller -> Bus::call -> envelope -> local | nats -> Routes -> Limit -> handler
+//! caller -> Bus::call -> retry -> envelope -> local | nats -> Routes -> Limit -> handler
 //! ```
 
 pub mod config;
@@ -16,8 +16,12 @@ pub mod nats;
 pub mod routes;
 
 mod observe;
+mod retry;
 
+use bytes::Bytes;
 use latchkey_contract::{CallError, Refusal, Rpc, wire};
+
+use retry::Attempts;
 
 pub use endpoint::Endpoint;
 pub use envelope::{Context, RequestId, Response, Status};
@@ -25,6 +29,9 @@ pub use limit::Limit;
 pub use local::Local;
 pub use nats::{Nats, NatsOptions};
 pub use routes::Routes;
+
+/// Counts attempts after the first, by subject.
+const RETRIES: &str = "latchkey_bus_retries_total";
 
 /// The way to every service.
 #[derive(Clone)]
@@ -51,6 +58,12 @@ pub enum BusError {
     /// No connection to the server.
     #[error("cannot connect to NATS")]
     Connect(#[source] async_nats::ConnectError),
+    /// The server is there, and does not take this user and password.
+    #[error("the NATS server refuses the user or the password")]
+    Refused,
+    /// The server is there, and nobody we trust vouches for it.
+    #[error("the NATS server's certificate is not trusted: {0}")]
+    Untrusted(String),
     /// The server did not take a subscription.
     #[error("cannot subscribe on NATS")]
     Subscribe(#[source] async_nats::SubscribeError),
@@ -79,7 +92,7 @@ impl Bus {
     }
 
     /// Sends `request` to whoever serves it and waits for the reply, at most until the deadline in
-    /// `context` or for [`Rpc::TIMEOUT`], whichever is sooner.
+    /// `context` or for [`Rpc::TIMEOUT`], whichever is sooner. [`Rpc::RETRY`] says when it is sent again.
     ///
     /// # Errors
     /// [`CallError`] tells refusals, absence, lateness, overload and faults apart.
@@ -88,26 +101,48 @@ impl Bus {
         context: &Context,
         request: &R,
     ) -> Result<R::Reply, CallError> {
-        let payload = wire::encode(request).map_err(|error| {
-            tracing::error!(subject = R::SUBJECT, %error, "a request cannot be encoded");
-            CallError::Unreadable
-        })?;
+        let payload: Bytes = wire::encode(request)
+            .map_err(|error| {
+                tracing::error!(subject = R::SUBJECT, %error, "a request cannot be encoded");
+                CallError::Unreadable
+            })?
+            .into();
         let asking = observe::Asking::begin(self.system(), R::SUBJECT);
         let mut context = context.within(R::TIMEOUT);
         context.trace = asking.parent();
-        let response = match self {
-            Self::Local(local) => local.request(R::SUBJECT, &context, payload.into()).await,
-            Self::Nats(nats) => nats.request(R::SUBJECT, &context, payload.into()).await,
-        };
-        let called = response.and_then(|response| read_reply::<R>(&response));
-        asking.end(&called);
-        called
+        let mut attempts = Attempts::new(R::RETRY);
+        loop {
+            let attempt = attempts.next(&context);
+            let response = self.exchange(R::SUBJECT, &attempt, payload.clone()).await;
+            let outcome = response.and_then(|response| read_reply::<R>(&response));
+            match outcome {
+                Err(error) if attempts.again(&context, &error).await => {
+                    metrics::counter!(RETRIES, "subject" => R::SUBJECT).increment(1);
+                }
+                outcome => {
+                    asking.end(&outcome);
+                    return outcome;
+                }
+            }
+        }
     }
 
     fn system(&self) -> &'static str {
         match self {
             Self::Local(_) => envelope::LOCAL,
             Self::Nats(_) => envelope::NATS,
+        }
+    }
+
+    async fn exchange(
+        &self,
+        subject: &'static str,
+        context: &Context,
+        payload: Bytes,
+    ) -> Result<Response, CallError> {
+        match self {
+            Self::Local(local) => local.request(subject, context, payload).await,
+            Self::Nats(nats) => nats.request(subject, context, payload).await,
         }
     }
 

@@ -4,25 +4,25 @@
 //! without end while disconnected; so replies come through an inbox of ours, and every wait has the
 //! caller's deadline.
 
+mod connect;
 mod inbox;
 mod serving;
 
 use std::time::Duration;
 
+use async_nats::StatusCode;
 use async_nats::header::{HeaderMap, HeaderValue};
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
-use async_nats::{ConnectOptions, Event, StatusCode};
 use bytes::Bytes;
 use latchkey_contract::CallError;
 use latchkey_contract::wire::Encoding;
-use latchkey_runtime::metrics::at_scrape;
 use latchkey_runtime::trace::Parent;
-use metrics::{counter, gauge};
 use tokio::time::timeout_at;
 
 use crate::BusError;
 use crate::envelope::{self, Context, RequestId, Response, Status};
 use crate::routes::Routes;
+pub use connect::{NatsOptions, User};
 use inbox::Inbox;
 pub use serving::Serving;
 
@@ -40,16 +40,6 @@ const CONTENT_TYPE: &str = "Content-Type";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest wait that a header can ask for.
 const MAX_TIMEOUT: Duration = Duration::from_secs(30);
-/// A silent server is noticed after two of these.
-const PING_INTERVAL: Duration = Duration::from_secs(2);
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Waits between attempts to connect again: doubled each time, from the first to the last.
-const RECONNECT_FIRST: Duration = Duration::from_millis(50);
-const RECONNECT_LAST: Duration = Duration::from_secs(2);
-/// Messages that wait for one subscription's reader before further ones are dropped.
-const SUBSCRIPTION_CAPACITY: usize = 4_096;
-/// Commands that wait for the connection before a sender has to.
-const CLIENT_CAPACITY: usize = 1_024;
 
 /// A connection to the NATS server.
 #[derive(Clone)]
@@ -58,37 +48,16 @@ pub struct Nats {
     inbox: Inbox,
 }
 
-/// How to reach the NATS server.
-pub struct NatsOptions {
-    /// `nats://host:port`, or `tls://host:port`; several separated by commas.
-    pub url: String,
-    /// The name this process shows in the server's monitoring.
-    pub name: String,
-    /// A text that no other process has, for this process' inbox.
-    pub unique: String,
-}
-
 impl Nats {
-    /// Connects, and keeps connecting again whenever the connection is lost.
+    /// Connects, and keeps connecting again whenever the connection is lost. A server that is away is
+    /// waited for.
     ///
     /// # Errors
-    /// [`BusError`] where the first connection fails.
+    /// [`BusError`] where the server is there and refuses.
     pub async fn connect(options: NatsOptions) -> Result<Self, BusError> {
-        let client = ConnectOptions::new()
-            .name(&options.name)
-            .ping_interval(PING_INTERVAL)
-            .connection_timeout(CONNECTION_TIMEOUT)
-            .request_timeout(Some(MAX_TIMEOUT))
-            .subscription_capacity(SUBSCRIPTION_CAPACITY)
-            .client_capacity(CLIENT_CAPACITY)
-            .reconnect_delay_callback(reconnect_delay)
-            .event_callback(|event| async move { log(&event) })
-            .connect(&options.url)
-            .await
-            .map_err(BusError::Connect)?;
-        let prefix = format!("_INBOX_{}.{}", options.name, options.unique);
-        let inbox = Inbox::open(&client, &prefix).await?;
-        watch(&client);
+        let client = connect::first(&options).await?;
+        let inbox = Inbox::open(&client, &options.inbox()).await?;
+        connect::watch(&client);
         Ok(Self { client, inbox })
     }
 
@@ -106,6 +75,10 @@ impl Nats {
         context: &Context,
         payload: Bytes,
     ) -> Result<Response, CallError> {
+        // What is sent while the server is away would be queued, and worked on when nobody waits for it.
+        if !self.is_connected() {
+            return Err(CallError::Disconnected);
+        }
         let waiting = self.inbox.expect();
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, context.request_id.as_str());
@@ -179,35 +152,4 @@ fn encoding_of(message: &async_nats::Message) -> Encoding {
 
 fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a HeaderValue> {
     message.headers.as_ref()?.get(name)
-}
-
-/// Has the connection in the metrics from now on.
-fn watch(client: &async_nats::Client) {
-    counter!("latchkey_bus_disconnects_total").increment(0);
-    counter!("latchkey_bus_slow_consumers_total").increment(0);
-    let (connected, client) = (gauge!("latchkey_bus_connected"), client.clone());
-    at_scrape("bus connection", move || {
-        let is = client.connection_state() == async_nats::connection::State::Connected;
-        connected.set(f64::from(u8::from(is)));
-    });
-}
-
-fn reconnect_delay(attempts: usize) -> Duration {
-    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
-    RECONNECT_FIRST.saturating_mul(1 << doublings).min(RECONNECT_LAST)
-}
-
-fn log(event: &Event) {
-    match event {
-        Event::Connected => tracing::info!("the bus is connected"),
-        Event::Disconnected => {
-            counter!("latchkey_bus_disconnects_total").increment(1);
-            tracing::warn!("the bus is disconnected");
-        }
-        Event::SlowConsumer(_) => {
-            counter!("latchkey_bus_slow_consumers_total").increment(1);
-            tracing::warn!("messages of the bus were dropped: reader too slow");
-        }
-        other => tracing::info!(event = %other, "the bus reports"),
-    }
 }

@@ -9,7 +9,8 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let options = latchkey_client::Options { url: "nats://bus.internal:4222".into() };
+//!     let url = "nats://bus.internal:4222".to_owned();
+//!     let options = latchkey_client::Options { url, ..Default::default() };
 //!     let verifier = Verifier::connect(options).await?;
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //!     Ok(axum::serve(listener, app(verifier)).await?)

@@ -1,7 +1,9 @@
 //! Asks over NATS. One verifier serves a whole process: it is cheap to clone.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use latchkey_bus::nats::User;
 use latchkey_bus::{Bus, BusError, Context, Limit, Nats, NatsOptions, RequestId};
 use latchkey_contract::verify::{Verified, Verify, VerifyBatch};
 use latchkey_contract::wire::MAX_BATCH;
@@ -15,10 +17,14 @@ const MAX_IN_FLIGHT: u32 = 1_024;
 const USER: &str = "verifier";
 
 /// How to reach the bus.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// `nats://HOST:PORT`, or `tls://HOST:PORT`; several separated by commas.
     pub url: String,
+    /// The password of the user `verifier`, where the server asks for one.
+    pub password: Option<Secret>,
+    /// A PEM file with the certificate authorities that may vouch for the server; the system's if none.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Asks whom credentials stand for.
@@ -35,14 +41,21 @@ pub struct Verifier {
 pub struct ConnectError(#[source] Arc<BusError>);
 
 impl Verifier {
-    /// Connects, and keeps connecting again whenever the connection is lost.
+    /// Connects, and keeps connecting again whenever the connection is lost. A server that is away is
+    /// waited for.
     ///
     /// # Errors
     /// [`ConnectError`] where the server refuses.
     pub async fn connect(options: Options) -> Result<Self, ConnectError> {
         let entropy = Entropy::System;
-        let options =
-            NatsOptions { url: options.url, name: USER.to_owned(), unique: unique(&entropy) };
+        let user = options.password.map(|password| User { name: USER.to_owned(), password });
+        let options = NatsOptions {
+            url: options.url,
+            name: USER.to_owned(),
+            unique: unique(&entropy),
+            user,
+            ca_file: options.ca_file,
+        };
         let connected = Nats::connect(options).await;
         let nats = connected.map_err(|error| ConnectError(Arc::new(error)))?;
         Ok(Self::on(Bus::Nats(nats)))

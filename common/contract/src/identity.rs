@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{SessionId, Timestamp, UserId};
-use crate::rpc::Rpc;
+use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
 use crate::secret::{Secret, exposed, exposed_list, exposed_option};
 use crate::verdict::{UserPrincipal, Verdict};
 
@@ -94,17 +94,20 @@ impl Rpc for LogIn {
 impl Rpc for LogOut {
     const SUBJECT: &'static str = "v1.identity.logout";
     const TIMEOUT: Duration = Duration::from_secs(5);
+    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
     type Reply = ();
 }
 
 impl Rpc for VerifyTokens {
     const SUBJECT: &'static str = "v1.identity.verify";
     const TIMEOUT: Duration = Duration::from_secs(2);
+    const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
     type Reply = Vec<Verdict<UserPrincipal>>;
 }
 
 impl Rpc for Ready {
     const SUBJECT: &'static str = "v1.identity.ready";
     const TIMEOUT: Duration = Duration::from_secs(2);
+    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
     type Reply = ();
 }

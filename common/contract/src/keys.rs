@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::CredentialHash;
 use crate::ids::{KeyId, Timestamp, UserId};
-use crate::rpc::Rpc;
+use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
 use crate::secret::{Secret, exposed};
 use crate::verdict::{KeyPrincipal, Verdict};
 
@@ -122,29 +122,34 @@ impl Rpc for IssueKey {
 impl Rpc for ListKeys {
     const SUBJECT: &'static str = "v1.keys.list";
     const TIMEOUT: Duration = Duration::from_secs(5);
+    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
     type Reply = KeyPage;
 }
 
 impl Rpc for RevokeKey {
     const SUBJECT: &'static str = "v1.keys.revoke";
     const TIMEOUT: Duration = Duration::from_secs(5);
+    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
     type Reply = ();
 }
 
 impl Rpc for VerifyKeys {
     const SUBJECT: &'static str = "v1.keys.verify";
     const TIMEOUT: Duration = Duration::from_secs(2);
+    const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
     type Reply = Vec<Verdict<KeyPrincipal>>;
 }
 
 impl Rpc for RecordUses {
     const SUBJECT: &'static str = "v1.keys.uses";
     const TIMEOUT: Duration = Duration::from_secs(2);
+    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
     type Reply = ();
 }
 
 impl Rpc for Ready {
     const SUBJECT: &'static str = "v1.keys.ready";
     const TIMEOUT: Duration = Duration::from_secs(2);
+    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
     type Reply = ();
 }

@@ -31,6 +31,6 @@ pub mod wire;
 pub use credential::{ApiKey, CredentialHash, MalformedKey};
 pub use ids::{KeyId, SessionId, Timestamp, UserId};
 pub use refusal::{FieldError, Refusal};
-pub use rpc::{CallError, Failure, Rpc};
+pub use rpc::{CallError, Failure, Retry, Rpc};
 pub use secret::Secret;
 pub use verdict::{KeyPrincipal, UserPrincipal, Verdict};

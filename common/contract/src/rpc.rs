@@ -13,9 +13,26 @@ pub trait Rpc: Serialize + DeserializeOwned + Send + Sync + 'static {
     const SUBJECT: &'static str;
     /// How long a caller waits for the reply at most, all told.
     const TIMEOUT: Duration;
+    /// When a call is sent once more. Where nothing is said it is assumed to do harm.
+    const RETRY: Retry = Retry::Unsent;
     /// What is answered where nothing stands against it.
     type Reply: Serialize + DeserializeOwned + Send + 'static;
 }
+
+/// When a request that had no answer may be sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Where it is certain that nobody got it.
+    Unsent,
+    /// Also where somebody may have got it: to be asked twice is the same as to be asked once. So long
+    /// waits one attempt.
+    Idempotent(Duration),
+}
+
+/// How long one attempt to verify waits: a replica that died costs this, not the deadline.
+pub const VERIFY_ATTEMPT: Duration = Duration::from_millis(250);
+/// How long one attempt of any other idempotent call waits.
+pub const ATTEMPT: Duration = Duration::from_secs(1);
 
 /// Why a caller has no [`Rpc::Reply`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

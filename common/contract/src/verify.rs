@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{KeyId, Timestamp, UserId};
-use crate::rpc::Rpc;
+use crate::rpc::{ATTEMPT, Retry, Rpc};
 use crate::secret::{Secret, exposed_list, exposed_option};
 use crate::verdict::{KeyPrincipal, UserPrincipal, Verdict};
 
@@ -106,6 +106,7 @@ impl Rpc for Verify {
     const SUBJECT: &'static str = "v1.verify";
     /// Longer than the authorities are given, so that their absence is answered and not waited out.
     const TIMEOUT: Duration = Duration::from_secs(3);
+    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
     type Reply = Verified;
 }
 
@@ -113,6 +114,7 @@ impl Rpc for VerifyBatch {
     const SUBJECT: &'static str = "v1.verify.batch";
     /// As for [`Verify`].
     const TIMEOUT: Duration = Duration::from_secs(3);
+    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
     type Reply = VerifiedBatch;
 }
 

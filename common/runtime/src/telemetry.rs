@@ -22,8 +22,9 @@ pub const RUST_LOG: Variable = Variable {
     accepted: "a filter such as `info` or `latchkey_edge=debug,warn`",
 };
 
-/// Added to every filter: below `info` the NATS client logs whole messages, with the secrets in them.
-const NO_MESSAGES: &str = "async_nats=info";
+/// Added to every filter: below `info` the NATS client logs whole messages, with the secrets in them; at
+/// `info` each of its attempts to connect, where the bus says once that it is away and once that it is back.
+const NO_MESSAGES: &str = "async_nats=warn";
 
 /// What the process tells others about itself, for as long as it runs.
 #[must_use = "end it, so that the last spans are sent"]

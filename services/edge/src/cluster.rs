@@ -1,8 +1,7 @@
 //! The edge as a process of its own, on a NATS bus.
 
 use clap::{Parser, Subcommand};
-use latchkey_bus::Bus;
-use latchkey_bus::config::NATS_URL;
+use latchkey_bus::{Bus, NatsOptions};
 use latchkey_runtime::process::{self, Signals};
 use latchkey_runtime::telemetry::Telemetry;
 use latchkey_runtime::{
@@ -39,9 +38,10 @@ enum Command {
 }
 
 fn help() -> String {
-    let shared = [&NATS_URL, &MONITOR_ADDR, &telemetry::RUST_LOG];
+    let shared = [&MONITOR_ADDR, &telemetry::RUST_LOG];
     let all: Vec<&Variable> = shared
         .into_iter()
+        .chain(latchkey_bus::config::VARIABLES)
         .chain(config::VARIABLES.iter().copied())
         .chain(trace::VARIABLES.iter().copied())
         .collect();
@@ -70,6 +70,8 @@ async fn serve(
 ) -> Result<(), StartError> {
     let config = Config::read(environment)?;
     let monitor_address = monitor::address(environment, &MONITOR_ADDR)?;
+    let entropy = Entropy::System;
+    let nats = NatsOptions::read(environment, NAME, &entropy)?;
     if arguments.check_config {
         process::say("The configuration is good.");
         return Ok(());
@@ -80,12 +82,11 @@ async fn serve(
     let (monitor, readiness) = (Monitor::bind(monitor_address).await?, Readiness::default());
     let shown = monitor.shown();
     let _monitoring = monitor.serve(render, readiness.clone());
-    let entropy = Entropy::System;
-    let started = signals.unless_ended(async {
-        let bus = Bus::connect(environment, NAME, &entropy).await?;
+    let started = signals.unless_ended(Box::pin(async {
+        let bus = Bus::connect(nats).await?;
         let deps = Deps { bus: bus.clone(), clock: Clock::System, entropy: entropy.clone() };
         Ok::<_, StartError>((crate::start(&config, deps).await?, bus))
-    });
+    }));
     let Some(started) = started.await else { return Ok(()) };
     let (mut started, bus) = started?;
     readiness.decide(move || {

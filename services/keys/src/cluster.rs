@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use latchkey_bus::Bus;
-use latchkey_bus::config::NATS_URL;
+use latchkey_bus::{Bus, NatsOptions};
 use latchkey_runtime::process::{self, Signals};
 use latchkey_runtime::telemetry::Telemetry;
 use latchkey_runtime::{
@@ -45,9 +44,10 @@ enum Command {
 }
 
 fn help() -> String {
-    let shared = [&DATABASE_URL, &DATABASE_POOL, &NATS_URL, &MONITOR_ADDR, &telemetry::RUST_LOG];
+    let shared = [&DATABASE_URL, &DATABASE_POOL, &MONITOR_ADDR, &telemetry::RUST_LOG];
     let all: Vec<&Variable> = shared
         .into_iter()
+        .chain(latchkey_bus::config::VARIABLES)
         .chain(config::VARIABLES.iter().copied())
         .chain(trace::VARIABLES.iter().copied())
         .collect();
@@ -80,6 +80,8 @@ async fn serve(
     let config = Config::read(environment)?;
     let database = database::Config::read(environment)?;
     let monitor_address = monitor::address(environment, &MONITOR_ADDR)?;
+    let entropy = Entropy::System;
+    let nats = NatsOptions::read(environment, NAME, &entropy)?;
     if arguments.check_config {
         process::say("The configuration is good.");
         return Ok(());
@@ -90,9 +92,8 @@ async fn serve(
     let shown = monitor.shown();
     let _monitoring = monitor.serve(render, readiness.clone());
     let db = database.open(PROCESS).await?;
-    let entropy = Entropy::System;
     let started = signals.unless_ended(Box::pin(async {
-        let connecting = Bus::connect(environment, NAME, &entropy);
+        let connecting = Bus::connect(nats);
         let ((), bus) = tokio::try_join!(crate::prepare(&db), connecting)?;
         let (clock, entropy) = (Clock::System, entropy.clone());
         let deps = Deps { bus: bus.clone(), db: db.clone(), clock, entropy };

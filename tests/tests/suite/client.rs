@@ -17,7 +17,7 @@ const UNKNOWN_KEY: &str = "sk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0DofJ8"
 const BACK: Duration = Duration::from_mins(1);
 
 async fn verifier(cluster: &mut Cluster) -> Verifier {
-    let options = Options { url: cluster.bus().url() };
+    let options = Options { url: cluster.bus().url(), ..Default::default() };
     Verifier::connect(options).await.expect("the bus takes everybody")
 }
 

@@ -44,8 +44,8 @@ fn a_service_names_the_variable_it_cannot_start_with() {
     let end = run("latchkey-keys", &[("DATABASE_URL", "sqlite://x.db")]);
     assert_eq!(end.code, Some(78), "{}", end.stderr);
     assert!(end.stderr.contains("DATABASE_URL"), "{}", end.stderr);
-    let end = run("latchkey-edge", &[("NATS_URL", "nats://127.0.0.1:1")]);
-    assert_eq!(end.code, Some(69), "{}", end.stderr);
+    let end = run("latchkey-edge", &[("NATS_URL", "127.0.0.1:1")]);
+    assert_eq!(end.code, Some(78), "{}", end.stderr);
     assert!(end.stderr.contains("NATS_URL"), "{}", end.stderr);
 }
 

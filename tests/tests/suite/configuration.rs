@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use e2e::{Finished, Folder, Stack, binary};
+use e2e::process::mortal;
+use e2e::{Finished, Folder, Process, Service, Stack, binary};
 
 const GOOD: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");
 
@@ -25,12 +26,25 @@ fn documented() -> Vec<String> {
     words.filter(|word| word.len() > 4 && word.contains('_') && word.chars().all(upper)).collect()
 }
 
+/// The help texts of the services as processes of their own.
+fn help_of_services() -> String {
+    let folder = Folder::new();
+    let help = |service: Service| {
+        let program = mortal(binary::named(service.binary()));
+        let mut command = binary::clean(program, folder.path());
+        command.arg("--help");
+        Process::start(command).finish().stdout
+    };
+    Service::ALL.into_iter().map(help).collect()
+}
+
 #[test]
 fn help_names_every_variable_and_option() {
     let help = run(&["--help"], &[]);
     assert_eq!(help.code, Some(0));
+    let all = help.stdout.clone() + &help_of_services();
     for name in documented() {
-        assert!(help.stdout.contains(&name), "no {name} in {}", help.stdout);
+        assert!(all.contains(&name), "no {name} in {all}");
     }
     for option in ["--help", "--version", "--check-config"] {
         assert!(help.stdout.contains(option), "no {option} in {}", help.stdout);

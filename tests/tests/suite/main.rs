@@ -12,6 +12,8 @@
 )]
 
 mod any;
+mod bus;
+mod bus_permissions;
 mod canary;
 mod client;
 mod cluster;

@@ -1,6 +1,8 @@
 //! Serves routes over NATS. One task per subject works on many requests at the same time without a
 //! task for each: a spawn per message costs more than the message.
 
+use std::time::Duration;
+
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::error::Error as ServiceError;
 use async_nats::service::{
@@ -10,6 +12,7 @@ use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use metrics::Counter;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::{CONTENT_TYPE, context_of, encoding_of};
@@ -18,8 +21,12 @@ use crate::limit::{Limit, Permit};
 use crate::routes::{Handler, Routes};
 use crate::{BusError, observe};
 
+/// How long the last replies may take to leave.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A service while it is served over NATS.
 pub struct Serving {
+    client: Client,
     service: Service,
     tasks: TaskTracker,
 }
@@ -47,7 +54,7 @@ impl Serving {
             tasks.spawn(work(endpoint, route.handler, limit.clone(), shed.clone()));
         }
         client.flush().await.map_err(|error| BusError::Serve(Box::new(error)))?;
-        Ok(Self { service, tasks })
+        Ok(Self { client: client.clone(), service, tasks })
     }
 
     pub(crate) async fn drain(self) {
@@ -56,6 +63,12 @@ impl Serving {
         }
         self.tasks.close();
         self.tasks.wait().await;
+        // The replies are queued; when this returns, the connection has them.
+        match timeout(FLUSH_TIMEOUT, self.client.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the last replies may be lost"),
+            Err(_late) => tracing::warn!("the last replies may be lost: the bus is away"),
+        }
     }
 }
 
