@@ -1,5 +1,5 @@
 # The commands of this project, one line each; what needs more than a line has a script in tests/.
-.PHONY: help run build test lint bench faults model setup fmt deny docs pages
+.PHONY: help run cluster build test lint bench faults model setup fmt deny docs pages
 .NOTPARALLEL:
 
 # Parts of the suite that start what they need themselves, whatever STACK says.
@@ -10,6 +10,9 @@ help: ## List these commands
 
 run: ## Start the whole system in one process, at http://localhost:8000
 	cargo run
+
+cluster: ## Start the whole cluster in containers, at http://localhost:8000 and 8001
+	docker compose up --build --wait
 
 build: ## Compile everything
 	cargo build --workspace
