@@ -14,6 +14,7 @@ pub mod limit;
 pub mod local;
 pub mod nats;
 pub mod routes;
+pub mod topic;
 
 mod observe;
 mod retry;
@@ -29,8 +30,9 @@ pub use limit::Limit;
 pub use local::Local;
 pub use nats::{Nats, NatsOptions};
 pub use routes::Routes;
+pub use topic::{Hear, Listener, Subscription};
 
-/// Counts attempts after the first, by subject.
+/// Counts attempts after the first.
 const RETRIES: &str = "latchkey_bus_retries_total";
 
 /// The way to every service.
@@ -70,6 +72,12 @@ pub enum BusError {
     /// The server did not take a service.
     #[error("cannot serve on NATS")]
     Serve(#[source] async_nats::Error),
+    /// A message could not be handed to the connection.
+    #[error("cannot publish on NATS")]
+    Publish(#[source] async_nats::PublishError),
+    /// The server is away just now.
+    #[error("NATS is away")]
+    Disconnected,
     /// Two routes want the same subject.
     #[error("{0} is served already")]
     Taken(&'static str),
@@ -117,7 +125,7 @@ impl Bus {
             let outcome = response.and_then(|response| read_reply::<R>(&response));
             match outcome {
                 Err(error) if attempts.again(&context, &error).await => {
-                    metrics::counter!(RETRIES, "subject" => R::SUBJECT).increment(1);
+                    metrics::counter!(RETRIES).increment(1);
                 }
                 outcome => {
                     asking.end(&outcome);

@@ -3,7 +3,7 @@
 //! Each request runs in a task of its own, as it would in another process: a caller that gives up
 //! does not stop work that has begun.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -17,12 +17,14 @@ use tokio_util::task::TaskTracker;
 use crate::envelope::{Context, Response, Status};
 use crate::limit::Limit;
 use crate::routes::{Handler, Routes};
+use crate::topic::Hear;
 use crate::{BusError, observe};
 
 /// Callers and services of one process.
 #[derive(Clone, Default)]
 pub struct Local {
     subjects: Arc<RwLock<HashMap<&'static str, Endpoint>>>,
+    pub(crate) listeners: Arc<RwLock<BTreeMap<u64, (String, Hear)>>>,
 }
 
 #[derive(Clone)]

@@ -7,6 +7,7 @@
 mod connect;
 mod inbox;
 mod serving;
+mod topic;
 
 use std::time::Duration;
 

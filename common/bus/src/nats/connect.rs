@@ -129,6 +129,7 @@ pub(super) async fn first(options: &NatsOptions) -> Result<Client, BusError> {
 pub(super) fn watch(client: &Client) {
     counter!(DISCONNECTS).increment(0);
     counter!(SLOW_CONSUMERS).increment(0);
+    counter!(crate::RETRIES).increment(0);
     let (connected, client) = (gauge!("latchkey_bus_connected"), client.clone());
     at_scrape("bus connection", move || {
         let is = client.connection_state() == State::Connected;
