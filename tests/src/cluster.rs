@@ -235,6 +235,11 @@ impl Cluster {
         &self.databases[&service]
     }
 
+    /// The address of the bus.
+    pub fn bus_url(&self) -> String {
+        self.bus.url()
+    }
+
     /// The bus' server.
     pub fn bus(&mut self) -> &mut nats::Server {
         &mut self.bus

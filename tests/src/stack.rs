@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cluster::Replica;
-use crate::process::{Finished, Process};
+use crate::process::{Finished, Process, mortal};
 use crate::{Api, Cluster, Folder, Service, binary, poll};
 
 /// The signing secret of every stack that does not choose its own.
@@ -282,6 +282,26 @@ impl Stack {
             System::Embedded(one) => format!("sqlite://{}", database(one.folder.path()).display()),
             System::Cluster(cluster) => cluster.database(service).to_owned(),
         }
+    }
+
+    /// Runs an operator's command, such as `user deactivate NAME`, to its end.
+    pub fn operator(&self, arguments: &[&str]) -> Finished {
+        let mut command = match &self.system {
+            System::Embedded(one) => {
+                let mut command = binary::command(one.folder.path(), None);
+                command.envs(&self.config.environment);
+                command
+            }
+            System::Cluster(cluster) => {
+                let program = mortal(binary::named(Service::Identity.binary()));
+                let folder = std::env::temp_dir();
+                let mut command = binary::clean(program, &folder);
+                command.env("NATS_URL", cluster.bus_url());
+                command
+            }
+        };
+        command.args(arguments);
+        Process::start(command).finish()
     }
 
     /// The one process and its files; nothing where the stack is a cluster.

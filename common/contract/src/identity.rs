@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, Receipt};
 use crate::ids::{SessionId, Timestamp, UserId};
+use crate::lease::{MemberId, Standing};
 use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
 use crate::secret::{Secret, exposed, exposed_list, exposed_option};
-use crate::verdict::{UserPrincipal, Verdict};
+use crate::verdict::{UserPrincipal, Verdicts};
 
 /// Opens an account. A field that is missing, or that is no text, is `None`; the service names it
 /// together with every other faulty field.
@@ -64,12 +66,57 @@ pub struct LogOut {
     pub session: SessionId,
 }
 
+/// Ends every session of a user: their tokens are refused from the reply on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LogOutAll {
+    /// The user, from a token that was verified.
+    pub user: UserId,
+}
+
+/// Sets a new password and ends every other session of the user.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ChangePassword {
+    /// The user, from a token that was verified.
+    pub user: UserId,
+    /// The session that goes on.
+    pub session: SessionId,
+    /// The password until now.
+    #[serde(with = "exposed_option")]
+    pub current_password: Option<Secret>,
+    /// The password from now on; the rules of a signup hold.
+    #[serde(with = "exposed_option")]
+    pub new_password: Option<Secret>,
+}
+
+/// Deactivates a user, so that their tokens and keys are refused from the reply on, or reactivates them:
+/// their keys are accepted again, and they may log in.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SetActive {
+    /// The username, in any spelling with the same canonical form.
+    pub username: String,
+    /// Whether the user may act.
+    pub active: bool,
+}
+
+/// What became of a user's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveSet {
+    /// The user.
+    pub user: UserId,
+    /// The receipt of the tokens' change.
+    pub tokens: Receipt,
+    /// The receipt of the keys' change.
+    pub keys: Receipt,
+}
+
 /// Asks who each of these access tokens stands for; the verdicts come in the same order.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct VerifyTokens {
     /// At most [`MAX_BATCH`](crate::wire::MAX_BATCH) tokens of at most [`MAX_TOKEN`] bytes.
     #[serde(with = "exposed_list")]
     pub tokens: Vec<Secret>,
+    /// Who asks, where the answer is to be remembered. Whoever is no member is told so, and nothing else.
+    pub member: Option<MemberId>,
 }
 
 /// Asks whether the service can do its work: it answers after its database has answered.
@@ -93,16 +140,35 @@ impl Rpc for LogIn {
 
 impl Rpc for LogOut {
     const SUBJECT: &'static str = "v1.identity.logout";
-    const TIMEOUT: Duration = Duration::from_secs(5);
-    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
-    type Reply = ();
+    const TIMEOUT: Duration = CHANGE_TIMEOUT;
+    const RETRY: Retry = Retry::Idempotent(CHANGE_ATTEMPT);
+    type Reply = Option<Receipt>;
+}
+
+impl Rpc for LogOutAll {
+    const SUBJECT: &'static str = "v1.identity.logout-all";
+    const TIMEOUT: Duration = CHANGE_TIMEOUT;
+    const RETRY: Retry = Retry::Idempotent(CHANGE_ATTEMPT);
+    type Reply = Receipt;
+}
+
+impl Rpc for ChangePassword {
+    const SUBJECT: &'static str = "v1.identity.password";
+    const TIMEOUT: Duration = CHANGE_TIMEOUT;
+    type Reply = Receipt;
+}
+
+impl Rpc for SetActive {
+    const SUBJECT: &'static str = "v1.identity.operator.set-active";
+    const TIMEOUT: Duration = Duration::from_secs(20);
+    type Reply = ActiveSet;
 }
 
 impl Rpc for VerifyTokens {
     const SUBJECT: &'static str = "v1.identity.verify";
     const TIMEOUT: Duration = Duration::from_secs(2);
     const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
-    type Reply = Vec<Verdict<UserPrincipal>>;
+    type Reply = Standing<Verdicts<UserPrincipal>>;
 }
 
 impl Rpc for Ready {

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, Changed, Receipt};
 use crate::credential::CredentialHash;
 use crate::ids::{KeyId, Timestamp, UserId};
+use crate::lease::{MemberId, Standing};
 use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
 use crate::secret::{Secret, exposed};
-use crate::verdict::{KeyPrincipal, Verdict};
+use crate::verdict::{KeyPrincipal, Verdicts};
 
 /// Makes a key for `owner`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,6 +90,8 @@ pub struct RevokeKey {
     pub owner: UserId,
     /// The key to end.
     pub key: KeyId,
+    /// Whether the reply comes when no edge accepts the key any more, or as soon as it is on disk.
+    pub wait: bool,
 }
 
 /// Asks who each of these keys stands for; the verdicts come in the same order.
@@ -95,6 +99,17 @@ pub struct RevokeKey {
 pub struct VerifyKeys {
     /// At most [`MAX_BATCH`](crate::wire::MAX_BATCH) hashes. The keys themselves stay with the caller.
     pub hashes: Vec<CredentialHash>,
+    /// Who asks, where the answer is to be remembered. Whoever is no member is told so, and nothing else.
+    pub member: Option<MemberId>,
+}
+
+/// Has every key of a user refused, or accepted again: the account was deactivated, or reactivated.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DisableOwner {
+    /// The user.
+    pub owner: UserId,
+    /// Whether their keys are refused.
+    pub disabled: bool,
 }
 
 /// Tells when keys were last accepted. Counts for [`ListedKey::last_used_at`].
@@ -128,16 +143,22 @@ impl Rpc for ListKeys {
 
 impl Rpc for RevokeKey {
     const SUBJECT: &'static str = "v1.keys.revoke";
-    const TIMEOUT: Duration = Duration::from_secs(5);
-    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
-    type Reply = ();
+    const TIMEOUT: Duration = CHANGE_TIMEOUT;
+    const RETRY: Retry = Retry::Idempotent(CHANGE_ATTEMPT);
+    type Reply = Changed;
 }
 
 impl Rpc for VerifyKeys {
     const SUBJECT: &'static str = "v1.keys.verify";
     const TIMEOUT: Duration = Duration::from_secs(2);
     const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
-    type Reply = Vec<Verdict<KeyPrincipal>>;
+    type Reply = Standing<Verdicts<KeyPrincipal>>;
+}
+
+impl Rpc for DisableOwner {
+    const SUBJECT: &'static str = "v1.keys.operator.disable-owner";
+    const TIMEOUT: Duration = CHANGE_TIMEOUT;
+    type Reply = Receipt;
 }
 
 impl Rpc for RecordUses {

@@ -7,6 +7,8 @@
 //! | [`rpc`] | what a request is, and how a call can fail |
 //! | [`identity`] | the requests that the identity service answers |
 //! | [`keys`] | the requests that the key service answers |
+//! | [`authority`] | what an edge asks of an authority besides verdicts |
+//! | [`lease`] | membership, leases and invalidations |
 //! | [`verify`] | what every other service may ask, in any language |
 //! | [`lease`] | membership, leases and invalidations |
 //! | [`verdict`] | what an authority says of a credential |
@@ -16,6 +18,7 @@
 //! | [`ids`] | identifiers and times |
 //! | [`wire`] | bytes on the bus: the only file that names a codec |
 
+pub mod authority;
 pub mod credential;
 pub mod identity;
 pub mod ids;
@@ -33,4 +36,4 @@ pub use ids::{KeyId, SessionId, Timestamp, UserId};
 pub use refusal::{FieldError, Refusal};
 pub use rpc::{CallError, Failure, Retry, Rpc};
 pub use secret::Secret;
-pub use verdict::{KeyPrincipal, UserPrincipal, Verdict};
+pub use verdict::{KeyPrincipal, UserPrincipal, Verdict, Verdicts};

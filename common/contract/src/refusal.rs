@@ -20,6 +20,8 @@ pub enum Refusal {
     InactiveUser,
     /// No such key, or another user's.
     KeyNotFound,
+    /// No account has this name. Told to operators alone.
+    UserNotFound,
     /// A limit was hit; worth trying again after so many milliseconds.
     TooManyRequests {
         /// How long to wait, in milliseconds.
@@ -66,6 +68,7 @@ impl Refusal {
             Self::WrongCredentials => "wrong_credentials",
             Self::InactiveUser => "inactive_user",
             Self::KeyNotFound => "key_not_found",
+            Self::UserNotFound => "user_not_found",
             Self::TooManyRequests { .. } => "too_many_requests",
         }
     }
@@ -77,7 +80,7 @@ impl Refusal {
             Self::Invalid(_) => 422,
             Self::EmailTaken | Self::UsernameTaken | Self::InactiveUser => 400,
             Self::WrongCredentials => 401,
-            Self::KeyNotFound => 404,
+            Self::KeyNotFound | Self::UserNotFound => 404,
             Self::TooManyRequests { .. } => 429,
         }
     }
@@ -92,6 +95,7 @@ impl Refusal {
             Self::WrongCredentials => "the username or the password is wrong",
             Self::InactiveUser => "the account is deactivated",
             Self::KeyNotFound => "there is no such key",
+            Self::UserNotFound => "there is no such user",
             Self::TooManyRequests { .. } => "too many requests: try again later",
         }
     }
@@ -106,7 +110,8 @@ impl Refusal {
             | Self::UsernameTaken
             | Self::WrongCredentials
             | Self::InactiveUser
-            | Self::KeyNotFound => (&[][..], None),
+            | Self::KeyNotFound
+            | Self::UserNotFound => (&[][..], None),
         };
         Document { code: self.code(), errors, retry_after_ms }
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{KeyId, SessionId, Timestamp, UserId};
+use crate::lease::ReadAt;
 
 /// What is known of one credential at the moment the authority looked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,15 @@ pub enum Verdict<P> {
     Expired,
     /// Its owner's account is deactivated.
     Inactive,
+}
+
+/// Verdicts from one snapshot of the authority's database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdicts<P> {
+    /// Which snapshot.
+    pub read_at: ReadAt,
+    /// One for each credential, in the order of the question.
+    pub verdicts: Vec<Verdict<P>>,
 }
 
 /// Who an API key stands for.
@@ -45,11 +55,26 @@ pub struct UserPrincipal {
     pub email: String,
     /// The login session that the token belongs to.
     pub session: SessionId,
+    /// Whether the token is the very text that the login gave. Another text with the same claims and a
+    /// right signature is as good, but no invalidation names it: it is not remembered.
+    pub is_original: bool,
     /// From then on it is no longer accepted.
     pub expires_at: Timestamp,
 }
 
 impl<P> Verdict<P> {
+    /// The same verdict with another form of the principal.
+    pub fn map<Q>(self, form: impl FnOnce(P) -> Q) -> Verdict<Q> {
+        match self {
+            Self::Valid(principal) => Verdict::Valid(form(principal)),
+            Self::Malformed => Verdict::Malformed,
+            Self::Unknown => Verdict::Unknown,
+            Self::Revoked => Verdict::Revoked,
+            Self::Expired => Verdict::Expired,
+            Self::Inactive => Verdict::Inactive,
+        }
+    }
+
     /// The stable code of this verdict, for logs, metrics and other languages.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -7,6 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`bounds`] | lease, renewal and wait, and the relations between them |
+//! | [`config`] | the variables, the same for every process |
 //! | [`cache`] | what an edge remembers: looked up by every request, from many threads |
 //! | [`keeper`] | the edge's membership and lease: join, renew, apply invalidations, acknowledge |
 //! | [`authority`] | what an authority answers from one snapshot of its database |
@@ -20,6 +21,7 @@
 pub mod authority;
 pub mod bounds;
 pub mod cache;
+pub mod config;
 pub mod janitor;
 pub mod keeper;
 pub mod revoker;

@@ -57,6 +57,34 @@ impl Batched {
     }
 }
 
+impl Batched {
+    /// The same for a statement with a second set in `$2`.
+    ///
+    /// # Errors
+    /// What the database said instead.
+    pub async fn fetch_with<T>(
+        &self,
+        db: &Db,
+        values: &[&[u8]],
+        more: &[&[u8]],
+    ) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> sqlx::FromRow<'r, SqliteRow> + for<'r> sqlx::FromRow<'r, PgRow>,
+        T: Send + Unpin,
+    {
+        match db {
+            Db::Sqlite(sqlite) => {
+                let (values, more) = (json_of(values), json_of(more));
+                let query = sqlx::query_as(self.sqlite).bind(values).bind(more);
+                query.fetch_all(&sqlite.readers).await
+            }
+            Db::Postgres(postgres) => crate::on!(@leased postgres, |at| {
+                sqlx::query_as(self.postgres).bind(values).bind(more).fetch_all(at).await
+            }),
+        }
+    }
+}
+
 fn json_of(values: &[&[u8]]) -> String {
     let bytes: usize = values.iter().map(|value| 2 * value.len() + 3).sum();
     let mut json = String::with_capacity(bytes + 2);

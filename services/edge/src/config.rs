@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use axum::http::HeaderValue;
+use latchkey_revocation::config as revocation;
+use latchkey_revocation::{Bounds, Capacity};
 use latchkey_runtime::{ConfigError, Environment, Variable};
 
 /// Where HTTP is served.
@@ -34,8 +36,41 @@ pub const RATE_LIMIT: Variable = Variable {
     accepted: "on, off",
 };
 
+/// Whether verdicts are remembered.
+pub const CACHE: Variable = Variable {
+    name: "CACHE",
+    default: "on",
+    help: "verdicts are remembered under a lease; `off` asks for each request",
+    accepted: "on, off",
+};
+/// How many.
+pub const CACHE_ENTRIES: Variable = Variable {
+    name: "CACHE_ENTRIES",
+    default: "1000000",
+    help: "credentials of each kind that are remembered at most",
+    accepted: "a whole number from 64 to 100000000",
+};
+/// How much memory they take.
+pub const CACHE_MIB: Variable = Variable {
+    name: "CACHE_MIB",
+    default: "192",
+    help: "memory for remembered credentials of each kind at most, in MiB",
+    accepted: "a whole number from 1 to 65536",
+};
+
 /// Every variable of this service.
-pub const VARIABLES: &[&Variable] = &[&LISTEN_ADDR, &CORS_ORIGINS, &TRUSTED_PROXIES, &RATE_LIMIT];
+pub const VARIABLES: &[&Variable] = &[
+    &LISTEN_ADDR,
+    &CORS_ORIGINS,
+    &TRUSTED_PROXIES,
+    &RATE_LIMIT,
+    &CACHE,
+    &CACHE_ENTRIES,
+    &CACHE_MIB,
+    &revocation::LEASE_MS,
+    &revocation::RENEWAL_MS,
+    &revocation::CLOCK_DRIFT,
+];
 
 const DEFAULT_ORIGINS: &str = "http://localhost:3000,http://localhost:8000";
 
@@ -50,6 +85,32 @@ pub struct Config {
     pub trusted_proxies: usize,
     /// Whether logins, signups and new keys are limited.
     pub rate_limit: bool,
+    /// What is remembered, and for how long.
+    pub memory: MemoryConfig,
+}
+
+/// What the edge remembers.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryConfig {
+    /// Whether it remembers anything.
+    pub enabled: bool,
+    /// Lease and renewal.
+    pub bounds: Bounds,
+    /// How much it remembers at most, of each kind of credential.
+    pub capacity: Capacity,
+}
+
+impl MemoryConfig {
+    fn read(environment: &Environment) -> Result<Self, ConfigError> {
+        let usual = Capacity::default();
+        let mebibytes: usize = environment.number(&CACHE_MIB, usual.bytes >> 20, 1, 65_536)?;
+        let entries = environment.number(&CACHE_ENTRIES, usual.entries, 64, 100_000_000)?;
+        Ok(Self {
+            enabled: environment.switch(&CACHE, true)?,
+            bounds: revocation::bounds(environment)?,
+            capacity: Capacity { entries, bytes: mebibytes << 20, ..usual },
+        })
+    }
 }
 
 impl Config {
@@ -64,6 +125,7 @@ impl Config {
             origins: origins(environment.text(&CORS_ORIGINS).unwrap_or(DEFAULT_ORIGINS))?,
             trusted_proxies: environment.number(&TRUSTED_PROXIES, 0, 0, 10)?,
             rate_limit: environment.switch(&RATE_LIMIT, true)?,
+            memory: MemoryConfig::read(environment)?,
         })
     }
 }

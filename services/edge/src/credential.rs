@@ -11,6 +11,7 @@ use latchkey_contract::{KeyPrincipal, UserPrincipal, Verdict};
 
 use crate::Edge;
 use crate::problem::{Accepts, Problem};
+use crate::remembered::Remembered;
 
 /// The header of an API key.
 pub const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -19,20 +20,20 @@ const SECRETS_IN_QUERY: [&str; 6] =
     ["sk_", "api_key=", "api-key=", "apikey=", "access_token=", "token="];
 
 /// A user, by access token. Used where an API key means nothing.
-pub struct User(pub UserPrincipal);
+pub struct User(pub Remembered<UserPrincipal>);
 
 /// A user who acts on what is theirs. An API key is recognised, and told that only users may.
-pub struct Owner(pub UserPrincipal);
+pub struct Owner(pub Remembered<UserPrincipal>);
 
 /// A service, by API key.
-pub struct Service(pub KeyPrincipal);
+pub struct Service(pub Remembered<KeyPrincipal>);
 
 /// Whoever it is.
 pub enum Caller {
     /// A user, by access token.
-    User(UserPrincipal),
+    User(Remembered<UserPrincipal>),
     /// A service, by API key.
-    Service(KeyPrincipal),
+    Service(Remembered<KeyPrincipal>),
 }
 
 /// The credentials that a request holds. An empty or unusable one counts as presented.
@@ -103,7 +104,7 @@ async fn user(
     edge: &Edge,
     context: &Context,
     token: Option<&str>,
-) -> Result<Option<UserPrincipal>, Problem> {
+) -> Result<Option<Remembered<UserPrincipal>>, Problem> {
     let Some(token) = token else { return Ok(None) };
     Ok(accepted(edge.gate.token(context, token).await?))
 }
@@ -112,7 +113,7 @@ async fn service(
     edge: &Edge,
     context: &Context,
     key: Option<&str>,
-) -> Result<Option<KeyPrincipal>, Problem> {
+) -> Result<Option<Remembered<KeyPrincipal>>, Problem> {
     let Some(key) = key else { return Ok(None) };
     Ok(accepted(edge.gate.key(context, key).await?))
 }

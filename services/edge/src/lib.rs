@@ -1,27 +1,33 @@
 //! The edge: the public HTTP API. It never sees a database; what it knows, it asks over the bus.
 //!
 //! ```text
-//! server -> layers -> router -> credential (extractors) -> gate -> bus
+//! server -> layers -> router -> credential (extractors) -> gate -> desk -> bus
 //!                        \
 //!                         \_-> handler -> bus
 //! bus -> verify -> gate -> bus
 //! ```
 //!
-//! Actors: the root supervises one batching actor for each kind of credential, the reporter that
+//! Actors: the root supervises, for each kind of credential, the keeper of its lease and a batching
+//! actor that asks, the reporter that
 //! tells the key service when keys were used, and the endpoint that answers other services.
 
 pub mod address;
+pub mod ask;
 pub mod body;
 pub mod cluster;
 pub mod config;
 pub mod credential;
+pub mod desk;
 pub mod gate;
 pub mod handler;
+pub mod judged;
 pub mod layers;
+pub mod lease;
 pub mod limits;
 pub mod observe;
 pub mod openapi;
 pub mod problem;
+pub mod remembered;
 pub mod router;
 pub mod server;
 pub mod shape;
@@ -76,10 +82,9 @@ pub async fn start(config: &Config, deps: Deps) -> Result<Started, StartError> {
         tracing::warn!("RATE_LIMIT=off: logins, signups and new keys are not limited");
     }
     let usage = Arc::new(usage::UsageReporter::new(deps.bus.clone(), deps.entropy.clone()));
-    let (gate, askers) = gate::Gate::new(&deps, Arc::clone(&usage));
+    let (gate, mut children) = gate::Gate::new(&config.memory, &deps, Arc::clone(&usage));
     let gate = Arc::new(gate);
     let limits = limits::Limits::new(config.rate_limit);
-    let mut children = Vec::from(askers);
     children.push(periodic::child("usage reporter", usage));
     children.push(periodic::child("limit keeper", Arc::new(limits.keeper())));
     children.push(verify::child(deps.bus.clone(), Arc::clone(&gate)));

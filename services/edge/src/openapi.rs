@@ -156,12 +156,13 @@ fn answers_of(path: &str) -> Vec<&'static Answer> {
         "/keys/create" => &[&MISUSED, &UNAUTHENTICATED, &USERS_ONLY, &TOO_MANY],
         "/keys" => &[&MISUSED, &UNAUTHENTICATED, &USERS_ONLY, &INVALID],
         "/keys/{key_id}" => &[&MISUSED, &UNAUTHENTICATED, &USERS_ONLY, &NO_KEY, &INVALID],
-        "/auth/logout" | "/protected/user" | "/protected/service" | "/protected/any" => {
-            &[&MISUSED, &UNAUTHENTICATED]
-        }
+        "/auth/password" => &[&MISUSED, &WRONG_LOGIN, &UNAUTHENTICATED, &TOO_MANY],
+        "/auth/logout" | "/auth/logout-all" | "/protected/user" | "/protected/service"
+        | "/protected/any" => &[&MISUSED, &UNAUTHENTICATED],
         _ => &[],
     };
-    let has_body = matches!(path, "/auth/signup" | "/auth/login" | "/keys/create");
+    let has_body =
+        matches!(path, "/auth/signup" | "/auth/login" | "/auth/password" | "/keys/create");
     let body: &[&Answer] = if has_body { &BODY } else { &[] };
     own.iter().chain(body).chain(&ALWAYS).copied().collect()
 }

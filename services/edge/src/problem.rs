@@ -271,6 +271,8 @@ impl From<Refusal> for Problem {
                 "API key not found",
             )
             .into(),
+            // No route asks for a user by name.
+            Refusal::UserNotFound => Self::internal(),
             Refusal::TooManyRequests { retry_after_ms } => Self::too_many_requests(retry_after_ms),
         }
     }

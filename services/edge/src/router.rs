@@ -41,6 +41,8 @@ pub fn build(edge: Arc<Edge>) -> Routed {
         .routes(routes!(auth::sign_up))
         .routes(routes!(auth::log_in))
         .routes(routes!(auth::log_out))
+        .routes(routes!(auth::log_out_all))
+        .routes(routes!(auth::change_password))
         .routes(routes!(keys::create))
         .routes(routes!(keys::list))
         .routes(routes!(keys::revoke))

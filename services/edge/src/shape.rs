@@ -1,8 +1,9 @@
 //! The JSON shapes of the public API.
 
-use latchkey_contract::identity::{Account, LogIn, LoggedIn, SignUp};
+use latchkey_contract::authority::{Changed, Receipt};
+use latchkey_contract::identity::{Account, ChangePassword, LogIn, LoggedIn, SignUp};
 use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey, ListedKey};
-use latchkey_contract::{KeyPrincipal, Secret, Timestamp, UserId, UserPrincipal};
+use latchkey_contract::{KeyId, KeyPrincipal, Secret, Timestamp, UserId, UserPrincipal};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use time::OffsetDateTime;
@@ -112,17 +113,56 @@ pub struct KeyBody {
 
 /// A key that was revoked.
 #[derive(Serialize, ToSchema)]
-#[schema(example = json!({"message": "API key revoked successfully", "key_id": 1}))]
+#[schema(example = json!({"message": "API key revoked successfully", "key_id": 1, "receipt": {"revision": 7, "edges_confirmed": 2, "waited_ms": 1}}))]
 pub struct RevokedBody {
-    pub(crate) message: &'static str,
-    pub(crate) key_id: i64,
+    message: &'static str,
+    key_id: i64,
+    /// No edge accepts the key any more. Left out where the client did not wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<ReceiptBody>,
+    /// The change's number, where the client did not wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<i64>,
+    /// From then on no edge accepts the key, where the client did not wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    exact_from: Option<String>,
 }
 
-/// One sentence.
+/// How a change came to be exact.
 #[derive(Serialize, ToSchema)]
-#[schema(example = json!({"message": "Logged out successfully"}))]
-pub struct MessageBody {
+#[schema(example = json!({"revision": 7, "edges_confirmed": 2, "waited_ms": 1}))]
+pub struct ReceiptBody {
+    /// The change's number at its authority.
+    revision: i64,
+    /// Edges that said they have applied it; of the others none relies on an older answer any more.
+    edges_confirmed: u32,
+    /// How long the answer waited for that, in milliseconds.
+    waited_ms: u64,
+}
+
+/// Sessions that were ended.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"message": "Logged out successfully", "receipt": {"revision": 8, "edges_confirmed": 2, "waited_ms": 1}}))]
+pub struct EndedBody {
     pub(crate) message: &'static str,
+    /// No edge accepts the tokens any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) receipt: Option<ReceiptBody>,
+}
+
+/// `POST /auth/password`.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"current_password": "correct horse battery staple", "new_password": "a quiet harbour at dusk"}))]
+pub struct ChangePasswordBody {
+    /// The password until now.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, format = Password)]
+    pub current_password: Option<String>,
+    /// The password from now on: the rules of a signup hold.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, format = Password, min_length = 8, max_length = 128)]
+    pub new_password: Option<String>,
 }
 
 /// `GET /protected/user`.
@@ -250,22 +290,22 @@ impl From<ListedKey> for KeyBody {
     }
 }
 
-impl From<UserPrincipal> for UserBody {
-    fn from(user: UserPrincipal) -> Self {
+impl From<&UserPrincipal> for UserBody {
+    fn from(user: &UserPrincipal) -> Self {
         Self {
             message: format!("Hello {}!", user.username),
             user_id: user.user.0,
-            email: user.email,
+            email: user.email.clone(),
             auth_type: BY_TOKEN,
         }
     }
 }
 
-impl From<KeyPrincipal> for ServiceBody {
-    fn from(key: KeyPrincipal) -> Self {
+impl From<&KeyPrincipal> for ServiceBody {
+    fn from(key: &KeyPrincipal) -> Self {
         Self {
             message: format!("Hello service {}!", key.name),
-            service_name: key.name,
+            service_name: key.name.clone(),
             api_key_id: key.key.0,
             user_id: key.owner.0,
             auth_type: BY_KEY,
@@ -273,21 +313,59 @@ impl From<KeyPrincipal> for ServiceBody {
     }
 }
 
-impl From<UserPrincipal> for AnyBody {
-    fn from(user: UserPrincipal) -> Self {
+impl From<&UserPrincipal> for AnyBody {
+    fn from(user: &UserPrincipal) -> Self {
         let message = format!("Hello user {}!", user.username);
-        let UserPrincipal { user, username, email, .. } = user;
-        let details = Details::User { user_id: user.0, username, email };
+        let (username, email) = (user.username.clone(), user.email.clone());
+        let details = Details::User { user_id: user.user.0, username, email };
         Self { message, auth_type: BY_TOKEN, details }
     }
 }
 
-impl From<KeyPrincipal> for AnyBody {
-    fn from(key: KeyPrincipal) -> Self {
+impl From<&KeyPrincipal> for AnyBody {
+    fn from(key: &KeyPrincipal) -> Self {
         let message = format!("Hello service {}!", key.name);
-        let KeyPrincipal { key, name, owner, .. } = key;
-        let details = Details::Service { user_id: owner.0, service_name: name, api_key_id: key.0 };
+        let (user_id, service_name) = (key.owner.0, key.name.clone());
+        let details = Details::Service { user_id, service_name, api_key_id: key.key.0 };
         Self { message, auth_type: BY_KEY, details }
+    }
+}
+
+impl RevokedBody {
+    /// The answer to a revoke of `key`.
+    pub(crate) fn new(key: KeyId, changed: Changed) -> Self {
+        let bare = Self {
+            message: "API key revoked successfully",
+            key_id: key.0,
+            receipt: None,
+            revision: None,
+            exact_from: None,
+        };
+        match changed {
+            Changed::Confirmed(receipt) => Self { receipt: Some(receipt.into()), ..bare },
+            Changed::Committed { revision, exact_from } => {
+                Self { revision: Some(revision.0), exact_from: Some(rfc3339(exact_from)), ..bare }
+            }
+        }
+    }
+}
+
+impl From<Receipt> for ReceiptBody {
+    fn from(receipt: Receipt) -> Self {
+        let Receipt { revision, edges_confirmed, waited_ms } = receipt;
+        Self { revision: revision.0, edges_confirmed, waited_ms }
+    }
+}
+
+impl ChangePasswordBody {
+    /// The request that it is, of `user`.
+    pub(crate) fn of(self, user: &UserPrincipal) -> ChangePassword {
+        ChangePassword {
+            user: user.user,
+            session: user.session,
+            current_password: self.current_password.map(Secret::new),
+            new_password: self.new_password.map(Secret::new),
+        }
     }
 }
 

@@ -70,9 +70,9 @@ fn scope_faults(required: Option<&String>) -> Vec<FieldError> {
 async fn ask(gate: &Gate, context: &Context, credential: &Secret) -> Result<Verified, CallError> {
     let text = credential.expose();
     if text.starts_with(PREFIX) {
-        Ok(gate.key(context, text).await?.into())
+        Ok(gate.key(context, text).await?.map(|key| (*key).clone()).into())
     } else {
-        Ok(gate.token(context, text).await?.into())
+        Ok(gate.token(context, text).await?.map(|user| (*user).clone()).into())
     }
 }
 

@@ -12,6 +12,7 @@ use latchkey_runtime::{
 };
 use latchkey_store::config::{self as database, DATABASE_POOL, DATABASE_URL};
 
+use crate::operator::{self, UserCommand};
 use crate::{Config, Deps, NAME, config, store};
 
 /// The process' name: in traces and metrics, and to the database.
@@ -41,6 +42,9 @@ enum Command {
     Migrate,
     /// Ask the running service whether it is ready: exit code 0 or 1
     Healthcheck,
+    /// Deactivate or reactivate a user, over the bus, as its user `operator`
+    #[command(subcommand)]
+    User(UserCommand),
 }
 
 fn help() -> String {
@@ -66,6 +70,7 @@ pub async fn run(arguments: Arguments) -> Result<(), StartError> {
     let mut telemetry = telemetry::start(&environment, PROCESS, env!("CARGO_PKG_VERSION"))?;
     let outcome = match arguments.command {
         Some(Command::Migrate) => migrate(&environment).await,
+        Some(Command::User(ref command)) => set_user(&environment, command.clone()).await,
         _ => serve(&arguments, &environment, &mut telemetry).await,
     };
     telemetry.end().await;
@@ -114,6 +119,13 @@ async fn serve(
     running.stop().await;
     db.close().await;
     outcome
+}
+
+async fn set_user(environment: &Environment, command: UserCommand) -> Result<(), StartError> {
+    let options = NatsOptions::read(environment, operator::NAME, &Entropy::System)?;
+    let bus = Bus::connect(options).await?;
+    process::say(&operator::ask(&bus, &command.request()).await?);
+    Ok(())
 }
 
 async fn migrate(environment: &Environment) -> Result<(), StartError> {

@@ -1,6 +1,7 @@
 //! The service's own variables.
 
 use latchkey_contract::Secret;
+use latchkey_revocation::config::{self as revocation, Settings};
 use latchkey_runtime::{ConfigError, Environment, Variable};
 
 use crate::password;
@@ -81,6 +82,11 @@ pub const VARIABLES: &[&Variable] = &[
     &ARGON2_ITERATIONS,
     &ARGON2_PARALLELISM,
     &RATE_LIMIT,
+    &revocation::LEASE_MS,
+    &revocation::RENEWAL_MS,
+    &revocation::REVOKE_WAIT_MS,
+    &revocation::CLOCK_DRIFT,
+    &revocation::REVOKE_EARLY,
 ];
 
 /// Characters of the shortest `SECRET_KEY`: 256 bits where each holds 8, as RFC 7518 §3.2 asks for HS256.
@@ -97,6 +103,8 @@ pub struct Config {
     pub password_min_length: usize,
     /// Whether failed logins slow the next ones for the same name.
     pub rate_limit: bool,
+    /// How a logout waits for the edges.
+    pub revocation: Settings,
 }
 
 impl Config {
@@ -122,6 +130,7 @@ impl Config {
             },
             password_min_length: environment.number(&PASSWORD_MIN_LENGTH, 8, 8, 64)?,
             rate_limit: environment.switch(&RATE_LIMIT, true)?,
+            revocation: Settings::read(environment)?,
         })
     }
 }

@@ -6,11 +6,15 @@
 //!                       \__ password (hashing workers)
 //! ```
 //!
-//! Actors: the root supervises the endpoint, the password workers, the verifier and the sweeper.
+//! Actors: the root supervises the endpoint, the password workers, the verifier, the
+//! listener for acknowledgements, the janitor and the sweeper.
 
 pub mod account;
+pub mod activation;
+pub mod change;
 pub mod cluster;
 pub mod config;
+pub mod operator;
 pub mod password;
 pub mod rules;
 pub mod session;
@@ -25,8 +29,10 @@ mod routes;
 
 use std::sync::Arc;
 
+use latchkey_authority::Authority;
 use latchkey_bus::Bus;
 use latchkey_contract::Timestamp;
+use latchkey_contract::authority::IdentityAuthority;
 use latchkey_runtime::batch::Asker;
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Clock, Entropy, Exit, StartError};
@@ -59,6 +65,8 @@ pub struct Identity {
     passwords: password::Passwords,
     tokens: token::Tokens,
     sessions: Asker<verify::Lookup>,
+    bus: Bus,
+    authority: Arc<Authority<IdentityAuthority>>,
 }
 
 impl Identity {
@@ -85,16 +93,31 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
         .map_err(|error| StartError::new(Exit::Config, error.to_string()))?;
     let (sessions, verifier) =
         Asker::new("look up sessions", verify::Lookup { db: deps.db.clone() });
+    let Deps { bus, db, clock, entropy } = deps;
+    let (authority, listener) = Authority::start(
+        config.revocation,
+        db.clone(),
+        &store::AUTHORITY,
+        bus.clone(),
+        clock.clone(),
+        &entropy,
+    )
+    .await
+    .map_err(|error| {
+        StartError::new(Exit::Data, format!("the identity tables cannot be used: {error}"))
+    })?;
     let identity = Arc::new(Identity {
         tokens: token::Tokens::new(&config.token),
         config,
-        db: deps.db,
-        clock: deps.clock,
-        entropy: deps.entropy,
+        db,
+        clock,
+        entropy,
         passwords,
         sessions,
+        bus: bus.clone(),
+        authority,
     });
-    root::start(deps.bus, identity, workers, verifier)
+    root::start(bus, identity, [workers, verifier, listener])
         .await
         .map_err(|error| StartError::new(Exit::Internal, error.to_string()))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use latchkey_authority::janitor::Janitor;
 use latchkey_bus::{Bus, Endpoint};
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Address, Child, Root, periodic};
@@ -13,8 +14,7 @@ use crate::{Identity, routes};
 pub(crate) async fn start(
     bus: Bus,
     identity: Arc<Identity>,
-    workers: Child,
-    verifier: Child,
+    first: [Child; 3],
 ) -> Result<Running, SpawnErr> {
     let sweeper = Sweeper { db: identity.db.clone(), clock: identity.clock.clone() };
     let routes = routes::of(&identity);
@@ -22,5 +22,9 @@ pub(crate) async fn start(
         (Endpoint { bus: bus.clone(), routes: routes.clone() }, ())
     });
     let sweeper = periodic::child("identity sweeper", Arc::new(sweeper));
-    Root::start(vec![workers, verifier, sweeper, endpoint]).await
+    let janitor = Janitor::new(Arc::clone(&identity.authority));
+    let janitor = periodic::child("identity janitor", Arc::new(janitor));
+    let mut children = Vec::from(first);
+    children.extend([janitor, sweeper, endpoint]);
+    Root::start(children).await
 }

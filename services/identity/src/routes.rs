@@ -3,11 +3,15 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use latchkey_authority::Authority;
 use latchkey_bus::{Context, Routes};
-use latchkey_contract::identity::{LogIn, LogOut, Ready, SignUp, VerifyTokens};
+use latchkey_contract::authority::{IdentityAuthority, Join, Leave, Renew};
+use latchkey_contract::identity::{
+    ChangePassword, LogIn, LogOut, LogOutAll, Ready, SetActive, SignUp, VerifyTokens,
+};
 use latchkey_contract::{Failure, Rpc};
 
-use crate::{Identity, NAME, account, session, verify};
+use crate::{Identity, NAME, account, activation, change, session, verify};
 
 pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
     Routes::new(NAME, env!("CARGO_PKG_VERSION"), "Users, logins, sessions and access tokens")
@@ -15,6 +19,12 @@ pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
         .on::<LogIn, _, _>(with(identity, session::log_in))
         .on::<LogOut, _, _>(with(identity, session::log_out))
         .on::<VerifyTokens, _, _>(with(identity, verify::tokens))
+        .on::<LogOutAll, _, _>(with(identity, session::log_out_all))
+        .on::<ChangePassword, _, _>(with(identity, change::password))
+        .on::<SetActive, _, _>(with(identity, activation::set_active))
+        .on::<Join<IdentityAuthority>, _, _>(lease(identity, Authority::on_join))
+        .on::<Renew<IdentityAuthority>, _, _>(lease(identity, Authority::on_renew))
+        .on::<Leave<IdentityAuthority>, _, _>(lease(identity, Authority::on_leave))
         .on::<Ready, _, _>(with(identity, ready))
 }
 
@@ -30,6 +40,20 @@ where
 {
     let identity = Arc::clone(identity);
     move |context, request| handler(Arc::clone(&identity), context, request)
+}
+
+/// Gives a handler of leases the authority.
+fn lease<R, F, Fut>(
+    identity: &Arc<Identity>,
+    handler: F,
+) -> impl Fn(Context, R) -> Fut + Clone + Send + Sync + 'static
+where
+    R: Rpc,
+    F: Fn(Arc<Authority<IdentityAuthority>>, Context, R) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<R::Reply, Failure>>,
+{
+    let authority = Arc::clone(&identity.authority);
+    move |context, request| handler(Arc::clone(&authority), context, request)
 }
 
 async fn ready(identity: Arc<Identity>, _: Context, Ready: Ready) -> Result<(), Failure> {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use latchkey_bus::Context;
-use latchkey_contract::identity::{LogIn, LogOut, LoggedIn};
-use latchkey_contract::{Failure, FieldError, Refusal, Secret, SessionId, UserId};
+use latchkey_contract::authority::Receipt;
+use latchkey_contract::identity::{LogIn, LogOut, LogOutAll, LoggedIn};
+use latchkey_contract::{CredentialHash, Failure, FieldError, Refusal, Secret, SessionId, UserId};
 use metrics::counter;
 
 use crate::store::account::{self as users, Login};
@@ -75,18 +76,40 @@ pub(crate) async fn log_out(
     identity: Arc<Identity>,
     context: Context,
     request: LogOut,
-) -> Result<(), Failure> {
-    rows::end(&identity.db, &request.session, identity.now()).await?;
+) -> Result<Option<Receipt>, Failure> {
+    let session = request.session;
+    let Some(change) = rows::end(&identity.db, &session, identity.now()).await? else {
+        return Ok(None);
+    };
     tracing::debug!(target: "audit", service = NAME, request_id = %context.request_id, "logged out");
-    Ok(())
+    let (db, position) = (identity.db.clone(), change.position());
+    let settle = async move { rows::settle(&db, &session, position).await };
+    Ok(Some(identity.authority.confirm(change, settle).await))
+}
+
+/// Ends every session of a user.
+pub(crate) async fn log_out_all(
+    identity: Arc<Identity>,
+    context: Context,
+    request: LogOutAll,
+) -> Result<Receipt, Failure> {
+    let user = request.user;
+    let change = rows::end_all(&identity.db, user, identity.now()).await?;
+    tracing::debug!(target: "audit", service = NAME, %user, request_id = %context.request_id, "logged out everywhere");
+    Ok(identity.authority.confirm(change, async { Ok(()) }).await)
 }
 
 async fn open(identity: &Identity, context: &Context, user: UserId) -> Result<LoggedIn, Failure> {
     let now = identity.now();
     let session = SessionId(identity.entropy.bytes());
     let access_token = identity.tokens.sign(user, session, now)?;
-    let row =
-        NewSession { id: session, user, created_at: now, expires_at: identity.tokens.expiry(now) };
+    let row = NewSession {
+        id: session,
+        user,
+        created_at: now,
+        expires_at: identity.tokens.expiry(now),
+        token: CredentialHash::of(access_token.expose()),
+    };
     rows::insert(&identity.db, &row).await?;
     tracing::debug!(target: "audit", service = NAME, %user, request_id = %context.request_id, "logged in");
     let expires_in = u64::try_from(identity.tokens.lifetime_seconds()).unwrap_or_default();

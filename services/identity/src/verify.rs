@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use latchkey_bus::Context;
 use latchkey_contract::identity::VerifyTokens;
+use latchkey_contract::lease::{MemberId, Standing};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{
-    Failure, FieldError, Refusal, SessionId, Timestamp, UserId, UserPrincipal, Verdict,
+    CredentialHash, Failure, FieldError, Refusal, Secret, SessionId, Timestamp, UserId,
+    UserPrincipal, Verdict, Verdicts,
 };
+use latchkey_revocation::authority::{self, Snapshot};
 use latchkey_runtime::batch::{AskError, Work};
 use latchkey_store::Db;
 
@@ -29,36 +32,45 @@ pub struct Lookup {
 pub struct LookupError(Arc<sqlx::Error>);
 
 impl Work for Lookup {
-    type Item = Vec<SessionId>;
-    type Answer = Vec<Option<SessionRow>>;
+    type Item = (Vec<SessionId>, Option<MemberId>);
+    type Answer = (Snapshot, Vec<Option<SessionRow>>);
     type Error = LookupError;
     const MAX_WEIGHT: usize = 4 * MAX_BATCH;
     // One slow statement does not hold everybody up, and the pools have as many connections.
     const IN_FLIGHT: usize = 2;
     const MAX_WAITING: usize = 1_024;
 
-    fn weight(item: &Self::Item) -> usize {
-        item.len()
+    fn weight((sessions, _): &Self::Item) -> usize {
+        sessions.len().max(1)
     }
 
     async fn answer(&self, items: Vec<Self::Item>) -> Result<Vec<Self::Answer>, Self::Error> {
-        let mut ids: Vec<&[u8]> = items.iter().flatten().map(|id| id.0.as_slice()).collect();
+        let all = items.iter().flat_map(|(sessions, _)| sessions);
+        let mut ids: Vec<&[u8]> = all.map(|id| id.0.as_slice()).collect();
         ids.sort_unstable();
         ids.dedup();
-        let found = rows::find(&self.db, &ids).await.map_err(|error| LookupError(error.into()))?;
+        let askers = items.iter().filter_map(|(_, member)| member.as_ref());
+        let mut members: Vec<&[u8]> = askers.map(|member| member.0.as_slice()).collect();
+        members.sort_unstable();
+        members.dedup();
+        let found = rows::find(&self.db, &ids, &members).await;
+        let (read, found) = found.map_err(|error| LookupError(error.into()))?;
         let found: HashMap<&[u8], &SessionRow> =
             found.iter().map(|row| (row.id.as_slice(), row)).collect();
         let look = |id: &SessionId| found.get(id.0.as_slice()).copied().cloned();
-        Ok(items.iter().map(|ids| ids.iter().map(look).collect()).collect())
+        let answer = |(sessions, member): &Self::Item| {
+            (read.for_asker(*member), sessions.iter().map(look).collect())
+        };
+        Ok(items.iter().map(answer).collect())
     }
 }
 
-/// Answers one request's tokens.
+/// Answers one request's tokens, from one snapshot of the database.
 pub(crate) async fn tokens(
     identity: Arc<Identity>,
     _: Context,
     request: VerifyTokens,
-) -> Result<Vec<Verdict<UserPrincipal>>, Failure> {
+) -> Result<Standing<Verdicts<UserPrincipal>>, Failure> {
     if request.tokens.len() > MAX_BATCH {
         let fault = FieldError::new("tokens", format!("must be at most {MAX_BATCH}"));
         return Err(Refusal::Invalid(vec![fault]).into());
@@ -66,28 +78,36 @@ pub(crate) async fn tokens(
     let read: Vec<Result<Claimed, Forged>> =
         request.tokens.iter().map(|token| identity.tokens.read(token)).collect();
     let asked: Vec<SessionId> = read.iter().flatten().map(|claimed| claimed.session).collect();
-    let mut found = if asked.is_empty() {
-        Vec::new()
-    } else {
-        identity.sessions.ask(asked).await.map_err(|error| match error {
-            AskError::Overloaded | AskError::Gone => Failure::Overloaded,
-            AskError::Failed(error) => Failure::from(error),
-        })?
-    }
-    .into_iter();
-    let now = identity.now();
-    let judged = read.into_iter().map(|claimed| match claimed {
+    let found = identity.sessions.ask((asked, request.member)).await;
+    let (snapshot, found) = found.map_err(|error| match error {
+        AskError::Overloaded | AskError::Gone => Failure::Overloaded,
+        AskError::Failed(error) => Failure::from(error),
+    })?;
+    let (mut found, now) = (found.into_iter(), identity.now());
+    let judged = request.tokens.iter().zip(read).map(|(token, claimed)| match claimed {
         Err(Forged) => Verdict::Malformed,
-        Ok(claimed) => judge(claimed, found.next().flatten(), now),
+        Ok(claimed) => judge(token, claimed, found.next().flatten(), now),
     });
-    Ok(judged.collect())
+    let verdicts = judged.collect();
+    Ok(match authority::verify(&snapshot, verdicts) {
+        Standing::NotMember => Standing::NotMember,
+        Standing::Member((read_at, verdicts)) => Standing::Member(Verdicts { read_at, verdicts }),
+    })
 }
 
 /// What a genuine token is worth at `now`, given its session's row.
-fn judge(claimed: Claimed, row: Option<SessionRow>, now: Timestamp) -> Verdict<UserPrincipal> {
+fn judge(
+    token: &Secret,
+    claimed: Claimed,
+    row: Option<SessionRow>,
+    now: Timestamp,
+) -> Verdict<UserPrincipal> {
     let Some(row) = row.filter(|row| row.user_id == claimed.user.0) else {
         return Verdict::Unknown;
     };
+    // Sessions from before their tokens' hashes were kept are invalidated by owner.
+    let hash = CredentialHash::of(token.expose());
+    let is_original = row.token_hash.is_none_or(|own| own == hash.0);
     if claimed.not_before.is_some_and(|start| now < start) {
         return Verdict::Malformed;
     }
@@ -106,6 +126,7 @@ fn judge(claimed: Claimed, row: Option<SessionRow>, now: Timestamp) -> Verdict<U
         username: row.username,
         email: row.email,
         session: claimed.session,
+        is_original,
         expires_at,
     })
 }

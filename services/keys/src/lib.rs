@@ -4,7 +4,8 @@
 //! bus -> routes -> issue | list | revoke | verify | usage -> store
 //! ```
 //!
-//! Actors: the root supervises the endpoint, the verifier, the usage ledger and the sweeper.
+//! Actors: the root supervises the endpoint, the verifier, the usage ledger, the
+//! listener for acknowledgements, the janitor and the sweeper.
 
 pub mod cluster;
 pub mod config;
@@ -21,8 +22,10 @@ mod routes;
 
 use std::sync::Arc;
 
+use latchkey_authority::Authority;
 use latchkey_bus::Bus;
 use latchkey_contract::Timestamp;
+use latchkey_contract::authority::KeysAuthority;
 use latchkey_runtime::batch::Asker;
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Clock, Entropy, Exit, StartError};
@@ -54,6 +57,7 @@ pub struct Keys {
     entropy: Entropy,
     lookup: Asker<verify::Lookup>,
     usage: Arc<usage::UsageLedger>,
+    authority: Arc<Authority<KeysAuthority>>,
 }
 
 impl Keys {
@@ -78,15 +82,21 @@ pub async fn prepare(db: &Db) -> Result<(), StartError> {
 pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
     let (lookup, verifier) = Asker::new("keys verifier", verify::Lookup { db: deps.db.clone() });
     let usage = Arc::new(usage::UsageLedger::new(deps.db.clone()));
-    let keys = Arc::new(Keys {
-        config,
-        db: deps.db,
-        clock: deps.clock,
-        entropy: deps.entropy,
-        lookup,
-        usage,
-    });
-    root::start(deps.bus, keys, verifier)
+    let Deps { bus, db, clock, entropy } = deps;
+    let (authority, listener) = Authority::start(
+        config.revocation,
+        db.clone(),
+        &store::AUTHORITY,
+        bus.clone(),
+        clock.clone(),
+        &entropy,
+    )
+    .await
+    .map_err(|error| {
+        StartError::new(Exit::Data, format!("the keys tables cannot be used: {error}"))
+    })?;
+    let keys = Arc::new(Keys { config, db, clock, entropy, lookup, usage, authority });
+    root::start(bus, keys, verifier, listener)
         .await
         .map_err(|error| StartError::new(Exit::Internal, error.to_string()))
 }

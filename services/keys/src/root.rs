@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use latchkey_authority::janitor::Janitor;
 use latchkey_bus::{Bus, Endpoint};
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Address, Child, Root, periodic};
@@ -10,7 +11,12 @@ use ractor::SpawnErr;
 use crate::sweeper::Sweeper;
 use crate::{Keys, routes};
 
-pub(crate) async fn start(bus: Bus, keys: Arc<Keys>, verifier: Child) -> Result<Running, SpawnErr> {
+pub(crate) async fn start(
+    bus: Bus,
+    keys: Arc<Keys>,
+    verifier: Child,
+    listener: Child,
+) -> Result<Running, SpawnErr> {
     let sweeper = Sweeper { db: keys.db.clone(), clock: keys.clock.clone() };
     let routes = routes::of(&keys);
     let endpoint = Child::new("keys endpoint", Address::new(), move || {
@@ -18,5 +24,7 @@ pub(crate) async fn start(bus: Bus, keys: Arc<Keys>, verifier: Child) -> Result<
     });
     let ledger = periodic::child("usage ledger", Arc::clone(&keys.usage));
     let sweeper = periodic::child("keys sweeper", Arc::new(sweeper));
-    Root::start(vec![verifier, ledger, sweeper, endpoint]).await
+    let janitor =
+        periodic::child("keys janitor", Arc::new(Janitor::new(Arc::clone(&keys.authority))));
+    Root::start(vec![verifier, ledger, listener, janitor, sweeper, endpoint]).await
 }

@@ -3,8 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use latchkey_authority::Authority;
 use latchkey_bus::{Context, Routes};
-use latchkey_contract::keys::{IssueKey, ListKeys, Ready, RecordUses, RevokeKey, VerifyKeys};
+use latchkey_contract::authority::{Join, KeysAuthority, Leave, Renew};
+use latchkey_contract::keys::{
+    DisableOwner, IssueKey, ListKeys, Ready, RecordUses, RevokeKey, VerifyKeys,
+};
 use latchkey_contract::{Failure, Rpc};
 
 use crate::{Keys, NAME, issue, list, revoke, usage, verify};
@@ -16,6 +20,10 @@ pub(crate) fn of(keys: &Arc<Keys>) -> Routes {
         .on::<RevokeKey, _, _>(with(keys, revoke::revoke))
         .on::<VerifyKeys, _, _>(with(keys, verify::keys))
         .on::<RecordUses, _, _>(with(keys, usage::record))
+        .on::<DisableOwner, _, _>(with(keys, revoke::disable_owner))
+        .on::<Join<KeysAuthority>, _, _>(lease(keys, Authority::on_join))
+        .on::<Renew<KeysAuthority>, _, _>(lease(keys, Authority::on_renew))
+        .on::<Leave<KeysAuthority>, _, _>(lease(keys, Authority::on_leave))
         .on::<Ready, _, _>(with(keys, ready))
 }
 
@@ -31,6 +39,20 @@ where
 {
     let keys = Arc::clone(keys);
     move |context, request| handler(Arc::clone(&keys), context, request)
+}
+
+/// Gives a handler of leases the authority.
+fn lease<R, F, Fut>(
+    keys: &Arc<Keys>,
+    handler: F,
+) -> impl Fn(Context, R) -> Fut + Clone + Send + Sync + 'static
+where
+    R: Rpc,
+    F: Fn(Arc<Authority<KeysAuthority>>, Context, R) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<R::Reply, Failure>>,
+{
+    let authority = Arc::clone(&keys.authority);
+    move |context, request| handler(Arc::clone(&authority), context, request)
 }
 
 async fn ready(keys: Arc<Keys>, _: Context, Ready: Ready) -> Result<(), Failure> {

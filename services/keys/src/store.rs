@@ -1,35 +1,65 @@
-//! Every statement of the service, all on `api_keys`. The table is its own: no other service reads it.
+//! Every statement of the service. Its tables are its own: no other service reads them.
 
+use latchkey_authority::statements::Sql;
+use latchkey_authority::{Change, Read, SnapshotRow, record, verification};
 use latchkey_contract::keys::ListedKey;
+use latchkey_contract::lease::{Position, Subject};
 use latchkey_contract::{CredentialHash, KeyId, Timestamp, UserId};
-use latchkey_store::{Batched, Db, Migration, batched, on, transaction};
+use latchkey_store::{Batched, Db, Migration, on, transaction};
 use sqlx::FromRow;
 
-/// The service's table, step by step.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    description: "api keys",
-    sql: include_str!("../../../migrations/keys/0001_api_keys.sql"),
-}];
+/// The service's tables, step by step.
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        description: "api keys",
+        sql: include_str!("../../../migrations/keys/0001_api_keys.sql"),
+    },
+    Migration {
+        version: 2,
+        description: "revocation",
+        sql: include_str!("../../../migrations/keys/0002_revocation.sql"),
+    },
+];
+
+/// The statements on positions, invalidations and members.
+pub const AUTHORITY: Sql = latchkey_authority::sql!("keys");
 
 const INSERT: &str = "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6) RETURNING id";
 const LIST: &str = "SELECT id, name, hint, created_at, expires_at, revoked_at, last_used_at \
     FROM api_keys WHERE owner_id = $1 AND id > $2 ORDER BY id LIMIT $3";
 const REVOKE: &str = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $3) \
-    WHERE id = $2 AND owner_id = $1";
+    WHERE id = $2 AND owner_id = $1 RETURNING hash, revoked_position, is_settled";
+const PLACE: &str = "UPDATE api_keys SET revoked_position = $2 WHERE id = $1";
+const SETTLE: &str =
+    "UPDATE api_keys SET is_settled = TRUE WHERE id = $1 AND revoked_position = $2";
+const DISABLE: &str = "INSERT INTO keys_disabled_owners (owner_id, disabled_at) VALUES ($1, $2) \
+    ON CONFLICT DO NOTHING";
+const ENABLE: &str = "DELETE FROM keys_disabled_owners WHERE owner_id = $1";
 const RECORD_USE: &str = "UPDATE api_keys SET last_used_at = $2 \
     WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
 const DELETE_EXPIRED: &str = "DELETE FROM api_keys WHERE id IN \
     (SELECT id FROM api_keys WHERE expires_at < $1 LIMIT $2)";
-const FIND: Batched =
-    batched!("SELECT id, owner_id, hash, name, expires_at, revoked_at FROM api_keys", "hash");
+const FIND: Batched = verification!(
+    "keys",
+    columns: "api_keys.id, api_keys.owner_id, api_keys.hash, api_keys.name, api_keys.expires_at, \
+        api_keys.revoked_at, keys_disabled_owners.disabled_at",
+    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+    from: "api_keys LEFT JOIN keys_disabled_owners \
+        ON keys_disabled_owners.owner_id = api_keys.owner_id",
+    where: "api_keys.hash"
+);
 
 /// Every statement, for the test that prepares each on both databases.
 #[must_use]
 pub fn statements(sqlite: bool) -> Vec<&'static str> {
-    let find = if sqlite { FIND.sqlite } else { FIND.postgres };
-    vec![find, INSERT, LIST, REVOKE, RECORD_USE, DELETE_EXPIRED]
+    let (find, authority) =
+        if sqlite { (FIND.sqlite, AUTHORITY.sqlite) } else { (FIND.postgres, AUTHORITY.postgres) };
+    let mut all = authority.all();
+    all.extend([find, INSERT, LIST, REVOKE, PLACE, SETTLE, DISABLE, ENABLE, RECORD_USE]);
+    all.push(DELETE_EXPIRED);
+    all
 }
 
 /// A key to be.
@@ -63,6 +93,43 @@ pub struct VerifyRow {
     pub expires_at: i64,
     /// When it was revoked, if it was.
     pub revoked_at: Option<i64>,
+    /// When its owner was deactivated, if they are.
+    pub disabled_at: Option<i64>,
+}
+
+/// A row of a verification: the service's own columns are there in rows of keys alone.
+#[derive(FromRow)]
+struct FoundRow {
+    #[sqlx(flatten)]
+    snapshot: SnapshotRow,
+    id: Option<i64>,
+    owner_id: Option<i64>,
+    hash: Option<Vec<u8>>,
+    name: Option<String>,
+    expires_at: Option<i64>,
+    revoked_at: Option<i64>,
+    disabled_at: Option<i64>,
+}
+
+impl FoundRow {
+    fn key(self) -> Option<VerifyRow> {
+        Some(VerifyRow {
+            id: self.id?,
+            owner_id: self.owner_id?,
+            hash: self.hash?,
+            name: self.name?,
+            expires_at: self.expires_at?,
+            revoked_at: self.revoked_at,
+            disabled_at: self.disabled_at,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct RevokedRow {
+    hash: Vec<u8>,
+    revoked_position: Option<i64>,
+    is_settled: bool,
 }
 
 #[derive(FromRow)]
@@ -122,7 +189,7 @@ pub async fn list(
     Ok(rows.into_iter().map(ListedKey::from).collect())
 }
 
-/// Revokes a key of `owner`, unless it is revoked; whether there is such a key.
+/// Revokes a key of `owner`, and takes a position for it unless it has one. `None`: there is no such key.
 ///
 /// # Errors
 /// What the database said instead.
@@ -131,22 +198,83 @@ pub async fn revoke(
     owner: UserId,
     key: KeyId,
     now: Timestamp,
-) -> Result<bool, sqlx::Error> {
-    on!(write db, |at| sqlx::query(REVOKE)
-        .bind(owner.0)
-        .bind(key.0)
-        .bind(now.0)
-        .execute(at)
-        .await
-        .map(|done| done.rows_affected() > 0))
+) -> Result<Option<Change>, sqlx::Error> {
+    let sql = AUTHORITY.of(db);
+    transaction!(db, |tx| {
+        let rows: Vec<RevokedRow> = sqlx::query_as(REVOKE)
+            .bind(owner.0)
+            .bind(key.0)
+            .bind(now.0)
+            .fetch_all(&mut *tx)
+            .await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let subject = Subject::Credential(hash_of(&row.hash)?);
+        if let Some(position) = row.revoked_position {
+            let here = sqlx::query_as(sql.position).fetch_one(&mut *tx).await?;
+            let earlier = Some((Position(position), row.is_settled));
+            Some(Change { subject, row: here, earlier })
+        } else {
+            let taken = record!(tx, sql, Some(&row.hash), None, now);
+            sqlx::query(PLACE).bind(key.0).bind(taken.position().0).execute(&mut *tx).await?;
+            Some(Change { subject, row: taken, earlier: None })
+        }
+    })
 }
 
-/// The keys with these hashes, those that exist.
+/// Marks a revoke as seen to its end: no edge accepts the key any more.
 ///
 /// # Errors
 /// What the database said instead.
-pub async fn find(db: &Db, hashes: &[&[u8]]) -> Result<Vec<VerifyRow>, sqlx::Error> {
-    FIND.fetch(db, hashes).await
+pub async fn settle(db: &Db, key: KeyId, position: Position) -> Result<(), sqlx::Error> {
+    on!(write db, |at| sqlx::query(SETTLE)
+        .bind(key.0)
+        .bind(position.0)
+        .execute(at)
+        .await
+        .map(drop))
+}
+
+/// Has every key of `owner` refused, or accepted again, and takes a position for it.
+///
+/// # Errors
+/// What the database said instead.
+pub async fn disable(
+    db: &Db,
+    owner: UserId,
+    disabled: bool,
+    now: Timestamp,
+) -> Result<Change, sqlx::Error> {
+    let sql = AUTHORITY.of(db);
+    transaction!(db, |tx| {
+        let statement = if disabled {
+            sqlx::query(DISABLE).bind(owner.0).bind(now.0)
+        } else {
+            sqlx::query(ENABLE).bind(owner.0)
+        };
+        statement.execute(&mut *tx).await?;
+        let row = record!(tx, sql, None, Some(owner.0), now);
+        Change { subject: Subject::Owner(owner), row, earlier: None }
+    })
+}
+
+/// The keys with these hashes, those that exist, and which of the members there are, from one snapshot.
+///
+/// # Errors
+/// What the database said instead.
+pub async fn find(
+    db: &Db,
+    hashes: &[&[u8]],
+    members: &[&[u8]],
+) -> Result<(Read, Vec<VerifyRow>), sqlx::Error> {
+    let rows: Vec<FoundRow> = FIND.fetch_with(db, hashes, members).await?;
+    let mut read = Read::default();
+    let mut keys = Vec::with_capacity(rows.len());
+    for row in rows {
+        if !read.take(&row.snapshot) {
+            keys.extend(row.key());
+        }
+    }
+    Ok((read, keys))
 }
 
 /// Writes down when keys were last used, all in one transaction. A later use that is written stays.
@@ -170,6 +298,11 @@ pub async fn delete_expired(db: &Db, before: Timestamp, most: i64) -> Result<u64
         .execute(at)
         .await
         .map(|done| done.rows_affected()))
+}
+
+fn hash_of(bytes: &[u8]) -> Result<CredentialHash, sqlx::Error> {
+    let hash = bytes.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(CredentialHash(hash))
 }
 
 impl From<ListRow> for ListedKey {

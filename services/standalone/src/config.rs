@@ -70,8 +70,7 @@ impl Config {
         make_secret: bool,
         entropy: &Entropy,
     ) -> Result<(Self, Option<String>), StartError> {
-        let database_url = environment.secret(&DATABASE_URL)?;
-        let database_url = database_url.unwrap_or_else(|| DATABASE_URL.default.to_owned());
+        let database_url = database_url(environment)?;
         let database_pool = latchkey_store::config::connections(environment)?;
         let monitor = monitor::address(environment, &MONITOR_ADDR)?;
         let edge = latchkey_edge::Config::read(environment)?;
@@ -95,6 +94,15 @@ impl Config {
         }
         Ok((Self { database_url, database_pool, monitor, identity, keys, edge }, made))
     }
+}
+
+/// The address of the database that the environment names, or the usual one.
+///
+/// # Errors
+/// [`ConfigError`] where the file that is to hold it cannot be read.
+pub fn database_url(environment: &Environment) -> Result<String, ConfigError> {
+    let given = environment.secret(&DATABASE_URL)?;
+    Ok(given.unwrap_or_else(|| DATABASE_URL.default.to_owned()))
 }
 
 /// The file beside a SQLite database; nothing beside a server.

@@ -2,14 +2,16 @@
 //! No logic of its own.
 
 pub mod config;
+pub mod operator;
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use latchkey_bus::Bus;
 use latchkey_edge::Server;
 use latchkey_edge::handler::health;
+use latchkey_identity::operator::UserCommand;
 use latchkey_runtime::process::{self, Signals};
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::telemetry::Telemetry;
@@ -25,10 +27,20 @@ pub use config::Config;
 /// Serves the whole system from one process: HTTP, accounts, keys, and a SQLite file.
 #[derive(Parser)]
 #[command(name = "latchkey", version, after_help = Variable::help(&config::variables()))]
+#[command(disable_help_subcommand = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Check the variables, say whether they are good, and end
     #[arg(long)]
     check_config: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Deactivate or reactivate a user of the running process, on this machine
+    #[command(subcommand)]
+    User(UserCommand),
 }
 
 /// The system while it runs.
@@ -47,7 +59,7 @@ pub struct Standalone {
 pub async fn run(arguments: Arguments) -> Result<(), StartError> {
     let environment = Environment::load()?;
     let mut telemetry = telemetry::start(&environment, "latchkey", env!("CARGO_PKG_VERSION"))?;
-    let outcome = serve(arguments, &environment, &mut telemetry).await;
+    let outcome = Box::pin(serve(arguments, &environment, &mut telemetry)).await;
     telemetry.end().await;
     outcome
 }
@@ -57,6 +69,11 @@ async fn serve(
     environment: &Environment,
     telemetry: &mut Telemetry,
 ) -> Result<(), StartError> {
+    if let Some(Command::User(command)) = arguments.command {
+        let database_url = config::database_url(environment)?;
+        process::say(&operator::ask(&database_url, &command.request()).await?);
+        return Ok(());
+    }
     let (config, secret) = Config::read(environment, !arguments.check_config, &Entropy::System)?;
     if arguments.check_config {
         process::say("The configuration is good.");
@@ -64,6 +81,7 @@ async fn serve(
     }
     let listen = config.edge.listen;
     let data = shown(&config.database_url);
+    let socket = operator::path(&config.database_url);
     let mut signals = Signals::listen()?;
     let render = telemetry.metrics(config.monitor.is_some()).await?;
     let monitor = Monitor::bind(config.monitor).await?;
@@ -73,7 +91,22 @@ async fn serve(
     let address = standalone.address().unwrap_or(listen);
     announce(address, &monitor.shown(), &data, secret.as_deref());
     let _monitoring = monitor.serve(render, standalone.readiness());
-    standalone.serve(signals.ended()).await
+    let bus = standalone.bus.clone();
+    let commands = async {
+        match socket.map(|path| operator::listen(&path)).transpose() {
+            Ok(Some(listener)) => operator::serve(listener, bus).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "operator commands are not taken"),
+        }
+        std::future::pending::<()>().await;
+    };
+    let ended = async {
+        tokio::select! {
+            () = signals.ended() => {}
+            () = commands => {}
+        }
+    };
+    standalone.serve(ended).await
 }
 
 /// Opens the database, takes the address, and starts the three services.

@@ -91,7 +91,7 @@ async fn a_request_whose_sender_has_given_up_is_not_worked_on() {
 
 #[tokio::test]
 async fn after_a_restart_of_the_bus_services_answer_and_edges_ask_again() {
-    let mut cluster = Cluster::builder().start();
+    let mut cluster = Cluster::builder().set("CACHE", "off").start();
     let user = cluster.api(0).user().await;
     let key = cluster.api(0).key(&user.token, "kept").await;
     let outages = |cluster: &Cluster, service| {

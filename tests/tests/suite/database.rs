@@ -42,7 +42,7 @@ fn keys(arguments: &[&str], database: &str, bus: &str) -> Finished {
 
 #[tokio::test]
 async fn a_service_whose_database_is_away_waits_and_is_not_ready() {
-    let mut cluster = Cluster::builder().own_postgres().start();
+    let mut cluster = Cluster::builder().own_postgres().set("CACHE", "off").start();
     cluster.replica_mut(Service::Keys, 0).stop();
     cluster.postgres().kill();
 
@@ -66,7 +66,7 @@ async fn a_service_whose_database_is_away_waits_and_is_not_ready() {
 
 #[tokio::test]
 async fn while_the_database_is_away_answers_are_503_and_the_first_right_one_comes_by_itself() {
-    let mut cluster = Cluster::builder().own_postgres().start();
+    let mut cluster = Cluster::builder().own_postgres().set("CACHE", "off").start();
     let api = cluster.api(0);
     let user = api.user().await;
     let key = api.key(&user.token, "stays").await;

@@ -151,7 +151,8 @@ async fn a_revoked_key_is_refused_from_the_answer_on() {
     let other = api.key(&user.token, "stays").await;
     api.as_service(&key.key).await.expect(200);
     let body = api.revoke(&user.token, key.id).await.expect(200);
-    exactly(&body, &["message", "key_id"]);
+    exactly(&body, &["message", "key_id", "receipt"]);
+    exactly(&body["receipt"], &["revision", "edges_confirmed", "waited_ms"]);
     assert_eq!(body["message"], "API key revoked successfully");
     assert_eq!(body["key_id"], key.id);
     api.as_service(&key.key).await.unauthenticated();
@@ -165,8 +166,12 @@ async fn revoking_twice_gives_the_same_answer() {
     let key = api.key(&user.token, "twice").await;
     let first = api.revoke(&user.token, key.id).await;
     let second = api.revoke(&user.token, key.id).await;
-    assert_eq!((first.status, &first.body), (200, &second.body));
-    assert_eq!(second.status, 200);
+    let (first, second) = (first.expect(200), second.expect(200));
+    for field in ["message", "key_id"] {
+        assert_eq!(first[field], second[field]);
+    }
+    // The first revoke was seen to its end: the second has nothing to wait for.
+    assert_eq!(first["receipt"]["revision"], second["receipt"]["revision"]);
     api.as_service(&key.key).await.unauthenticated();
 }
 

@@ -2,7 +2,7 @@
 
 use e2e::account::PASSWORD;
 use e2e::forge::Token;
-use e2e::{Answer, Service, Stack, database, unique};
+use e2e::{Answer, Stack, unique};
 use serde_json::json;
 
 #[tokio::test]
@@ -105,9 +105,8 @@ async fn a_deactivated_user_is_told_so_only_with_the_right_password() {
     let user = api.user().await;
     let key = api.key(&user.token, "still here").await;
 
-    let statement = "UPDATE users SET is_active = false WHERE username = $1";
-    let users = stack.database(Service::Identity);
-    assert_eq!(database::execute(&users, statement, &user.username).await, 1);
+    let done = stack.operator(&["user", "deactivate", &user.username]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
 
     api.log_in(&user.username, PASSWORD).await.problem(400, "Inactive user account");
     let wrong = api.log_in(&user.username, "not this one").await;

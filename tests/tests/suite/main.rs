@@ -39,6 +39,7 @@ mod pages;
 mod passwords;
 mod postgres;
 mod protected;
+mod revocation;
 mod shutdown;
 mod signup;
 mod smuggling;

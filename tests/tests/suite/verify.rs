@@ -192,7 +192,7 @@ async fn the_edge_is_discovered_with_its_endpoints() {
 
 #[tokio::test]
 async fn no_credential_that_is_asked_about_is_in_a_log() {
-    let mut cluster = Cluster::builder().set("RUST_LOG", "trace").start();
+    let mut cluster = Cluster::builder().set("RUST_LOG", "trace").set("CACHE", "off").start();
     let user = cluster.api(0).user().await;
     let key = cluster.api(0).key(&user.token, "canary").await.key;
     let cut = |text: &str, end: usize| text.chars().take(end).collect::<String>();

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use latchkey_contract::keys::{Ready, RevokeKey};
+use latchkey_contract::FieldError;
+use latchkey_contract::keys::{Ready, RecordUses};
 use latchkey_contract::wire;
-use latchkey_contract::{FieldError, KeyId, UserId};
 
 use super::*;
 use crate::envelope::RequestId;
 
-const ASK: RevokeKey = RevokeKey { owner: UserId(1), key: KeyId(2) };
-const ASK_JSON: &str = r#"{"owner": 1, "key": 2}"#;
+const ASK: RecordUses = RecordUses { uses: Vec::new() };
+const ASK_JSON: &str = r#"{"uses": []}"#;
 
 fn context() -> Context {
     Context::new(RequestId::new("test"), Duration::from_mins(1))
@@ -21,10 +21,11 @@ type End = fn() -> Result<(), Failure>;
 
 /// What a handler that always ends like `end` answers to this message.
 async fn answer_to(end: End, encoding: Encoding, payload: &[u8]) -> Response {
-    let routes = Routes::new("test", "0.0.0", "").on::<RevokeKey, _, _>(move |_, ask| async move {
-        assert_eq!((ask.owner, ask.key), (ASK.owner, ASK.key));
-        end()
-    });
+    let routes =
+        Routes::new("test", "0.0.0", "").on::<RecordUses, _, _>(move |_, ask| async move {
+            assert_eq!(ask.uses, ASK.uses);
+            end()
+        });
     (routes.entries[0].handler)(context(), encoding, Bytes::copy_from_slice(payload)).await
 }
 
@@ -72,7 +73,7 @@ async fn our_own_troubles_are_told_in_headers_alone() {
 
 #[tokio::test]
 async fn what_cannot_be_read_is_said_without_quoting_it() {
-    let json = answer_to(|| Ok(()), Encoding::Json, br#"{"owner": "sesame"}"#).await;
+    let json = answer_to(|| Ok(()), Encoding::Json, br#"{"uses": "sesame"}"#).await;
     assert_eq!(json.status, Status::Unreadable);
     let text = String::from_utf8(json.payload.to_vec()).unwrap();
     assert!(text.contains(r#""code":"unreadable""#) && !text.contains("sesame"), "{text}");

@@ -10,6 +10,7 @@ fn user() -> Verified {
         username: "ada".into(),
         email: "a@b.c".into(),
         session: SessionId([9; 16]),
+        is_original: true,
         expires_at: Timestamp(1_764_975_600_250),
     })
     .into()
@@ -129,6 +130,7 @@ fn the_largest_batch_of_the_longest_principals_fits() {
         username: "\u{10400}".repeat(50),
         email: "a".repeat(254),
         session: SessionId([255; 16]),
+        is_original: true,
         expires_at: Timestamp(253_402_300_799_999),
     };
     let key = KeyPrincipal {

@@ -2,16 +2,20 @@
 
 use super::*;
 use crate::keys::{IssueKey, VerifyKeys};
+use crate::lease::{Epoch, MemberId, Position, ReadAt, Standing};
 use crate::{
     CredentialHash, FieldError, KeyId, KeyPrincipal, Refusal, Secret, Timestamp, UserId, Verdict,
+    Verdicts,
 };
 
-type VerifyReply = Result<Vec<Verdict<KeyPrincipal>>, Refusal>;
+type VerifyReply = Result<Standing<Verdicts<KeyPrincipal>>, Refusal>;
 
 #[test]
 fn the_bytes_of_version_one_never_change() {
-    let ask = VerifyKeys { hashes: vec![CredentialHash([7; 32])] };
-    assert_eq!(encode(&ask).unwrap(), [&[1][..], &[7; 32]].concat());
+    let ask = VerifyKeys { hashes: vec![CredentialHash([7; 32])], member: None };
+    assert_eq!(encode(&ask).unwrap(), [&[1][..], &[7; 32], &[0]].concat());
+    let ask = VerifyKeys { hashes: Vec::new(), member: Some(MemberId([9; 16])) };
+    assert_eq!(encode(&ask).unwrap(), [&[0, 1][..], &[9; 16]].concat());
 
     let principal = KeyPrincipal {
         key: KeyId(1),
@@ -19,8 +23,13 @@ fn the_bytes_of_version_one_never_change() {
         owner: UserId(300),
         expires_at: Timestamp(-1),
     };
-    let reply: VerifyReply = Ok(vec![Verdict::Valid(principal), Verdict::Revoked]);
-    assert_eq!(encode(&reply).unwrap(), [0, 2, 0, 2, 2, b'c', b'i', 251, 88, 2, 1, 3]);
+    let read_at = ReadAt { epoch: Epoch { made: 1, timeline: 2 }, position: Position(3) };
+    let verdicts = vec![Verdict::Valid(principal), Verdict::Revoked];
+    let reply: VerifyReply = Ok(Standing::Member(Verdicts { read_at, verdicts }));
+    let bytes = [0, 1, 2, 4, 6, 2, 0, 2, 2, b'c', b'i', 251, 88, 2, 1, 3];
+    assert_eq!(encode(&reply).unwrap(), bytes);
+    let stranger: VerifyReply = Ok(Standing::NotMember);
+    assert_eq!(encode(&stranger).unwrap(), [0, 0]);
 
     let refusals = [
         Refusal::Invalid(vec![FieldError::new("f", "m")]),
@@ -29,10 +38,11 @@ fn the_bytes_of_version_one_never_change() {
         Refusal::WrongCredentials,
         Refusal::InactiveUser,
         Refusal::KeyNotFound,
+        Refusal::UserNotFound,
         Refusal::TooManyRequests { retry_after_ms: 5 },
     ];
     let bytes: Vec<u8> = refusals.iter().flat_map(|r| encode(r).unwrap()).collect();
-    assert_eq!(bytes, [0, 1, 1, b'f', 1, b'm', 1, 2, 3, 4, 5, 6, 5]);
+    assert_eq!(bytes, [0, 1, 1, b'f', 1, b'm', 1, 2, 3, 4, 5, 6, 7, 5]);
 }
 
 #[test]
@@ -56,7 +66,7 @@ fn a_hostile_length_prefix_is_refused_instead_of_allocated() {
 
 #[test]
 fn trailing_bytes_and_cut_messages_are_refused() {
-    let ask = VerifyKeys { hashes: vec![CredentialHash([7; 32]); 3] };
+    let ask = VerifyKeys { hashes: vec![CredentialHash([7; 32]); 3], member: None };
     let mut bytes = encode(&ask).unwrap();
     for end in 0..bytes.len() {
         assert!(decode::<VerifyKeys>(&bytes[..end]).is_err(), "{end}");
@@ -80,6 +90,7 @@ fn the_largest_batch_of_the_longest_principals_fits() {
         username: "\u{10400}".repeat(50),
         email: "a".repeat(254),
         session: crate::SessionId([255; 16]),
+        is_original: true,
         expires_at: Timestamp(i64::MAX),
     };
     let reply: Result<_, Refusal> = Ok(vec![Verdict::Valid(principal); MAX_BATCH]);

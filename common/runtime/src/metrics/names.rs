@@ -82,6 +82,21 @@ pub const ALL: &[Metric] = &[
     gauge("latchkey_http_connections", &[], "HTTP connections open"),
     counter("latchkey_verifications_total", &["kind", "outcome"], "Credentials judged"),
     counter("latchkey_rate_limited_total", &["limit"], "Requests that a limit turned away"),
+    // What the edge remembers
+    gauge("latchkey_lease_held", &["authority"], "1 while what is remembered may be relied on"),
+    counter(
+        "latchkey_caches_dropped_total",
+        &["authority"],
+        "Times everything was forgotten: no member any more, or another history",
+    ),
+    counter("latchkey_cache_lookups_total", &["kind", "result"], "Credentials looked up in memory"),
+    counter(
+        "latchkey_cache_fills_refused_total",
+        &["kind"],
+        "Answers that came too late to be relied on, and were asked for again",
+    ),
+    gauge("latchkey_cache_entries", &["kind"], "Credentials remembered as good"),
+    gauge("latchkey_cache_bytes", &["kind"], "Memory that they take"),
     // The bus
     gauge("latchkey_bus_connected", &[], "1 while the bus is connected"),
     counter("latchkey_bus_disconnects_total", &[], "Times the bus was lost"),
@@ -90,6 +105,7 @@ pub const ALL: &[Metric] = &[
         &[],
         "Times messages were dropped: reader too slow",
     ),
+    counter("latchkey_bus_retries_total", &[], "Requests sent again"),
     counter("latchkey_bus_requests_total", &["subject", "outcome"], "Requests sent, by their end"),
     histogram(
         "latchkey_bus_request_duration_seconds",
@@ -105,6 +121,16 @@ pub const ALL: &[Metric] = &[
     gauge("latchkey_bus_in_flight_limit", &["service"], "Requests of others in hand at most"),
     counter("latchkey_bus_shed_total", &["service"], "Requests of others turned away at once"),
     // Identity and keys
+    histogram(
+        "latchkey_revocation_confirm_seconds",
+        &["authority"],
+        "Time from the commit of a revoke until no edge could accept",
+    ),
+    counter(
+        "latchkey_members_retired_total",
+        &["authority"],
+        "Edges that were silent through a whole wait",
+    ),
     gauge("latchkey_db_pool_connections", &["pool", "state"], "Database connections"),
     gauge("latchkey_db_pool_limit", &["pool"], "Database connections at most"),
     histogram(

@@ -8,6 +8,7 @@ use axum::http::header::LINK;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::{Extension, Json};
 use latchkey_bus::{Bus, Context};
+use latchkey_contract::authority::Changed;
 use latchkey_contract::keys::{KeyPage, ListKeys, RevokeKey};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{CallError, FieldError, KeyId, UserId};
@@ -72,18 +73,45 @@ pub(crate) async fn list(
     Ok((headers, Json(page.keys.into_iter().map(KeyBody::from).collect())))
 }
 
+/// How to revoke a key.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct RevokeQuery {
+    /// `false`: answer as soon as the revoke is on disk, with the moment from which it is exact.
+    #[param(value_type = Option<bool>, example = true)]
+    wait: Option<String>,
+}
+
 /// Revoke an API key: it is refused from the answer on
 #[utoipa::path(delete, path = "/keys/{key_id}", tag = "keys", security(("token" = [])),
-    params(("key_id" = i64, Path, minimum = 1, description = "The key's id")),
-    responses((status = 200, description = "The key is revoked, now or already", body = RevokedBody)))]
+    params(("key_id" = i64, Path, minimum = 1, description = "The key's id"), RevokeQuery),
+    responses(
+        (status = 200, description = "The key is revoked, now or already", body = RevokedBody),
+        (status = 202, description = "The revoke is on disk, and exact from the moment it names", body = RevokedBody)))]
 pub(crate) async fn revoke(
     State(edge): State<Arc<Edge>>,
     Extension(context): Extension<Context>,
     Owner(user): Owner,
     KeyPath(key): KeyPath,
-) -> Result<Json<RevokedBody>, Problem> {
-    edge.bus.call(&context, &RevokeKey { owner: user.user, key }).await?;
-    Ok(Json(RevokedBody { message: "API key revoked successfully", key_id: key.0 }))
+    query: Result<Query<RevokeQuery>, QueryRejection>,
+) -> Result<(StatusCode, Json<RevokedBody>), Problem> {
+    let wait = read_wait(query)?;
+    let changed = edge.bus.call(&context, &RevokeKey { owner: user.user, key, wait }).await?;
+    let status = match changed {
+        Changed::Confirmed(_) => StatusCode::OK,
+        Changed::Committed { .. } => StatusCode::ACCEPTED,
+    };
+    Ok((status, Json(RevokedBody::new(key, changed))))
+}
+
+fn read_wait(query: Result<Query<RevokeQuery>, QueryRejection>) -> Result<bool, Problem> {
+    let wrong = |message: &str| Problem::invalid(vec![FieldError::new("wait", message)]);
+    let Query(query) = query.map_err(|_twice| wrong("may be given once"))?;
+    match query.wait.as_deref() {
+        None | Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(_) => Err(wrong("must be true or false")),
+    }
 }
 
 /// Asks for as many messages' worth of keys as the page takes.

@@ -3,10 +3,11 @@
 use latchkey_bus::{RequestId, Serving};
 use latchkey_contract::identity::VerifyTokens;
 use latchkey_contract::keys::{RecordUses, VerifyKeys};
+use latchkey_contract::lease::{Epoch, Position, ReadAt, Standing};
 use latchkey_contract::verify::{Outcome, PrincipalKind};
 use latchkey_contract::{
     ApiKey, CredentialHash, KeyId, KeyPrincipal, Rpc, SessionId, Timestamp, UserId, UserPrincipal,
-    Verdict,
+    Verdict, Verdicts,
 };
 use latchkey_runtime::{Clock, Entropy, Environment};
 
@@ -24,6 +25,8 @@ struct Bench {
 fn key(fill: u8) -> ApiKey {
     ApiKey::generate(|bytes| bytes.fill(fill))
 }
+
+const READ_AT: ReadAt = ReadAt { epoch: Epoch { made: 1, timeline: 0 }, position: Position(0) };
 
 /// An edge, and a key service that knows one key.
 async fn bench() -> (Bench, Serving) {
@@ -44,7 +47,7 @@ async fn bench() -> (Bench, Serving) {
     let routes = Routes::new("keys", "0.0.0", "")
         .on::<VerifyKeys, _, _>(move |_, ask| {
             let verdicts = ask.hashes.iter().map(verdict).collect();
-            async move { Ok(verdicts) }
+            async move { Ok(Standing::Member(Verdicts { read_at: READ_AT, verdicts })) }
         })
         .on::<RecordUses, _, _>(async |_, _| Ok(()));
     let keys = bus.serve(routes).await.unwrap();
@@ -62,9 +65,11 @@ async fn identity(bus: &Bus) -> Serving {
             username: "ada".to_owned(),
             email: "ada@example.com".to_owned(),
             session: SessionId([1; 16]),
+            is_original: true,
             expires_at: Timestamp(3),
         };
-        Ok(vec![Verdict::Valid(user); ask.tokens.len()])
+        let verdicts = vec![Verdict::Valid(user); ask.tokens.len()];
+        Ok(Standing::Member(Verdicts { read_at: READ_AT, verdicts }))
     });
     bus.serve(routes).await.unwrap()
 }

@@ -1,0 +1,59 @@
+//! Who waits for which acknowledgements. They arrive at one subscription and go to the revoke they are for.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use latchkey_contract::lease::{Acknowledge, Position};
+use latchkey_contract::wire;
+use tokio::sync::mpsc;
+
+/// Acknowledgements of one change that wait to be read at most; one that is lost is sent again.
+const WAITING: usize = 1_024;
+
+/// The changes that are waited for.
+#[derive(Default)]
+pub(crate) struct Acknowledgements {
+    /// Several tasks may wait for one change: a retry beside the first try.
+    waiting: Mutex<HashMap<Position, Vec<mpsc::Sender<Acknowledge>>>>,
+}
+
+impl Acknowledgements {
+    /// From now on acknowledgements of `position` are received. Dropping the receiver ends that.
+    pub(crate) fn of(&self, position: Position) -> mpsc::Receiver<Acknowledge> {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        self.table().entry(position).or_default().push(sender);
+        receiver
+    }
+
+    /// Whoever waited for `position` has gone.
+    pub(crate) fn forget(&self, position: Position) {
+        let mut table = self.table();
+        if let Some(waiting) = table.get_mut(&position) {
+            waiting.retain(|sender| !sender.is_closed());
+            if waiting.is_empty() {
+                table.remove(&position);
+            }
+        }
+    }
+
+    /// A message arrived.
+    pub(crate) fn hear(&self, message: &[u8]) {
+        let acknowledge: Acknowledge = match wire::decode(message) {
+            Ok(acknowledge) => acknowledge,
+            Err(error) => {
+                tracing::warn!(%error, "an acknowledgement cannot be read");
+                return;
+            }
+        };
+        if let Some(waiting) = self.table().get(&acknowledge.position) {
+            for sender in waiting {
+                // Full or gone: the edge is asked again, or nobody waits any more.
+                let _ = sender.try_send(acknowledge);
+            }
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<Position, Vec<mpsc::Sender<Acknowledge>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,69 @@
+//! Keeps an authority's tables short: members that are no more, records that every edge has seen.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use latchkey_contract::Timestamp;
+use latchkey_contract::authority::Authority as Named;
+use latchkey_revocation::{Janitor as Rules, Moment, Upkeep};
+use latchkey_runtime::periodic::Chore;
+
+use crate::Authority;
+
+/// Leases without a renewal after which a member is retired.
+const QUIET_LEASES: i64 = 10;
+/// How long a change stays recorded, in milliseconds. An edge that was away for longer drops everything.
+const RECORDED: i64 = 10 * 60 * Timestamp::SECOND;
+/// Records that one run deletes at most.
+const BATCH: i64 = 1_000;
+
+/// The chore.
+pub struct Janitor<A: Named> {
+    authority: Arc<Authority<A>>,
+    rules: Mutex<Rules>,
+}
+
+impl<A: Named> Janitor<A> {
+    /// A janitor that has seen nothing.
+    #[must_use]
+    pub fn new(authority: Arc<Authority<A>>) -> Self {
+        let rules = Mutex::new(Rules::new(authority.bounds()));
+        Self { authority, rules }
+    }
+
+    async fn tidy(&self) -> Result<(), sqlx::Error> {
+        let Authority { store, settings, .. } = &*self.authority;
+        let (row, early_from) = self.authority.observe().await?;
+        if !row.is_watched() && self.authority.moment() >= early_from {
+            store.watched(row.epoch().timeline).await?;
+        }
+        let lease_ms = settings.bounds.lease() / Moment::MILLISECOND;
+        let quiet = QUIET_LEASES * i64::try_from(lease_ms).unwrap_or(i64::MAX / QUIET_LEASES);
+        // What is noted of a member's life may be this much behind.
+        let quiet_before = self.authority.now().plus(-(quiet + crate::NOTE_EVERY));
+        let rows = store.rows(quiet_before).await?;
+        let upkeep = {
+            let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+            rules.observe(self.authority.moment(), &rows)
+        };
+        for step in upkeep {
+            match step {
+                Upkeep::Retire(member) => store.retire(member).await?,
+                Upkeep::Delete(member) => store.delete_retired(member).await?,
+            }
+        }
+        store.prune(self.authority.now().plus(-RECORDED), BATCH).await?;
+        Ok(())
+    }
+}
+
+impl<A: Named> Chore for Janitor<A> {
+    const PAUSE: Duration = Duration::from_secs(1);
+    const AT_THE_END: bool = false;
+
+    async fn run(&self) {
+        if let Err(error) = self.tidy().await {
+            tracing::warn!(authority = A::NAME, %error, "members and records are tidied later");
+        }
+    }
+}

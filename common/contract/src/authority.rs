@@ -1,0 +1,186 @@
+//! What an edge asks of an authority besides verdicts: to join, to keep its lease, to leave. An authority
+//! is a service that has the last word on one kind of credential.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::credential::CredentialHash;
+use crate::ids::Timestamp;
+use crate::lease::{Invalidate, Joined, MemberId, Position, Renewed, Standing};
+use crate::rpc::{Retry, Rpc, VERIFY_ATTEMPT};
+
+/// How long a caller waits for a change to be confirmed: longer than any revoke waits for its edges.
+pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// How long a caller waits for one replica to confirm a change before it asks another: longer than a
+/// revoke with a dead edge takes where nothing is configured.
+pub const CHANGE_ATTEMPT: Duration = Duration::from_secs(4);
+
+/// One authority: its name, and where it is asked.
+pub trait Authority: Send + Sync + 'static {
+    /// The service's name.
+    const NAME: &'static str;
+    /// Of [`Join`].
+    const JOIN: &'static str;
+    /// Of [`Renew`].
+    const RENEW: &'static str;
+    /// Of [`Leave`].
+    const LEAVE: &'static str;
+    /// Where [`Invalidating`] is published.
+    const INVALIDATIONS: &'static str;
+}
+
+/// The key service, on API keys.
+pub enum KeysAuthority {}
+
+/// The identity service, on access tokens.
+pub enum IdentityAuthority {}
+
+/// Becomes a member, under an id that nobody has had.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Join<A: Authority> {
+    /// 128 random bits, made for this question.
+    pub member: MemberId,
+    /// How long the asker relies on an answer, in milliseconds. An authority that waits for less than that
+    /// takes no such member.
+    pub lease_ms: u64,
+    authority: PhantomData<fn() -> A>,
+}
+
+/// Asks for everything since a position, and with it for a further lease.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Renew<A: Authority> {
+    /// Who asks.
+    pub member: MemberId,
+    /// Up to where it has applied every change.
+    pub since: Position,
+    authority: PhantomData<fn() -> A>,
+}
+
+/// Says that this member has forgotten everything and will not be back: nobody need wait for it.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Leave<A: Authority> {
+    /// Who leaves.
+    pub member: MemberId,
+    authority: PhantomData<fn() -> A>,
+}
+
+/// A change as it is published, and where its acknowledgements go: the replica that waits for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invalidating {
+    /// The change.
+    pub invalidate: Invalidate<CredentialHash>,
+    /// Which replica waits.
+    pub waiter: WaiterId,
+}
+
+/// One process of an authority that waits for acknowledgements: 64 random bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WaiterId(pub [u8; 8]);
+
+impl<A: Authority> Join<A> {
+    /// A question by `member`, whose lease is `lease_ms` milliseconds.
+    #[must_use]
+    pub fn new(member: MemberId, lease_ms: u64) -> Self {
+        Self { member, lease_ms, authority: PhantomData }
+    }
+}
+
+impl<A: Authority> Renew<A> {
+    /// A question by `member`, which has applied everything up to `since`.
+    #[must_use]
+    pub fn new(member: MemberId, since: Position) -> Self {
+        Self { member, since, authority: PhantomData }
+    }
+}
+
+impl<A: Authority> Leave<A> {
+    /// A farewell of `member`.
+    #[must_use]
+    pub fn new(member: MemberId) -> Self {
+        Self { member, authority: PhantomData }
+    }
+}
+
+impl Authority for KeysAuthority {
+    const NAME: &'static str = "keys";
+    const JOIN: &'static str = "v1.keys.join";
+    const RENEW: &'static str = "v1.keys.renew";
+    const LEAVE: &'static str = "v1.keys.leave";
+    const INVALIDATIONS: &'static str = "v1.keys.invalidate";
+}
+
+impl Authority for IdentityAuthority {
+    const NAME: &'static str = "identity";
+    const JOIN: &'static str = "v1.identity.join";
+    const RENEW: &'static str = "v1.identity.renew";
+    const LEAVE: &'static str = "v1.identity.leave";
+    const INVALIDATIONS: &'static str = "v1.identity.invalidate";
+}
+
+impl<A: Authority> Rpc for Join<A> {
+    const SUBJECT: &'static str = A::JOIN;
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    type Reply = Joined;
+}
+
+impl<A: Authority> Rpc for Renew<A> {
+    const SUBJECT: &'static str = A::RENEW;
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
+    type Reply = Standing<Renewed<CredentialHash>>;
+}
+
+impl<A: Authority> Rpc for Leave<A> {
+    const SUBJECT: &'static str = A::LEAVE;
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
+    type Reply = ();
+}
+
+impl WaiterId {
+    /// Where members of an authority acknowledge to this replica; `member` is a user of the bus, so
+    /// that the server lets nobody acknowledge in another's name.
+    #[must_use]
+    pub fn subject<A: Authority>(self, member: impl fmt::Display) -> String {
+        format!("v1.{}.acknowledge.{self}.{member}", A::NAME)
+    }
+}
+
+impl fmt::Display for WaiterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What the answer to a change says of it: every edge is past it, or can no longer rely on anything older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The change's number. A verification that names it is never answered from anything older.
+    pub revision: Position,
+    /// Edges that said they have applied it.
+    pub edges_confirmed: u32,
+    /// How long it waited for them after the change was on disk, in milliseconds.
+    pub waited_ms: u64,
+}
+
+/// How a change is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Changed {
+    /// No edge accepts the credential any more.
+    Confirmed(Receipt),
+    /// The change is on disk, and its sender did not want to wait.
+    Committed {
+        /// The change's number.
+        revision: Position,
+        /// From then on no edge accepts the credential.
+        exact_from: Timestamp,
+    },
+}

@@ -1,0 +1,33 @@
+//! Counts verdicts.
+
+use std::sync::OnceLock;
+
+use latchkey_contract::{CallError, Verdict};
+use metrics::{Counter, counter};
+
+/// Counts verdicts on one kind of credential, by outcome; the handles are made when they are needed.
+pub(crate) struct Judged {
+    kind: &'static str,
+    counters: [OnceLock<Counter>; OUTCOMES.len()],
+}
+
+/// Every [`Verdict::code`], and what stands for having none.
+const OUTCOMES: [&str; 7] =
+    ["valid", "malformed", "unknown", "revoked", "expired", "inactive", NO_VERDICT];
+/// What metrics call a credential that nobody could judge.
+const NO_VERDICT: &str = "no_verdict";
+
+impl Judged {
+    pub(crate) fn of(kind: &'static str) -> Self {
+        Self { kind, counters: Default::default() }
+    }
+
+    pub(crate) fn count<P>(&self, judged: &Result<Verdict<P>, CallError>) {
+        let outcome = judged.as_ref().map_or(NO_VERDICT, Verdict::code);
+        let place = OUTCOMES.iter().position(|known| *known == outcome);
+        if let Some(counter) = place.and_then(|place| self.counters.get(place)) {
+            let labels = [("kind", self.kind), ("outcome", outcome)];
+            counter.get_or_init(|| counter!("latchkey_verifications_total", &labels)).increment(1);
+        }
+    }
+}

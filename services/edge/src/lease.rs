@@ -1,0 +1,292 @@
+//! The edge's membership at one authority, kept by an actor: it joins, renews the lease, applies
+//! invalidations and then acknowledges them. What to do when is the [`Keeper`]'s to say.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use latchkey_bus::{Bus, Context, Hear, RequestId, Subscription};
+use latchkey_contract::authority::{Authority, Invalidating, Join, Leave, Renew};
+use latchkey_contract::lease::{Epoch, Joined, MemberId, Renewed, Standing};
+use latchkey_contract::{CallError, CredentialHash, Rpc, wire};
+use latchkey_revocation::{Ask, Bounds, Cache, Keeper, Moment, Next, Weigh};
+use latchkey_runtime::{Address, Child, Clock, Entropy};
+use metrics::{counter, gauge};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::NAME;
+
+/// Invalidations that wait to be applied at most. One that is dropped is published again, or waited out.
+const MAX_WAITING: usize = 10_000;
+/// What the log of a renewal says in place of a request's id.
+const LEASE_ID: &str = "lease";
+/// How long the authority is told of an edge that ends.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Counts the times everything was forgotten.
+const DROPPED: &str = "latchkey_caches_dropped_total";
+
+/// What an edge remembers of one authority.
+pub type Memory<P> = Cache<CredentialHash, P>;
+
+/// What the actor is told.
+pub enum Message {
+    /// Look whether something is due. Carries which of the timers this is: only the last one counts.
+    Tick(u64),
+    /// The authority published a change.
+    Invalidated(Invalidating),
+    /// A join was answered.
+    Joined(u64, Result<Joined, CallError>),
+    /// A renewal was answered.
+    Renewed(u64, Result<Standing<Renewed<CredentialHash>>, CallError>),
+    /// An answer says that this member is none.
+    Expelled(MemberId),
+    /// An answer is of this history.
+    OtherEpoch(Epoch),
+}
+
+/// The actor.
+pub struct LeaseKeeper<A, P> {
+    desk: Desk<P>,
+    authority: PhantomData<fn() -> A>,
+}
+
+/// What it works with.
+pub struct Desk<P> {
+    /// Where the authority is asked.
+    pub bus: Bus,
+    /// Which time it is.
+    pub clock: Clock,
+    /// Where ids come from.
+    pub entropy: Entropy,
+    /// Lease and renewal.
+    pub bounds: Bounds,
+    /// What requests look up.
+    pub memory: Arc<Memory<P>>,
+}
+
+/// What the actor remembers.
+pub struct State {
+    keeper: Keeper,
+    waiting: Arc<AtomicUsize>,
+    timer: u64,
+    connected: bool,
+    _invalidations: Subscription,
+}
+
+impl<P> Clone for Desk<P> {
+    fn clone(&self) -> Self {
+        Self {
+            bus: self.bus.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            bounds: self.bounds,
+            memory: Arc::clone(&self.memory),
+        }
+    }
+}
+
+/// The child that keeps the edge's membership at `A`, and where it is told of answers.
+#[must_use]
+pub fn child<A, P>(name: &'static str, desk: Desk<P>) -> (Address<Message>, Child)
+where
+    A: Authority,
+    P: Clone + Weigh + Send + Sync + 'static,
+{
+    let address = Address::new();
+    let child = Child::new(name, address.clone(), move || {
+        (LeaseKeeper::<A, P> { desk: desk.clone(), authority: PhantomData }, ())
+    });
+    (address, child)
+}
+
+impl<A, P> Actor for LeaseKeeper<A, P>
+where
+    A: Authority,
+    P: Clone + Weigh + Send + Sync + 'static,
+{
+    type Msg = Message;
+    type State = State;
+    type Arguments = ();
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        (): Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let hear = hear(myself.clone(), Arc::clone(&waiting));
+        let subscription = self.desk.bus.subscribe(A::INVALIDATIONS, hear).await?;
+        myself.send_message(Message::Tick(0))?;
+        counter!(DROPPED, "authority" => A::NAME).increment(0);
+        Ok(State {
+            keeper: Keeper::new(&self.desk.bounds),
+            waiting,
+            timer: 0,
+            connected: true,
+            _invalidations: subscription,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let (memory, was) = (&*self.desk.memory, state.keeper.member());
+        match message {
+            Message::Tick(timer) if timer < state.timer => return Ok(()),
+            Message::Tick(_) => {}
+            Message::Invalidated(message) => {
+                state.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.apply(state, message).await;
+            }
+            Message::Joined(nonce, Ok(joined)) => {
+                state.keeper.joined(memory, nonce, joined);
+                tracing::info!(
+                    service = NAME,
+                    authority = A::NAME,
+                    "joined: answers are remembered"
+                );
+            }
+            Message::Joined(nonce, Err(error)) => {
+                tracing::warn!(service = NAME, authority = A::NAME, %error, "cannot join: nothing is remembered");
+                state.keeper.failed(nonce);
+            }
+            Message::Renewed(nonce, Ok(renewed)) => {
+                state.keeper.renewed(memory, nonce, renewed, self.now());
+            }
+            Message::Renewed(nonce, Err(error)) => {
+                tracing::debug!(service = NAME, authority = A::NAME, %error, "a lease was not renewed");
+                state.keeper.failed(nonce);
+            }
+            Message::Expelled(member) => state.keeper.expelled(memory, member),
+            Message::OtherEpoch(epoch) => state.keeper.other_epoch(memory, epoch),
+        }
+        if was.is_some() && state.keeper.member().is_none() {
+            counter!(DROPPED, "authority" => A::NAME).increment(1);
+            tracing::warn!(
+                service = NAME,
+                authority = A::NAME,
+                "no member any more: everything is forgotten"
+            );
+        }
+        let held = f64::from(u8::from(memory.is_live(self.now())));
+        gauge!("latchkey_lease_held", "authority" => A::NAME).set(held);
+        self.advance(&myself, state);
+        Ok(())
+    }
+
+    /// The last thing an edge does: requests have ended, so nothing is looked up any more.
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(member) = state.keeper.member() {
+            state.keeper.expelled(&*self.desk.memory, member);
+            let context = Context::new(RequestId::new(LEASE_ID), FAREWELL);
+            if let Err(error) = self.desk.bus.call(&context, &Leave::<A>::new(member)).await {
+                tracing::debug!(service = NAME, authority = A::NAME, %error, "left without a word");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Decodes what is published and puts it into the actor's queue, unless that is full.
+fn hear(actor: ActorRef<Message>, waiting: Arc<AtomicUsize>) -> Hear {
+    Arc::new(move |payload: Bytes| {
+        let message: Invalidating = match wire::decode(&payload) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::warn!(service = NAME, %error, "an invalidation cannot be read");
+                return;
+            }
+        };
+        if waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING
+            || actor.send_message(Message::Invalidated(message)).is_err()
+        {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    })
+}
+
+impl<A, P> LeaseKeeper<A, P>
+where
+    A: Authority,
+    P: Clone + Weigh + Send + Sync + 'static,
+{
+    fn now(&self) -> Moment {
+        Moment(self.desk.clock.lease_nanos())
+    }
+
+    /// Applies a change, and only then acknowledges it.
+    async fn apply(&self, state: &mut State, message: Invalidating) {
+        let applied = state.keeper.invalidate(&*self.desk.memory, &message.invalidate);
+        let Some(acknowledge) = applied else { return };
+        let subject = message.waiter.subject::<A>(NAME);
+        let sent = match wire::encode(&acknowledge) {
+            Ok(bytes) => self.desk.bus.publish(&subject, bytes.into()).await,
+            Err(error) => {
+                tracing::error!(service = NAME, %error, "an acknowledgement cannot be encoded");
+                return;
+            }
+        };
+        if let Err(error) = sent {
+            tracing::debug!(service = NAME, %error, "an acknowledgement was not sent");
+        }
+    }
+
+    /// Sends what is due, and sets the timer for what is not.
+    fn advance(&self, myself: &ActorRef<Message>, state: &mut State) {
+        let connected = self.desk.bus.is_connected();
+        if connected && !state.connected {
+            state.keeper.reconnected();
+        }
+        state.connected = connected;
+        loop {
+            let now = self.now();
+            match state.keeper.next(now, || MemberId(self.desk.entropy.bytes())) {
+                Next::Send(Ask::Join { nonce, member }) => {
+                    let lease_ms = self.desk.bounds.lease() / Moment::MILLISECOND;
+                    let join = Join::<A>::new(member, lease_ms);
+                    self.ask(myself, join, move |answer| Message::Joined(nonce, answer));
+                }
+                Next::Send(Ask::Renew { nonce, member, since }) => {
+                    let renew = Renew::<A>::new(member, since);
+                    self.ask(myself, renew, move |answer| Message::Renewed(nonce, answer));
+                }
+                Next::Wait(until) => {
+                    state.timer += 1;
+                    let timer = state.timer;
+                    let span = Duration::from_nanos(until.since(now));
+                    // The handle only serves to take the message back; an old one is ignored.
+                    drop(myself.send_after(span, move || Message::Tick(timer)));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Asks in a task of its own: invalidations are applied meanwhile. The keeper bounds how many.
+    fn ask<R: Rpc>(
+        &self,
+        myself: &ActorRef<Message>,
+        request: R,
+        tell: impl FnOnce(Result<R::Reply, CallError>) -> Message + Send + 'static,
+    ) {
+        let (bus, myself) = (self.desk.bus.clone(), myself.clone());
+        let patience = Duration::from_nanos(self.desk.bounds.lease());
+        #[expect(clippy::disallowed_methods, reason = "bounded in number and time by the keeper")]
+        tokio::spawn(async move {
+            let context = Context::new(RequestId::new(LEASE_ID), patience);
+            let answer = bus.call(&context, &request).await;
+            // The actor may have ended.
+            let _ = myself.send_message(tell(answer));
+        });
+    }
+}

@@ -1,0 +1,77 @@
+//! Principals in the edge's memory.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use latchkey_contract::{KeyPrincipal, Timestamp, UserId, UserPrincipal};
+use latchkey_revocation::Weigh;
+
+use crate::desk::Principal;
+
+/// A principal as it is remembered: handed out without being copied.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Remembered<P>(Arc<P>);
+
+impl<P> Remembered<P> {
+    /// Takes a principal.
+    pub(crate) fn new(principal: P) -> Self {
+        Self(Arc::new(principal))
+    }
+}
+
+impl<P> Clone for Remembered<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<P> Deref for Remembered<P> {
+    type Target = P;
+
+    fn deref(&self) -> &P {
+        &self.0
+    }
+}
+
+/// Bytes of the two counters that stand before a shared value.
+const COUNTERS: usize = 2 * size_of::<usize>();
+
+impl Weigh for Remembered<KeyPrincipal> {
+    fn heap_bytes(&self) -> usize {
+        COUNTERS + size_of::<KeyPrincipal>() + self.name.capacity()
+    }
+}
+
+impl Weigh for Remembered<UserPrincipal> {
+    fn heap_bytes(&self) -> usize {
+        COUNTERS + size_of::<UserPrincipal>() + self.username.capacity() + self.email.capacity()
+    }
+}
+
+impl Principal for Remembered<KeyPrincipal> {
+    fn may_be_remembered(&self) -> bool {
+        true
+    }
+
+    fn owner(&self) -> UserId {
+        self.owner
+    }
+
+    fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+}
+
+impl Principal for Remembered<UserPrincipal> {
+    fn may_be_remembered(&self) -> bool {
+        self.is_original
+    }
+
+    fn owner(&self) -> UserId {
+        self.user
+    }
+
+    fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+}
