@@ -94,7 +94,8 @@ impl Server {
 /// What serves the connections.
 struct Serving {
     http: http1::Builder,
-    service: EdgeService,
+    /// Shared, so that a request costs one count up and down and no copy of its parts.
+    service: Arc<EdgeService>,
     graceful: GracefulShutdown,
     connections: Arc<Semaphore>,
     places: usize,
@@ -112,7 +113,7 @@ impl Serving {
         let places = usize::try_from(MAX_CONNECTIONS).unwrap_or(usize::MAX);
         Self {
             http,
-            service,
+            service: Arc::new(service),
             graceful: GracefulShutdown::new(),
             connections: Arc::new(Semaphore::new(places)),
             places,
@@ -149,9 +150,9 @@ impl Serving {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection delays small writes");
         }
-        let (service, ending) = (self.service.clone(), Arc::clone(&self.ending));
+        let (service, ending) = (Arc::clone(&self.service), Arc::clone(&self.ending));
         let answer = service_fn(move |request: Request<Incoming>| {
-            let (service, ending) = (service.clone(), Arc::clone(&ending));
+            let (service, ending) = (Arc::clone(&service), Arc::clone(&ending));
             async move {
                 let mut answer = service.answer(request.map(Body::new), peer.ip()).await;
                 if ending.load(Ordering::Relaxed) {
