@@ -1,6 +1,9 @@
 //! Another service's routes behind `RequireCredential`: the example of the crate's documentation, on a
 //! real cluster.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use e2e::poll::until_async;
@@ -154,4 +157,39 @@ async fn a_verifier_tells_outcomes_alone_and_in_order() {
         let asked = verifier.verify_batch(vec![secret("x"); count]).await;
         assert!(matches!(asked, Err(CallError::Refused(_))), "{count}: {asked:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_stops_in_good_order_costs_no_answer() {
+    let mut cluster = Cluster::builder().replicas(Service::Edge, 2).start();
+    let (latchkey, verifier) = (cluster.api(0), verifier(&mut cluster).await);
+    let user = latchkey.user().await;
+    let key = latchkey.key(&user.token, "steady").await.key;
+    let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut askers = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (verifier, key) = (verifier.clone(), key.clone());
+        let (over, asked) = (Arc::clone(&over), Arc::clone(&asked));
+        askers.spawn(async move {
+            while !over.load(Relaxed) {
+                let answer = verifier.verify(Secret::new(key.clone())).await;
+                assert_eq!(answer.map(|verified| verified.outcome), Ok(Outcome::Valid));
+                asked.fetch_add(1, Relaxed);
+            }
+        });
+    }
+    let go_on = async || {
+        let least = asked.load(Relaxed) + 200;
+        let enough = async || (asked.load(Relaxed) > least).then_some(());
+        until_async("questions go on", BACK, || Box::pin(enough())).await;
+    };
+    for _ in 0..3 {
+        for edge in 0..2 {
+            go_on().await;
+            cluster.replica_mut(Service::Edge, edge).restart();
+        }
+    }
+    go_on().await;
+    over.store(true, Relaxed);
+    askers.join_all().await;
 }
