@@ -29,6 +29,10 @@ pub use serving::Serving;
 
 /// The header that names the request a message is part of.
 const REQUEST_ID: &str = "Latchkey-Request-Id";
+/// Bytes of a request's id at most.
+const MAX_ID: usize = 128;
+/// What a log shows where there is no id.
+const NO_ID: &str = "-";
 /// The header that says for how many milliseconds the caller still waits. A duration, not an
 /// instant: two machines need not agree on the time.
 const TIMEOUT_MS: &str = "Latchkey-Timeout-Ms";
@@ -125,7 +129,7 @@ fn context_of(message: &async_nats::Message) -> Context {
     let timeout = header(message, TIMEOUT_MS)
         .and_then(|value| value.as_str().parse().ok())
         .map_or(DEFAULT_TIMEOUT, Duration::from_millis);
-    let request_id = header(message, REQUEST_ID).map_or("-", |value| value.as_str());
+    let request_id = header(message, REQUEST_ID).map_or(NO_ID, |value| loggable(value.as_str()));
     let context = Context::new(RequestId::new(request_id), timeout.min(MAX_TIMEOUT));
     Context { trace: read_trace(message), system: envelope::NATS, ..context }
 }
@@ -151,6 +155,28 @@ fn encoding_of(message: &async_nats::Message) -> Encoding {
     Encoding::of(header(message, CONTENT_TYPE).map(HeaderValue::as_str))
 }
 
+/// An id that a log can show; whoever sends another has none.
+fn loggable(id: &str) -> &str {
+    let fits = !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(|b| b.is_ascii_graphic());
+    if fits { id } else { NO_ID }
+}
+
 fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a HeaderValue> {
     message.headers.as_ref()?.get(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_from_outside_is_short_and_visible_or_none() {
+        let longest = "x".repeat(MAX_ID);
+        for id in ["a", "ee37b393bfc36458-9", &longest] {
+            assert_eq!(loggable(id), id);
+        }
+        for id in ["", "a b", "a\tb", "\u{e9}", &format!("{longest}x")] {
+            assert_eq!(loggable(id), NO_ID, "{id:?}");
+        }
+    }
 }

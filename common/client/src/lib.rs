@@ -9,8 +9,12 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let url = "nats://bus.internal:4222".to_owned();
-//!     let options = latchkey_client::Options { url, ..Default::default() };
+//!     let password = std::fs::read_to_string("/run/secrets/verifier")?;
+//!     let options = latchkey_client::Options {
+//!         url: "tls://bus.internal:4222".into(),
+//!         password: Some(latchkey_client::Secret::new(password.trim_end().to_owned())),
+//!         ca_file: Some("/etc/ssl/internal.pem".into()),
+//!     };
 //!     let verifier = Verifier::connect(options).await?;
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //!     Ok(axum::serve(listener, app(verifier)).await?)

@@ -45,7 +45,7 @@ impl Verifier {
     /// waited for.
     ///
     /// # Errors
-    /// [`ConnectError`] where the server refuses.
+    /// [`ConnectError`] where the server is there and refuses.
     pub async fn connect(options: Options) -> Result<Self, ConnectError> {
         let entropy = Entropy::System;
         let user = options.password.map(|password| User { name: USER.to_owned(), password });

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
+use e2e::nats::Setup;
 use e2e::poll::until_async;
-use e2e::{Answer, Api, Call, Cluster, Service};
+use e2e::{Answer, Api, Call, Cluster, Service, python};
 use latchkey_client::{CallError, Options, Outcome, PrincipalKind, Secret, Verifier};
 use serde_json::Value;
 
@@ -192,4 +193,33 @@ async fn an_edge_that_stops_in_good_order_costs_no_answer() {
     go_on().await;
     over.store(true, Relaxed);
     askers.join_all().await;
+}
+
+#[tokio::test]
+async fn the_user_verifier_is_enough_for_both_clients_and_a_wrong_password_is_refused() {
+    const USERS: [&str; 5] = ["IDENTITY", "KEYS", "EDGE", "VERIFIER", "OPERATOR"];
+    let passwords = USERS.map(|user| (format!("{user}_PASSWORD"), format!("{user}-pass")));
+    let passwords = passwords.each_ref().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut builder = Cluster::builder().nats(Setup::shipped("nats.conf", &passwords));
+    for (service, user) in Service::ALL.into_iter().zip(USERS) {
+        builder = builder.set_for(service, "NATS_USER", &user.to_lowercase());
+        builder = builder.set_for(service, "NATS_PASSWORD", &format!("{user}-pass"));
+    }
+    let mut cluster = builder.start();
+    let (api, url) = (cluster.api(0), cluster.bus().url());
+    let user = api.user().await;
+    let key = api.key(&user.token, "permitted").await.key;
+    let connect = |password: &str| {
+        let password = Some(Secret::new(password.to_owned()));
+        Verifier::connect(Options { url: url.clone(), password, ca_file: None })
+    };
+    let verified = connect("VERIFIER-pass").await.unwrap().verify(Secret::new(key.clone())).await;
+    assert_eq!(verified.unwrap().outcome, Outcome::Valid);
+    assert!(connect("guessed-pass").await.is_err());
+
+    let environment =
+        [("NATS_URL", url.as_str()), ("NATS_USER", "verifier"), ("NATS_PASSWORD", "VERIFIER-pass")];
+    let end = python::run("docs/examples/verify.py", &environment, &[&key, &user.token]);
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert_eq!(end.stdout.matches(r#""outcome": "valid""#).count(), 2, "{}", end.stdout);
 }
