@@ -344,7 +344,9 @@ impl RevokedBody {
         match changed {
             Changed::Confirmed(receipt) => Self { receipt: Some(receipt.into()), ..bare },
             Changed::Committed { revision, exact_from } => {
-                Self { revision: Some(revision.0), exact_from: Some(rfc3339(exact_from)), ..bare }
+                // A fraction of a second that is cut off would promise too much.
+                let second = exact_from.plus(Timestamp::SECOND - 1);
+                Self { revision: Some(revision.0), exact_from: Some(rfc3339(second)), ..bare }
             }
         }
     }
