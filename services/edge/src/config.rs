@@ -72,6 +72,15 @@ pub const VARIABLES: &[&Variable] = &[
     &revocation::CLOCK_DRIFT,
 ];
 
+/// The fault tests' own: with it answers are used without a lease, and they must notice.
+#[cfg(debug_assertions)]
+const TEST_WITHOUT_LEASE: Variable = Variable {
+    name: "LATCHKEY_TEST_WITHOUT_LEASE",
+    default: "off",
+    help: "answers are used without a lease: wrong, and not in release builds",
+    accepted: "on, off",
+};
+
 const DEFAULT_ORIGINS: &str = "http://localhost:3000,http://localhost:8000";
 
 /// How the edge works.
@@ -98,6 +107,9 @@ pub struct MemoryConfig {
     pub bounds: Bounds,
     /// How much it remembers at most, of each kind of credential.
     pub capacity: Capacity,
+    /// Whether it uses what it remembers without a lease, which is wrong. Not in release builds.
+    #[cfg(debug_assertions)]
+    pub without_lease: bool,
 }
 
 impl MemoryConfig {
@@ -109,6 +121,8 @@ impl MemoryConfig {
             enabled: environment.switch(&CACHE, true)?,
             bounds: revocation::bounds(environment)?,
             capacity: Capacity { entries, bytes: mebibytes << 20, ..usual },
+            #[cfg(debug_assertions)]
+            without_lease: environment.switch(&TEST_WITHOUT_LEASE, false)?,
         })
     }
 }

@@ -124,7 +124,7 @@ where
     T: Send + 'static,
     W: Work<Item = (T, Option<MemberId>), Answer = Answer<P>, Error = CallError>,
 {
-    let memory = Arc::new(Memory::new(&config.bounds, config.capacity));
+    let memory = Arc::new(memory(config));
     let keeper = if config.enabled {
         let desk = lease::Desk {
             bus: deps.bus.clone(),
@@ -143,6 +143,19 @@ where
     let (asker, child) = Asker::new(asker_name, work);
     children.push(child);
     Desk::new(kind, memory, keeper, asker, deps.clock.clone())
+}
+
+#[cfg(debug_assertions)]
+fn memory<P: Principal>(config: &MemoryConfig) -> Memory<P> {
+    if config.without_lease {
+        return Memory::without_lease(&config.bounds, config.capacity);
+    }
+    Memory::new(&config.bounds, config.capacity)
+}
+
+#[cfg(not(debug_assertions))]
+fn memory<P: Principal>(config: &MemoryConfig) -> Memory<P> {
+    Memory::new(&config.bounds, config.capacity)
 }
 
 /// Three parts of base64url without padding (RFC 7515 §7.1), and not too long to look at.
