@@ -1,9 +1,9 @@
 # The commands of this project, one line each; what needs more than a line has a script in tests/.
-.PHONY: help run cluster build test lint bench faults model setup fmt deny docs pages
+.PHONY: help run cluster build test lint bench faults model nemesis setup fmt deny docs pages
 .NOTPARALLEL:
 
 # Parts of the suite that start what they need themselves, whatever STACK says.
-SAME_ON_BOTH = client cluster database expiry faults postgres store verify
+SAME_ON_BOTH = client cluster database expiry faults nemesis postgres store verify
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ faults: build ## Print what each fault costs a cluster
 	rm -f target/faults.md
 	FAULTS=$(CURDIR)/target/faults.md cargo test --workspace --test suite -- faults:: --test-threads 1
 	@cat target/faults.md
+
+nemesis: build ## Break a cluster in every way while 2,000 keys are revoked, and print what came of it
+	NEMESIS_REVOKES=$${NEMESIS_REVOKES:-2000} cargo test --workspace --test suite -- nemesis::no_edge --nocapture
 
 setup: ## Install what the tests need and this machine does not have
 	@tests/setup.sh

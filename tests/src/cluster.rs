@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::process::{Finished, Process, free_port, mortal};
+use crate::relay::Relay;
 use crate::{Api, Folder, SECRET, binary, nats, poll, postgres};
 
 /// Bound on the start of a service.
@@ -44,6 +45,7 @@ pub struct Builder {
     environment: BTreeMap<(Service, String), String>,
     nats: nats::Setup,
     own_postgres: bool,
+    relayed: bool,
     dotenv: Option<String>,
 }
 
@@ -53,6 +55,7 @@ pub struct Cluster {
     replicas: BTreeMap<Service, Vec<Replica>>,
     databases: BTreeMap<Service, String>,
     bus: nats::Server,
+    relays: Vec<Relay>,
     postgres: Option<postgres::Server>,
 }
 
@@ -105,6 +108,13 @@ impl Builder {
         self
     }
 
+    /// Puts a relay of its own between each edge and the bus.
+    #[must_use]
+    pub fn relayed(mut self) -> Self {
+        self.relayed = true;
+        self
+    }
+
     /// Writes a `.env` file into every process' working folder.
     #[must_use]
     pub fn dotenv(mut self, text: &str) -> Self {
@@ -122,14 +132,20 @@ impl Builder {
             .map(|service| (service, server.fresh_database_now()))
             .collect();
         let mut replicas: BTreeMap<Service, Vec<Replica>> = BTreeMap::new();
+        let mut relays = Vec::new();
         for service in Service::ALL {
             let count = self.replicas.get(&service).copied().unwrap_or(1);
             for _ in 0..count {
-                let replica = self.replica(service, &bus.url(), databases.get(&service));
+                let mut replica = self.replica(service, &bus.url(), databases.get(&service));
+                if self.relayed && service == Service::Edge {
+                    let relay = Relay::to(bus.port());
+                    replica.set("NATS_URL", &format!("nats://127.0.0.1:{}", relay.port()));
+                    relays.push(relay);
+                }
                 replicas.entry(service).or_default().push(replica);
             }
         }
-        let mut cluster = Cluster { replicas, databases, bus, postgres };
+        let mut cluster = Cluster { replicas, databases, bus, relays, postgres };
         cluster.launch();
         cluster
     }
@@ -171,6 +187,7 @@ impl Cluster {
             environment: BTreeMap::new(),
             nats: nats::Setup::default(),
             own_postgres: false,
+            relayed: false,
             dotenv: None,
         }
     }
@@ -243,6 +260,11 @@ impl Cluster {
     /// The bus' server.
     pub fn bus(&mut self) -> &mut nats::Server {
         &mut self.bus
+    }
+
+    /// What stands between an edge and the bus.
+    pub fn relay(&self, edge: usize) -> &Relay {
+        self.relays.get(edge).expect("asked for with Builder::relayed")
     }
 
     /// The cluster's own Postgres server.

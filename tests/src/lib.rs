@@ -28,6 +28,7 @@ pub mod database;
 pub mod folder;
 pub mod forge;
 pub mod nats;
+pub mod nemesis;
 pub mod otlp;
 pub mod poll;
 pub mod postgres;

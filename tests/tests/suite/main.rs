@@ -34,6 +34,7 @@ mod logout;
 mod logs;
 mod metrics;
 mod monitor;
+mod nemesis;
 mod overload;
 mod pages;
 mod passwords;
