@@ -11,7 +11,7 @@ use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
 use crate::floor::Floor;
-use crate::load::{Measured, Target, get, get_text, head, post};
+use crate::load::{Measured, Target, get, get_text, head, post, quantile};
 use crate::proc::resident_mib;
 use crate::{CONNECTIONS, ROUNDS, say};
 
@@ -20,6 +20,8 @@ const KEYS: usize = 1_000;
 /// Requests in flight of the busier figure.
 const MANY: usize = 256;
 const STARTS: usize = 3;
+/// Revokes that are timed.
+const REVOKES: usize = 300;
 
 /// A cluster of one process each, with a user and keys.
 struct Bench {
@@ -30,8 +32,10 @@ struct Bench {
 }
 
 impl Bench {
-    async fn start() -> Self {
-        let cluster = Cluster::builder().own_postgres().start();
+    /// A cluster with so many edges, whose memory is on or off.
+    async fn start(edges: usize, cache: &str) -> Self {
+        let builder = Cluster::builder().own_postgres().replicas(Service::Edge, edges);
+        let cluster = builder.set("CACHE", cache).start();
         for service in Service::ALL {
             let idle = resident_mib(cluster.replica(service, 0).pid());
             say(&format!("{}: {idle:.1} MiB resident after the start", service.binary()));
@@ -64,6 +68,19 @@ impl Bench {
         keys.iter().map(request).collect()
     }
 
+    /// How long so many revokes take, one after the other, in ms and sorted.
+    async fn revokes(&self, count: usize) -> Vec<f64> {
+        let mut times = Vec::with_capacity(count);
+        for _ in 0..count {
+            let key = self.api.key(&self.user.token, "ends").await;
+            let began = Instant::now();
+            self.api.revoke(&self.user.token, key.id).await.expect(200);
+            times.push(began.elapsed().as_secs_f64() * 1_000.0);
+        }
+        times.sort_by(f64::total_cmp);
+        times
+    }
+
     async fn database(&self) -> PgConnection {
         PgConnection::connect(self.cluster.database(Service::Keys)).await.unwrap()
     }
@@ -88,9 +105,9 @@ fn parts(measured: &Measured) {
 
 /// Prints the figures of a cluster at work and at rest.
 pub async fn figures() {
-    say("\n## Cluster: edge, NATS, service, Postgres; every process counts; 1,000 keys in turn");
+    say("\n## Cluster without a memory (CACHE=off): every process counts; 1,000 keys in turn");
     let floor = Floor::start();
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start(1, "off").await;
     let token = format!("authorization: Bearer {}", bench.user.token);
     let requests = Arc::clone(&bench.requests);
     head();
@@ -113,6 +130,34 @@ pub async fn figures() {
         parts(&list);
     }
     starts(&mut bench);
+    remembered(&floor).await;
+}
+
+/// The same with a memory, on four edges: verified requests, and how long a revoke takes.
+async fn remembered(floor: &Floor) {
+    say("\n## Cluster with four edges that remember: 1,000 keys in turn on one edge; revokes");
+    let mut bench = Bench::start(4, "on").await;
+    let requests = Arc::clone(&bench.requests);
+    head();
+    for round in 1..=ROUNDS {
+        let bare = floor.target.measure().await;
+        bare.row(round, "bare axum", &bare);
+        let measured = bench.target(Arc::clone(&requests), CONNECTIONS).measure().await;
+        measured.row(round, "key, remembered", &bare);
+        parts(&measured);
+    }
+    let times = bench.revokes(REVOKES).await;
+    say(&format!(
+        "{REVOKES} revokes with four live edges: p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms",
+        quantile(&times, 0.5),
+        quantile(&times, 0.99),
+        quantile(&times, 1.0 - f64::EPSILON)
+    ));
+    bench.cluster.replica(Service::Edge, 3).pause();
+    let times = bench.revokes(3).await;
+    bench.cluster.replica(Service::Edge, 3).resume();
+    let times: Vec<String> = times.iter().map(|time| format!("{time:.0}")).collect();
+    say(&format!("3 revokes while one of the four is stopped: {} ms", times.join(", ")));
 }
 
 fn starts(bench: &mut Bench) {
@@ -135,7 +180,7 @@ fn starts(bench: &mut Bench) {
 /// Prints what the number of stored keys changes, for each of these totals.
 pub async fn scale(totals: &[u64]) {
     say("\n## Keys in the database: what their number costs (64 in flight)");
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start(1, "off").await;
     let token = format!("authorization: Bearer {}", bench.user.token);
     let (requests, mut stored) = (Arc::clone(&bench.requests), KEYS as u64);
     let (mut first_verify, mut first_list) = (None, None);

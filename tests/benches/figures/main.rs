@@ -12,6 +12,7 @@
     reason = "a measurement reads the real clock, and stops where something does not work"
 )]
 
+mod bus;
 mod cluster;
 mod floor;
 mod load;
@@ -46,6 +47,9 @@ fn main() {
         }
         if wanted("cluster") {
             cluster::figures().await;
+        }
+        if wanted("bus") {
+            bus::figures().await;
         }
         if wanted("scale") {
             cluster::scale(&[1_000, 1_000_000]).await;

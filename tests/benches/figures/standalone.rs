@@ -29,6 +29,7 @@ pub async fn figures() {
     };
     let service = target("/protected/service", &format!("x-api-key: {}", key.key));
     let by_token = target("/protected/user", &format!("authorization: Bearer {}", user.token));
+    say("One key and one token, remembered by the edge.");
     head();
     for round in 1..=ROUNDS {
         let bare = floor.target.measure().await;
