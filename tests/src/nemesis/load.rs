@@ -60,6 +60,7 @@ struct Shared {
     edges: Vec<String>,
     next: AtomicUsize,
     ended: AtomicUsize,
+    revoked: AtomicUsize,
     under_way: AtomicUsize,
     over: AtomicBool,
 }
@@ -102,6 +103,7 @@ impl Load {
             edges,
             next: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
+            revoked: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             over: AtomicBool::new(false),
         });
@@ -120,6 +122,11 @@ impl Load {
     /// Credentials whose end was promised.
     pub fn ended(&self) -> usize {
         self.shared.ended.load(Ordering::SeqCst)
+    }
+
+    /// Of these, the keys.
+    pub fn revoked(&self) -> usize {
+        self.shared.revoked.load(Ordering::SeqCst)
     }
 
     /// Whether no credential is left.
@@ -163,6 +170,8 @@ impl Shared {
             let promised = end(&self.ledger, &apis, number, &mut dice).await;
             self.under_way.fetch_sub(1, Ordering::SeqCst);
             self.ended.fetch_add(usize::from(promised), Ordering::SeqCst);
+            let is_key = self.ledger.credential(number).kind == Kind::Key;
+            self.revoked.fetch_add(usize::from(promised && is_key), Ordering::SeqCst);
             for (edge, api) in apis.iter().enumerate() {
                 let (ledger, api) = (Arc::clone(&self.ledger), api.clone());
                 after.spawn(async move {

@@ -66,7 +66,7 @@ async fn no_edge_accepts_what_was_revoked_whatever_breaks() {
     let seed = seed();
     let mut dice = Dice::of(seed);
     let goal = number(REVOKES).map(|revokes| usize::try_from(revokes).unwrap());
-    let keys = goal.map_or(SHORT_KEYS, |revokes| revokes + revokes / 4);
+    let keys = goal.map_or(SHORT_KEYS, |revokes| SHORT_KEYS.max(revokes + revokes / 4));
     let builder = nemesis::builder(EDGES).own_postgres().replicas(Service::Identity, 2);
     let mut cluster = start(builder);
     let api = Api::over(cluster.edges());
@@ -75,7 +75,7 @@ async fn no_edge_accepts_what_was_revoked_whatever_breaks() {
 
     let load = Load::start(cluster.edges(), &ledger, &mut dice);
     let begin = Instant::now();
-    let enough = || goal.map_or(begin.elapsed() >= SHORT, |_| load.ended() >= keys);
+    let enough = || goal.map_or(begin.elapsed() >= SHORT, |goal| load.revoked() >= goal);
     let done = nemesis::torment(&mut cluster, &load, &Fault::ALL, &mut dice, enough).await;
     load.finish().await;
     let lost = nemesis::lost(&ledger, &cluster.edges()).await;
