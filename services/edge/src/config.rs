@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use axum::http::HeaderValue;
+use latchkey_gate::MemoryConfig;
+use latchkey_gate::config as memory;
 use latchkey_revocation::config as revocation;
-use latchkey_revocation::{Bounds, Capacity};
 use latchkey_runtime::{ConfigError, Environment, Variable};
 
 /// Where HTTP is served.
@@ -36,50 +37,19 @@ pub const RATE_LIMIT: Variable = Variable {
     accepted: "on, off",
 };
 
-/// Whether verdicts are remembered.
-pub const CACHE: Variable = Variable {
-    name: "CACHE",
-    default: "on",
-    help: "verdicts are remembered under a lease; `off` asks for each request",
-    accepted: "on, off",
-};
-/// How many.
-pub const CACHE_ENTRIES: Variable = Variable {
-    name: "CACHE_ENTRIES",
-    default: "1000000",
-    help: "credentials of each kind that are remembered at most",
-    accepted: "a whole number from 64 to 100000000",
-};
-/// How much memory they take.
-pub const CACHE_MIB: Variable = Variable {
-    name: "CACHE_MIB",
-    default: "192",
-    help: "memory for remembered credentials of each kind at most, in MiB",
-    accepted: "a whole number from 1 to 65536",
-};
-
 /// Every variable of this service.
 pub const VARIABLES: &[&Variable] = &[
     &LISTEN_ADDR,
     &CORS_ORIGINS,
     &TRUSTED_PROXIES,
     &RATE_LIMIT,
-    &CACHE,
-    &CACHE_ENTRIES,
-    &CACHE_MIB,
+    &memory::CACHE,
+    &memory::CACHE_ENTRIES,
+    &memory::CACHE_MIB,
     &revocation::LEASE_MS,
     &revocation::RENEWAL_MS,
     &revocation::CLOCK_DRIFT,
 ];
-
-/// The fault tests' own: with it answers are used without a lease, and they must notice.
-#[cfg(debug_assertions)]
-const TEST_WITHOUT_LEASE: Variable = Variable {
-    name: "LATCHKEY_TEST_WITHOUT_LEASE",
-    default: "off",
-    help: "answers are used without a lease: wrong, and not in release builds",
-    accepted: "on, off",
-};
 
 const DEFAULT_ORIGINS: &str = "http://localhost:3000,http://localhost:8000";
 
@@ -96,35 +66,6 @@ pub struct Config {
     pub rate_limit: bool,
     /// What is remembered, and for how long.
     pub memory: MemoryConfig,
-}
-
-/// What the edge remembers.
-#[derive(Clone, Copy, Debug)]
-pub struct MemoryConfig {
-    /// Whether it remembers anything.
-    pub enabled: bool,
-    /// Lease and renewal.
-    pub bounds: Bounds,
-    /// How much it remembers at most, of each kind of credential.
-    pub capacity: Capacity,
-    /// Whether it uses what it remembers without a lease, which is wrong. Not in release builds.
-    #[cfg(debug_assertions)]
-    pub without_lease: bool,
-}
-
-impl MemoryConfig {
-    fn read(environment: &Environment) -> Result<Self, ConfigError> {
-        let usual = Capacity::default();
-        let mebibytes: usize = environment.number(&CACHE_MIB, usual.bytes >> 20, 1, 65_536)?;
-        let entries = environment.number(&CACHE_ENTRIES, usual.entries, 64, 100_000_000)?;
-        Ok(Self {
-            enabled: environment.switch(&CACHE, true)?,
-            bounds: revocation::bounds(environment)?,
-            capacity: Capacity { entries, bytes: mebibytes << 20, ..usual },
-            #[cfg(debug_assertions)]
-            without_lease: environment.switch(&TEST_WITHOUT_LEASE, false)?,
-        })
-    }
 }
 
 impl Config {

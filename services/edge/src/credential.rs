@@ -8,10 +8,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use latchkey_bus::Context;
 use latchkey_contract::{KeyPrincipal, UserPrincipal, Verdict};
+use latchkey_gate::Remembered;
 
 use crate::Edge;
 use crate::problem::{Accepts, Problem};
-use crate::remembered::Remembered;
 
 /// The header of an API key.
 pub const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");

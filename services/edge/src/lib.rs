@@ -1,43 +1,36 @@
 //! The edge: the public HTTP API. It never sees a database; what it knows, it asks over the bus.
 //!
 //! ```text
-//! server -> layers -> router -> credential (extractors) -> gate -> desk -> bus
+//! server -> layers -> router -> credential (extractors) -> latchkey-gate -> bus
 //!                        \
 //!                         \_-> handler -> bus
-//! bus -> verify -> gate -> bus
+//! bus -> verify -> latchkey-gate -> bus
 //! ```
 //!
-//! Actors: the root supervises, for each kind of credential, the keeper of its lease and a batching
-//! actor that asks, the reporter that
-//! tells the key service when keys were used, and the endpoint that answers other services.
+//! Actors: the root supervises those of the gate, the keeper of the limits, and the endpoint that answers
+//! other services.
 
 pub mod address;
-pub mod ask;
 pub mod body;
 pub mod cluster;
 pub mod config;
 pub mod credential;
-pub mod desk;
-pub mod gate;
 pub mod handler;
-pub mod judged;
 pub mod layers;
-pub mod lease;
 pub mod limits;
 pub mod observe;
 pub mod openapi;
 pub mod problem;
-pub mod remembered;
 pub mod router;
 pub mod server;
 pub mod shape;
-pub mod usage;
 
 mod verify;
 
 use std::sync::Arc;
 
 use latchkey_bus::Bus;
+use latchkey_gate::Gate;
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Clock, Entropy, Exit, Root, StartError, periodic};
 
@@ -61,7 +54,7 @@ pub struct Deps {
 /// What the handlers share.
 pub struct Edge {
     bus: Bus,
-    gate: Arc<gate::Gate>,
+    gate: Arc<Gate>,
     limits: limits::Limits,
 }
 
@@ -81,17 +74,17 @@ pub async fn start(config: &Config, deps: Deps) -> Result<Started, StartError> {
     if !config.rate_limit {
         tracing::warn!("RATE_LIMIT=off: logins, signups and new keys are not limited");
     }
-    let usage = Arc::new(usage::UsageReporter::new(deps.bus.clone(), deps.entropy.clone()));
-    let (gate, mut children) = gate::Gate::new(&config.memory, &deps, Arc::clone(&usage));
+    let Deps { bus, clock, entropy } = deps;
+    let asking = latchkey_gate::Deps { name: NAME, bus: bus.clone(), clock, entropy };
+    let (gate, mut children) = Gate::new(&config.memory, &asking);
     let gate = Arc::new(gate);
     let limits = limits::Limits::new(config.rate_limit);
-    children.push(periodic::child("usage reporter", usage));
     children.push(periodic::child("limit keeper", Arc::new(limits.keeper())));
-    children.push(verify::child(deps.bus.clone(), Arc::clone(&gate)));
+    children.push(verify::child(bus.clone(), Arc::clone(&gate)));
     let running = Root::start(children)
         .await
         .map_err(|error| StartError::new(Exit::Internal, error.to_string()))?;
-    let edge = Arc::new(Edge { bus: deps.bus, gate, limits });
-    let service = layers::EdgeService::new(config, router::build(edge), &deps.entropy);
+    let edge = Arc::new(Edge { bus, gate, limits });
+    let service = layers::EdgeService::new(config, router::build(edge), &asking.entropy);
     Ok(Started { service, running })
 }

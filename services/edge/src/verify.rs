@@ -8,10 +8,10 @@ use latchkey_contract::credential::PREFIX;
 use latchkey_contract::verify::{Verified, VerifiedBatch, Verify, VerifyBatch};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{CallError, Failure, FieldError, Refusal, Secret};
+use latchkey_gate::Gate;
 use latchkey_runtime::{Address, Child};
 
 use crate::NAME;
-use crate::gate::Gate;
 
 /// The actor that serves the two subjects.
 pub(crate) fn child(bus: Bus, gate: Arc<Gate>) -> Child {

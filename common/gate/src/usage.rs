@@ -6,29 +6,27 @@ use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use latchkey_bus::{Bus, Context, RequestId};
+use latchkey_bus::{Context, RequestId};
 use latchkey_contract::keys::RecordUses;
 use latchkey_contract::{KeyId, Rpc, Timestamp};
-use latchkey_runtime::Entropy;
 use latchkey_runtime::periodic::Chore;
 
-use crate::NAME;
+use crate::Deps;
 
 /// Keys that wait to be reported at most; uses of further ones are not counted until the next report.
 const MAX_WAITING: usize = 100_000;
 
 /// The uses since the last report.
 pub struct UsageReporter {
-    bus: Bus,
-    entropy: Entropy,
+    deps: Deps,
     waiting: Mutex<HashMap<KeyId, Timestamp>>,
 }
 
 impl UsageReporter {
     /// Nothing waits yet.
     #[must_use]
-    pub fn new(bus: Bus, entropy: Entropy) -> Self {
-        Self { bus, entropy, waiting: Mutex::default() }
+    pub fn new(deps: &Deps) -> Self {
+        Self { deps: deps.clone(), waiting: Mutex::default() }
     }
 
     /// Counts a use of `key` at `now`.
@@ -52,11 +50,11 @@ impl Chore for UsageReporter {
     async fn run(&self) {
         let uses = self.take();
         for batch in uses.chunks(RecordUses::MAX) {
-            let id = format!("usage-{:016x}", u64::from_ne_bytes(self.entropy.bytes()));
+            let id = format!("usage-{:016x}", u64::from_ne_bytes(self.deps.entropy.bytes()));
             let context = Context::new(RequestId::new(&id), RecordUses::TIMEOUT);
             let report = RecordUses { uses: batch.to_vec() };
-            if let Err(error) = self.bus.call(&context, &report).await {
-                tracing::warn!(service = NAME, request_id = id, %error, "uses are not reported");
+            if let Err(error) = self.deps.bus.call(&context, &report).await {
+                tracing::warn!(service = self.deps.name, request_id = id, %error, "uses are not reported");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Principals in the edge's memory.
+//! Principals in memory.
 
 use std::ops::Deref;
 use std::sync::Arc;

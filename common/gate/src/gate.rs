@@ -1,4 +1,4 @@
-//! Who a credential stands for: the edge's one way to know.
+//! Who a credential stands for: the one way to know. The edge's extractors and its `v1.verify` ask it.
 //!
 //! A malformed credential is refused here without asking anyone. What is remembered is answered from
 //! memory while the lease allows it. Everything else is asked of its authority, together with whatever
@@ -14,7 +14,7 @@ use latchkey_contract::{
     ApiKey, CallError, CredentialHash, KeyPrincipal, Secret, Timestamp, UserPrincipal, Verdict,
 };
 use latchkey_runtime::batch::{Asker, Work};
-use latchkey_runtime::{Address, Child, Clock};
+use latchkey_runtime::{Address, Child, Clock, periodic};
 
 use crate::Deps;
 use crate::ask::{AskKeys, AskTokens};
@@ -35,12 +35,9 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The gate, and the actors that ask for it and keep its leases, in the order they start.
-    pub(crate) fn new(
-        config: &MemoryConfig,
-        deps: &Deps,
-        usage: Arc<UsageReporter>,
-    ) -> (Self, Vec<Child>) {
+    /// The gate, and its actors in the order they start: they keep its leases, ask for it, and report uses.
+    #[must_use]
+    pub fn new(config: &MemoryConfig, deps: &Deps) -> (Self, Vec<Child>) {
         let mut children = Vec::new();
         let keys = desk::<KeysAuthority, _, _, _>(
             config,
@@ -56,6 +53,8 @@ impl Gate {
             AskTokens { bus: deps.bus.clone() },
             &mut children,
         );
+        let usage = Arc::new(UsageReporter::new(deps));
+        children.push(periodic::child("usage reporter", Arc::clone(&usage)));
         let judged = [Judged::of("key"), Judged::of("token")];
         (Self { keys, tokens, usage, clock: deps.clock.clone(), judged }, children)
     }
@@ -127,6 +126,7 @@ where
     let memory = Arc::new(memory(config));
     let keeper = if config.enabled {
         let desk = lease::Desk {
+            name: deps.name,
             bus: deps.bus.clone(),
             clock: deps.clock.clone(),
             entropy: deps.entropy.clone(),

@@ -1,4 +1,4 @@
-//! The edge's membership at one authority, kept by an actor: it joins, renews the lease, applies
+//! The membership at one authority, kept by an actor: it joins, renews the lease, applies
 //! invalidations and then acknowledges them. What to do when is the [`Keeper`]'s to say.
 
 use std::marker::PhantomData;
@@ -16,19 +16,17 @@ use latchkey_runtime::{Address, Child, Clock, Entropy};
 use metrics::{counter, gauge};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use crate::NAME;
-
 /// Invalidations that wait to be applied at most. One that is dropped is published again, or waited out.
 const MAX_WAITING: usize = 10_000;
 /// What the log of a renewal says in place of a request's id.
 const LEASE_ID: &str = "lease";
-/// How long the authority is told of an edge that ends.
+/// How long the authority is told of a member that ends.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Counts the times everything was forgotten.
 const DROPPED: &str = "latchkey_caches_dropped_total";
 
-/// What an edge remembers of one authority.
+/// What is remembered of one authority.
 pub type Memory<P> = Cache<CredentialHash, P>;
 
 /// What the actor is told.
@@ -55,6 +53,8 @@ pub struct LeaseKeeper<A, P> {
 
 /// What it works with.
 pub struct Desk<P> {
+    /// What the process is called.
+    pub name: &'static str,
     /// Where the authority is asked.
     pub bus: Bus,
     /// Which time it is.
@@ -79,6 +79,7 @@ pub struct State {
 impl<P> Clone for Desk<P> {
     fn clone(&self) -> Self {
         Self {
+            name: self.name,
             bus: self.bus.clone(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
@@ -88,7 +89,7 @@ impl<P> Clone for Desk<P> {
     }
 }
 
-/// The child that keeps the edge's membership at `A`, and where it is told of answers.
+/// The child that keeps the membership at `A`, and where it is told of answers.
 #[must_use]
 pub fn child<A, P>(name: &'static str, desk: Desk<P>) -> (Address<Message>, Child)
 where
@@ -117,7 +118,7 @@ where
         (): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         let waiting = Arc::new(AtomicUsize::new(0));
-        let hear = hear(myself.clone(), Arc::clone(&waiting));
+        let hear = hear(self.desk.name, myself.clone(), Arc::clone(&waiting));
         let subscription = self.desk.bus.subscribe(A::INVALIDATIONS, hear).await?;
         myself.send_message(Message::Tick(0))?;
         counter!(DROPPED, "authority" => A::NAME).increment(0);
@@ -147,20 +148,20 @@ where
             Message::Joined(nonce, Ok(joined)) => {
                 state.keeper.joined(memory, nonce, joined);
                 tracing::info!(
-                    service = NAME,
+                    service = self.desk.name,
                     authority = A::NAME,
                     "joined: answers are remembered"
                 );
             }
             Message::Joined(nonce, Err(error)) => {
-                tracing::warn!(service = NAME, authority = A::NAME, %error, "cannot join: nothing is remembered");
+                tracing::warn!(service = self.desk.name, authority = A::NAME, %error, "cannot join: nothing is remembered");
                 state.keeper.failed(nonce);
             }
             Message::Renewed(nonce, Ok(renewed)) => {
                 state.keeper.renewed(memory, nonce, renewed, self.now());
             }
             Message::Renewed(nonce, Err(error)) => {
-                tracing::debug!(service = NAME, authority = A::NAME, %error, "a lease was not renewed");
+                tracing::debug!(service = self.desk.name, authority = A::NAME, %error, "a lease was not renewed");
                 state.keeper.failed(nonce);
             }
             Message::Expelled(member) => state.keeper.expelled(memory, member),
@@ -169,7 +170,7 @@ where
         if was.is_some() && state.keeper.member().is_none() {
             counter!(DROPPED, "authority" => A::NAME).increment(1);
             tracing::warn!(
-                service = NAME,
+                service = self.desk.name,
                 authority = A::NAME,
                 "no member any more: everything is forgotten"
             );
@@ -180,7 +181,7 @@ where
         Ok(())
     }
 
-    /// The last thing an edge does: requests have ended, so nothing is looked up any more.
+    /// The last thing a member does: requests have ended, so nothing is looked up any more.
     async fn post_stop(
         &self,
         _myself: ActorRef<Self::Msg>,
@@ -190,7 +191,7 @@ where
             state.keeper.expelled(&*self.desk.memory, member);
             let context = Context::new(RequestId::new(LEASE_ID), FAREWELL);
             if let Err(error) = self.desk.bus.call(&context, &Leave::<A>::new(member)).await {
-                tracing::debug!(service = NAME, authority = A::NAME, %error, "left without a word");
+                tracing::debug!(service = self.desk.name, authority = A::NAME, %error, "left without a word");
             }
         }
         Ok(())
@@ -198,12 +199,12 @@ where
 }
 
 /// Decodes what is published and puts it into the actor's queue, unless that is full.
-fn hear(actor: ActorRef<Message>, waiting: Arc<AtomicUsize>) -> Hear {
+fn hear(name: &'static str, actor: ActorRef<Message>, waiting: Arc<AtomicUsize>) -> Hear {
     Arc::new(move |payload: Bytes| {
         let message: Invalidating = match wire::decode(&payload) {
             Ok(message) => message,
             Err(error) => {
-                tracing::warn!(service = NAME, %error, "an invalidation cannot be read");
+                tracing::warn!(service = name, %error, "an invalidation cannot be read");
                 return;
             }
         };
@@ -228,16 +229,16 @@ where
     async fn apply(&self, state: &mut State, message: Invalidating) {
         let applied = state.keeper.invalidate(&*self.desk.memory, &message.invalidate);
         let Some(acknowledge) = applied else { return };
-        let subject = message.waiter.subject::<A>(NAME);
+        let subject = message.waiter.subject::<A>(self.desk.name);
         let sent = match wire::encode(&acknowledge) {
             Ok(bytes) => self.desk.bus.publish(&subject, bytes.into()).await,
             Err(error) => {
-                tracing::error!(service = NAME, %error, "an acknowledgement cannot be encoded");
+                tracing::error!(service = self.desk.name, %error, "an acknowledgement cannot be encoded");
                 return;
             }
         };
         if let Err(error) = sent {
-            tracing::debug!(service = NAME, %error, "an acknowledgement was not sent");
+            tracing::debug!(service = self.desk.name, %error, "an acknowledgement was not sent");
         }
     }
 
