@@ -29,6 +29,7 @@ mod problem;
 mod verifier;
 
 pub use guard::{Guard, RequireCredential};
-pub use latchkey_contract::verify::{Outcome, Principal, PrincipalKind, Verified};
+pub use latchkey_contract::lease::Position as Revision;
+pub use latchkey_contract::verify::{MinRevision, Outcome, Principal, PrincipalKind, Verified};
 pub use latchkey_contract::{CallError, Secret};
 pub use verifier::{ConnectError, Options, Verifier};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use latchkey_bus::nats::User;
 use latchkey_bus::{Bus, BusError, Context, Limit, Nats, NatsOptions, RequestId};
-use latchkey_contract::verify::{Verified, Verify, VerifyBatch};
+use latchkey_contract::verify::{MinRevision, Verified, Verify, VerifyBatch};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{CallError, Rpc, Secret};
 use latchkey_runtime::Entropy;
@@ -33,6 +33,7 @@ pub struct Verifier {
     bus: Bus,
     limit: Limit,
     entropy: Entropy,
+    least: Option<MinRevision>,
 }
 
 /// The bus cannot be used.
@@ -64,7 +65,14 @@ impl Verifier {
     /// Asks on a bus that the process has already.
     #[must_use]
     pub fn on(bus: Bus) -> Self {
-        Self { bus, limit: Limit::new(MAX_IN_FLIGHT), entropy: Entropy::System }
+        Self { bus, limit: Limit::new(MAX_IN_FLIGHT), entropy: Entropy::System, least: None }
+    }
+
+    /// The same verifier, whose answers are of these revisions or later ones: those of changes that the
+    /// caller knows of. Where an authority has not reached one, nobody can say.
+    #[must_use]
+    pub fn at_least(&self, revision: MinRevision) -> Self {
+        Self { least: Some(revision), ..self.clone() }
     }
 
     /// Whom an access token or an API key stands for, within 3 seconds.
@@ -72,7 +80,7 @@ impl Verifier {
     /// # Errors
     /// [`CallError`] where nobody could say. The credential is then not to be accepted.
     pub async fn verify(&self, credential: Secret) -> Result<Verified, CallError> {
-        self.ask(&Verify::of(credential)).await
+        self.ask(&Verify { min_revision: self.least, ..Verify::of(credential) }).await
     }
 
     /// The same for 1 to 100 credentials; the answers come in the same order.
@@ -81,7 +89,8 @@ impl Verifier {
     /// [`CallError`] where nobody could say of one of them; none is then to be accepted.
     pub async fn verify_batch(&self, credentials: Vec<Secret>) -> Result<Vec<Verified>, CallError> {
         let expected = credentials.len();
-        let batch = self.ask(&VerifyBatch::of(credentials)).await?;
+        let ask = VerifyBatch { min_revision: self.least, ..VerifyBatch::of(credentials) };
+        let batch = self.ask(&ask).await?;
         if batch.results.len() == expected { Ok(batch.results) } else { Err(CallError::Unreadable) }
     }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{KeyId, Timestamp, UserId};
+use crate::lease::Position;
+use crate::refusal::FieldError;
 use crate::rpc::{ATTEMPT, Retry, Rpc};
 use crate::secret::{Secret, exposed_list, exposed_option};
 use crate::verdict::{KeyPrincipal, UserPrincipal, Verdict};
@@ -24,6 +26,21 @@ pub struct Verify {
     /// a request that names one is refused as invalid.
     #[serde(default)]
     pub required_scope: Option<String>,
+    /// How recent the answer has to be.
+    #[serde(default)]
+    pub min_revision: Option<MinRevision>,
+}
+
+/// How recent an answer has to be: each authority counts its own changes, and judges its own credentials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MinRevision {
+    /// API keys are judged as of this revision of the key service, or a later one.
+    #[serde(default)]
+    pub keys: Option<Position>,
+    /// Access tokens are judged as of this revision of the identity service, or a later one.
+    #[serde(default)]
+    pub identity: Option<Position>,
 }
 
 /// Asks the same of many credentials; the answers come in the same order.
@@ -36,6 +53,9 @@ pub struct VerifyBatch {
     /// Reserved, as in [`Verify`].
     #[serde(default)]
     pub required_scope: Option<String>,
+    /// How recent every answer has to be.
+    #[serde(default)]
+    pub min_revision: Option<MinRevision>,
 }
 
 /// What was found of one credential.
@@ -122,7 +142,7 @@ impl Verify {
     /// Asks for `credential`.
     #[must_use]
     pub fn of(credential: Secret) -> Self {
-        Self { credential: Some(credential), required_scope: None }
+        Self { credential: Some(credential), required_scope: None, min_revision: None }
     }
 }
 
@@ -130,7 +150,18 @@ impl VerifyBatch {
     /// Asks for each of `credentials`.
     #[must_use]
     pub fn of(credentials: Vec<Secret>) -> Self {
-        Self { credentials, required_scope: None }
+        Self { credentials, required_scope: None, min_revision: None }
+    }
+}
+
+impl MinRevision {
+    /// What is wrong with it, field by field: revisions are counted from 1, and 0 asks for none.
+    #[must_use]
+    pub fn faults(self) -> Vec<FieldError> {
+        let fields = [("min_revision.keys", self.keys), ("min_revision.identity", self.identity)];
+        let negative = fields.into_iter().filter(|(_, least)| least.is_some_and(|it| it.0 < 0));
+        let fault = |(field, _)| FieldError::new(field, "must not be negative");
+        negative.map(fault).collect()
     }
 }
 

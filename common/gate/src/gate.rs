@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use latchkey_bus::Context;
 use latchkey_contract::authority::{Authority, IdentityAuthority, KeysAuthority};
+use latchkey_contract::credential::PREFIX;
 use latchkey_contract::identity::MAX_TOKEN;
 use latchkey_contract::lease::{MemberId, Position};
+use latchkey_contract::verify::{MinRevision, Verified};
 use latchkey_contract::{
     ApiKey, CallError, CredentialHash, KeyPrincipal, Secret, Timestamp, UserPrincipal, Verdict,
 };
@@ -59,7 +61,27 @@ impl Gate {
         (Self { keys, tokens, usage, clock: deps.clock.clone(), judged }, children)
     }
 
-    /// Who an API key stands for.
+    /// Who a credential of either kind stands for: its form says which it is. A token is three parts of
+    /// base64url and has no `_` in its first characters: its header is JSON.
+    ///
+    /// # Errors
+    /// [`CallError`] where nobody could say, or not of so recent a revision; then it is not accepted.
+    pub async fn either(
+        &self,
+        context: &Context,
+        text: &str,
+        least: MinRevision,
+    ) -> Result<Verified, CallError> {
+        if text.starts_with(PREFIX) {
+            let key = self.key(context, text, least.keys.unwrap_or_default()).await?;
+            Ok(key.map(|key| (*key).clone()).into())
+        } else {
+            let user = self.token(context, text, least.identity.unwrap_or_default()).await?;
+            Ok(user.map(|user| (*user).clone()).into())
+        }
+    }
+
+    /// Who an API key stands for, as of the revision `least` or a later one.
     ///
     /// # Errors
     /// [`CallError`] where nobody could say; then the key is not accepted.
@@ -67,8 +89,9 @@ impl Gate {
         &self,
         context: &Context,
         text: &str,
+        least: Position,
     ) -> Result<Verdict<Remembered<KeyPrincipal>>, CallError> {
-        let judged = self.judge_key(context, text).await;
+        let judged = self.judge_key(context, text, least).await;
         self.judged[0].count(&judged);
         judged
     }
@@ -77,17 +100,18 @@ impl Gate {
         &self,
         context: &Context,
         text: &str,
+        least: Position,
     ) -> Result<Verdict<Remembered<KeyPrincipal>>, CallError> {
         let Ok(key) = ApiKey::parse(text) else { return Ok(Verdict::Malformed) };
         let hash = key.hash();
-        let verdict = self.keys.decide(context, hash, Position::default(), || hash).await?;
+        let verdict = self.keys.decide(context, hash, least, || hash).await?;
         if let Verdict::Valid(principal) = &verdict {
             self.usage.note(principal.key, Timestamp(self.clock.unix_millis()));
         }
         Ok(verdict)
     }
 
-    /// Who an access token stands for.
+    /// Who an access token stands for, as of the revision `least` or a later one.
     ///
     /// # Errors
     /// [`CallError`] where nobody could say; then the token is not accepted.
@@ -95,11 +119,12 @@ impl Gate {
         &self,
         context: &Context,
         text: &str,
+        least: Position,
     ) -> Result<Verdict<Remembered<UserPrincipal>>, CallError> {
         let judged = if is_compact_jws(text) {
             let hash = CredentialHash::of(text);
             let item = || Secret::new(text.to_owned());
-            self.tokens.decide(context, hash, Position::default(), item).await
+            self.tokens.decide(context, hash, least, item).await
         } else {
             Ok(Verdict::Malformed)
         };

@@ -162,6 +162,10 @@ where
                 Found::Ask
             };
         }
+        // They stay true, but who asks for a revision is to learn where it has not been reached.
+        if sight.applied < revision {
+            return Found::Ask;
+        }
         match self.facts.get(credential) {
             Some(Fact::Revoked) => Found::Revoked,
             Some(Fact::Unknown) => Found::Unknown,

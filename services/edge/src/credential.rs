@@ -7,6 +7,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use latchkey_bus::Context;
+use latchkey_contract::lease::Position;
 use latchkey_contract::{KeyPrincipal, UserPrincipal, Verdict};
 use latchkey_gate::Remembered;
 
@@ -106,7 +107,7 @@ async fn user(
     token: Option<&str>,
 ) -> Result<Option<Remembered<UserPrincipal>>, Problem> {
     let Some(token) = token else { return Ok(None) };
-    Ok(accepted(edge.gate.token(context, token).await?))
+    Ok(accepted(edge.gate.token(context, token, Position::default()).await?))
 }
 
 async fn service(
@@ -115,7 +116,7 @@ async fn service(
     key: Option<&str>,
 ) -> Result<Option<Remembered<KeyPrincipal>>, Problem> {
     let Some(key) = key else { return Ok(None) };
-    Ok(accepted(edge.gate.key(context, key).await?))
+    Ok(accepted(edge.gate.key(context, key, Position::default()).await?))
 }
 
 fn accepted<P>(verdict: Verdict<P>) -> Option<P> {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use latchkey_bus::{Bus, Context, Endpoint, Routes};
-use latchkey_contract::credential::PREFIX;
-use latchkey_contract::verify::{Verified, VerifiedBatch, Verify, VerifyBatch};
+use latchkey_contract::verify::{MinRevision, Verified, VerifiedBatch, Verify, VerifyBatch};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{CallError, Failure, FieldError, Refusal, Secret};
 use latchkey_gate::Gate;
@@ -30,7 +29,8 @@ fn routes(gate: &Arc<Gate>) -> Routes {
 }
 
 async fn verify(gate: Arc<Gate>, context: Context, request: Verify) -> Result<Verified, Failure> {
-    let mut faults = scope_faults(request.required_scope.as_ref());
+    let least = request.min_revision.unwrap_or_default();
+    let mut faults = faults(request.required_scope.as_ref(), least);
     let Some(credential) = request.credential else {
         faults.insert(0, FieldError::new("credential", "is required and must be a text"));
         return Err(Refusal::Invalid(faults).into());
@@ -38,7 +38,7 @@ async fn verify(gate: Arc<Gate>, context: Context, request: Verify) -> Result<Ve
     if !faults.is_empty() {
         return Err(Refusal::Invalid(faults).into());
     }
-    ask(&gate, &context, &credential).await.map_err(failure)
+    gate.either(&context, credential.expose(), least).await.map_err(failure)
 }
 
 /// One answer that cannot be had leaves the whole batch without one.
@@ -47,7 +47,8 @@ async fn verify_batch(
     context: Context,
     request: VerifyBatch,
 ) -> Result<VerifiedBatch, Failure> {
-    let mut faults = scope_faults(request.required_scope.as_ref());
+    let least = request.min_revision.unwrap_or_default();
+    let mut faults = faults(request.required_scope.as_ref(), least);
     if !(1..=MAX_BATCH).contains(&request.credentials.len()) {
         let message = format!("is required and must hold 1 to {MAX_BATCH} texts");
         faults.insert(0, FieldError::new("credentials", message));
@@ -55,25 +56,17 @@ async fn verify_batch(
     if !faults.is_empty() {
         return Err(Refusal::Invalid(faults).into());
     }
-    let asked = request.credentials.iter().map(|credential| ask(&gate, &context, credential));
+    let texts = request.credentials.iter().map(Secret::expose);
+    let asked = texts.map(|text| gate.either(&context, text, least));
     let results = try_join_all(asked).await.map_err(failure)?;
     Ok(VerifiedBatch { results })
 }
 
 /// No credential has a scope, so none has the required one; whoever asks is to know why.
-fn scope_faults(required: Option<&String>) -> Vec<FieldError> {
+fn faults(required: Option<&String>, least: MinRevision) -> Vec<FieldError> {
     let message = "is reserved: credentials have no scopes yet, leave it out";
-    required.map(|_| FieldError::new("required_scope", message)).into_iter().collect()
-}
-
-/// A token is three parts of base64url and has no `_` in its first characters: its header is JSON.
-async fn ask(gate: &Gate, context: &Context, credential: &Secret) -> Result<Verified, CallError> {
-    let text = credential.expose();
-    if text.starts_with(PREFIX) {
-        Ok(gate.key(context, text).await?.map(|key| (*key).clone()).into())
-    } else {
-        Ok(gate.token(context, text).await?.map(|user| (*user).clone()).into())
-    }
+    let scope = required.map(|_| FieldError::new("required_scope", message));
+    scope.into_iter().chain(least.faults()).collect()
 }
 
 fn failure(error: CallError) -> Failure {

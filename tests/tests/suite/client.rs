@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use e2e::nats::Setup;
 use e2e::poll::until_async;
-use e2e::{Answer, Api, Call, Cluster, Service, python};
-use latchkey_client::{CallError, Options, Outcome, PrincipalKind, Secret, Verifier};
+use e2e::{Answer, Api, Call, Cluster, Folder, Service, python};
+use latchkey_client::{
+    CallError, MinRevision, Options, Outcome, PrincipalKind, Revision, Secret, Verifier,
+};
 use serde_json::Value;
 
 #[path = "../../../docs/examples/greet.rs"]
@@ -158,6 +160,54 @@ async fn a_verifier_tells_outcomes_alone_and_in_order() {
         let asked = verifier.verify_batch(vec![secret("x"); count]).await;
         assert!(matches!(asked, Err(CallError::Refused(_))), "{count}: {asked:?}");
     }
+}
+
+/// A bus on which an edge hears of no revoke: it learns of it when it renews its lease, or asks.
+const DEAF: &str = r#"
+no_auth_user: all
+authorization { users: [
+  { user: all, password: all }
+  { user: deaf, password: deaf, permissions { subscribe: { deny: "v1.keys.invalidate" } } }
+] }
+"#;
+
+#[tokio::test]
+async fn who_knows_of_a_revoke_is_told_so_by_an_edge_that_has_not_heard_of_it() {
+    /// So few that the edge is not retired meanwhile.
+    const REVOKES: usize = 20;
+    let folder = Folder::new();
+    let path = folder.join("deaf.conf");
+    std::fs::write(&path, DEAF).unwrap();
+    let nats =
+        Setup { arguments: vec!["-c".into(), path.display().to_string()], ..Setup::default() };
+    let mut cluster = Cluster::builder()
+        .nats(nats)
+        .set("LEASE_MS", "7000")
+        .set("RENEWAL_MS", "3500")
+        .set_for(Service::Edge, "NATS_USER", "deaf")
+        .set_for(Service::Edge, "NATS_PASSWORD", "deaf")
+        .start();
+    let (latchkey, verifier) = (cluster.api(0), verifier(&mut cluster).await);
+    let user = latchkey.user().await;
+    let mut stale = 0;
+    for _ in 0..REVOKES {
+        let key = latchkey.key(&user.token, "ends").await;
+        let secret = || Secret::new(key.key.clone());
+        let outcome = async |verifier: &Verifier| verifier.verify(secret()).await.unwrap().outcome;
+        assert_eq!(outcome(&verifier).await, Outcome::Valid);
+        let path = format!("/keys/{}?wait=false", key.id);
+        let body = latchkey.delete(&path).bearer(&user.token).send().await.expect(202);
+        let revision = Revision(body["revision"].as_i64().unwrap());
+        // What the edge remembers, within the moment that the answer named.
+        stale += usize::from(outcome(&verifier).await == Outcome::Valid);
+        let informed = verifier.at_least(MinRevision { keys: Some(revision), identity: None });
+        assert_eq!(outcome(&informed).await, Outcome::Revoked);
+        let batch = informed.verify_batch(vec![secret(), secret()]).await.unwrap();
+        assert!(batch.iter().all(|verified| verified.outcome == Outcome::Revoked), "{batch:?}");
+        // It is remembered for those who know nothing.
+        assert_eq!(outcome(&verifier).await, Outcome::Revoked);
+    }
+    assert!(stale > 0, "the edge was never behind: nothing was tried");
 }
 
 #[tokio::test(flavor = "multi_thread")]

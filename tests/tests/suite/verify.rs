@@ -56,6 +56,10 @@ fn many(credentials: &[&str]) -> (&'static str, String) {
     ("v1.verify.batch", json!({"credentials": credentials}).to_string())
 }
 
+fn since(credential: &str, least: &Value) -> (&'static str, String) {
+    ("v1.verify", json!({"credential": credential, "min_revision": least}).to_string())
+}
+
 const MEMBERS: [&str; 7] = ["type", "user_id", "username", "email", "key_id", "name", "expires_at"];
 
 fn is_the_service(result: &Value, of: &Credentials) {
@@ -125,6 +129,11 @@ async fn a_wrong_message_is_refused_with_a_code_and_its_faulty_fields() {
         (("v1.verify", large), 400, "unreadable", ""),
         (("v1.verify", "{}".to_owned()), 422, "invalid", "credential"),
         (("v1.verify", scoped), 422, "invalid", "required_scope"),
+        (since(&of.key, &json!({"keys": -1})), 422, "invalid", "min_revision.keys"),
+        (since(&of.key, &json!({"identity": -7})), 422, "invalid", "min_revision.identity"),
+        (since(&of.key, &json!(7)), 400, "unreadable", ""),
+        (since(&of.key, &json!({"key": 7})), 400, "unreadable", ""),
+        (since(&of.key, &json!({"keys": 1_u64 << 63})), 400, "unreadable", ""),
         (many(&[]), 422, "invalid", "credentials"),
         (many(&[of.key.as_str(); 101]), 422, "invalid", "credentials"),
     ];
@@ -161,6 +170,46 @@ async fn an_outcome_that_cannot_be_had_is_an_error_and_never_an_outcome() {
     cluster.replica_mut(Service::Edge, 0).stop();
     let results = ask(&cluster.bus().url(), &[one(token)]);
     assert_eq!(results[0]["no_outcome"], "NoRespondersError");
+}
+
+#[tokio::test]
+async fn a_revision_that_its_authority_has_not_reached_is_an_error_and_never_an_outcome() {
+    let (mut cluster, of) = ready().await;
+    let api = cluster.api(0);
+    let key = api.key(&of.user.token, "ended too").await;
+    let revoked = api.revoke(&of.user.token, key.id).await.expect(200);
+    let revision = revoked["receipt"]["revision"].as_i64().unwrap();
+    let (token, far) = (of.user.token.as_str(), 1_000_000_000);
+    // From now on the edge remembers them.
+    ask(&cluster.bus().url(), &[one(&of.key), one(&of.revoked), one(UNKNOWN_KEY), one(token)]);
+    let batch = json!({"credentials": [&of.key, token], "min_revision": {"identity": far}});
+    let results = ask(
+        &cluster.bus().url(),
+        &[
+            since(&of.key, &json!({"keys": far})),
+            since(&of.revoked, &json!({"keys": revision + 1})),
+            since(UNKNOWN_KEY, &json!({"keys": far})),
+            since(token, &json!({"keys": 0, "identity": far})),
+            ("v1.verify.batch", batch.to_string()),
+            // Each authority judges its own, and what it has reached it knows.
+            since(&of.key, &json!({"keys": revision, "identity": far})),
+            since(token, &json!({"keys": far, "identity": null})),
+            since(&key.key, &json!({"keys": revision})),
+            since(&of.revoked, &json!({})),
+            since(&of.key, &Value::Null),
+            since("sk_mistyped", &json!({"keys": far})),
+        ],
+    );
+    for result in &results[..5] {
+        let text = result["no_outcome"].as_str().unwrap_or_else(|| panic!("{result}"));
+        assert!(text.starts_with("503 "), "{text}");
+    }
+    is_the_service(&results[5]["reply"], &of);
+    is_the_user(&results[6]["reply"], &of);
+    is(&results[7]["reply"], "revoked");
+    is(&results[8]["reply"], "revoked");
+    is_the_service(&results[9]["reply"], &of);
+    is(&results[10]["reply"], "malformed");
 }
 
 #[tokio::test]

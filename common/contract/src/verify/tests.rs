@@ -59,9 +59,12 @@ fn the_json_of_version_one_never_changes() {
 #[test]
 fn the_bytes_of_version_one_never_change() {
     let ask = wire::encode(&Verify::of(Secret::new("x".into()))).unwrap();
-    assert_eq!(ask, [1, 1, b'x', 0]);
+    assert_eq!(ask, [1, 1, b'x', 0, 0]);
     let ask = wire::encode(&VerifyBatch::of(vec![Secret::new("x".into())])).unwrap();
-    assert_eq!(ask, [1, 1, b'x', 0]);
+    assert_eq!(ask, [1, 1, b'x', 0, 0]);
+    let least = MinRevision { keys: Some(Position(3)), identity: None };
+    let ask = Verify { min_revision: Some(least), ..Verify::of(Secret::new("x".into())) };
+    assert_eq!(wire::encode(&ask).unwrap(), [1, 1, b'x', 0, 1, 1, 6, 0]);
     let (head, name) = ([0, 1, 1, 251, 88, 2, 0, 0, 1, 2, 1, 2, b'c', b'i'], 14);
     let reply = wire::encode(&service()).unwrap();
     assert_eq!(reply[..name], head);
@@ -81,9 +84,11 @@ fn what_is_written_reads_back_in_both_encodings() {
         let ask = Verify {
             credential: Some(Secret::new("é\"\\".into())),
             required_scope: Some("s".into()),
+            min_revision: Some(MinRevision { keys: None, identity: Some(Position(7)) }),
         };
         let back: Verify = encoding.decode(&encoding.encode(&ask).unwrap()).unwrap();
         assert_eq!((back.credential, back.required_scope), (ask.credential, ask.required_scope));
+        assert_eq!(back.min_revision, ask.min_revision);
     }
 }
 
@@ -95,7 +100,23 @@ fn a_field_may_be_missing_but_not_unknown_twice_or_of_another_type() {
     assert!(
         read(r#"{"credential": "", "required_scope": null}"#).unwrap().required_scope.is_none()
     );
+    for (text, least) in [
+        ("null", None),
+        ("{}", Some(MinRevision::default())),
+        (
+            r#"{"keys": 5, "identity": null}"#,
+            Some(MinRevision { keys: Some(Position(5)), identity: None }),
+        ),
+    ] {
+        let text = format!(r#"{{"min_revision": {text}}}"#);
+        assert_eq!(read(&text).unwrap().min_revision, least, "{text}");
+    }
     for wrong in [
+        r#"{"credential": "x", "min_revision": 5}"#,
+        r#"{"credential": "x", "min_revision": {"key": 5}}"#,
+        r#"{"credential": "x", "min_revision": {"keys": "5"}}"#,
+        r#"{"credential": "x", "min_revision": {"keys": 5.5}}"#,
+        r#"{"credential": "x", "min_revision": {"keys": 9223372036854775808}}"#,
         r#"{"credential": 5}"#,
         r#"{"credential": ["x"]}"#,
         r#"{"credential": "x", "required_scopes": "admin"}"#,
@@ -111,6 +132,18 @@ fn a_field_may_be_missing_but_not_unknown_twice_or_of_another_type() {
     assert!(batch("{}").unwrap().credentials.is_empty());
     assert!(batch(r#"{"credentials": "x"}"#).is_err());
     assert!(batch(r#"{"credentials": ["x", null]}"#).is_err());
+}
+
+#[test]
+fn a_negative_revision_is_named_and_none_is_none() {
+    let faults = |keys: i64, identity: i64| {
+        let least = MinRevision { keys: Some(Position(keys)), identity: Some(Position(identity)) };
+        least.faults().into_iter().map(|fault| fault.field).collect::<Vec<_>>()
+    };
+    assert!(faults(0, i64::MAX).is_empty());
+    assert!(MinRevision::default().faults().is_empty());
+    assert_eq!(faults(-1, 1), ["min_revision.keys"]);
+    assert_eq!(faults(-1, i64::MIN), ["min_revision.keys", "min_revision.identity"]);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use latchkey_contract::keys::{RecordUses, VerifyKeys};
 use latchkey_contract::lease::{Epoch, Position, ReadAt, Standing};
 use latchkey_contract::verify::{Outcome, PrincipalKind};
 use latchkey_contract::{
-    ApiKey, CredentialHash, KeyId, KeyPrincipal, Rpc, SessionId, Timestamp, UserId, UserPrincipal,
-    Verdict, Verdicts,
+    ApiKey, CredentialHash, KeyId, KeyPrincipal, Rpc, Secret, SessionId, Timestamp, UserId,
+    UserPrincipal, Verdict, Verdicts,
 };
 use latchkey_runtime::{Clock, Entropy, Environment};
 
@@ -138,12 +138,15 @@ async fn a_request_that_is_not_one_is_refused_with_every_fault() {
     };
     let scope = || Some("admin".to_owned());
     let good = || Secret::new(bench.key.clone());
-    let ask = Verify { credential: None, required_scope: scope() };
+    let ask = Verify { credential: None, required_scope: scope(), min_revision: None };
     assert_eq!(fields(bench.ask(ask).await.unwrap_err()), ["credential", "required_scope"]);
-    let ask = Verify { credential: Some(good()), required_scope: scope() };
+    let ask = Verify { required_scope: scope(), ..Verify::of(good()) };
     assert_eq!(fields(bench.ask(ask).await.unwrap_err()), ["required_scope"]);
+    let least = MinRevision { keys: Some(Position(0)), identity: Some(Position(-1)) };
+    let ask = Verify { min_revision: Some(least), ..Verify::of(good()) };
+    assert_eq!(fields(bench.ask(ask).await.unwrap_err()), ["min_revision.identity"]);
     for count in [0, MAX_BATCH + 1] {
-        let ask = VerifyBatch { credentials: vec![good(); count], required_scope: None };
+        let ask = VerifyBatch::of(vec![good(); count]);
         assert_eq!(fields(bench.ask(ask).await.unwrap_err()), ["credentials"], "{count}");
     }
 }
