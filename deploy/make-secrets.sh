@@ -40,7 +40,7 @@ give $POSTGRES postgres keys "$keys"
 give $LATCHKEY identity database-url "postgres://identity:$identity@postgres/identity"
 give $LATCHKEY keys database-url "postgres://keys:$keys@postgres/keys"
 
-for user in identity keys edge verifier operator; do
+for user in identity keys edge verifier member operator; do
     password=$(made "nats-$user")
     give $LATCHKEY nats "$user" "$password"
     if [ -d "$user" ]; then give $LATCHKEY "$user" nats "$password"; fi

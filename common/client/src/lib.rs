@@ -1,6 +1,7 @@
 //! For services beside Latchkey: whom does this credential stand for?
 //!
-//! [`Verifier`] asks over NATS. [`RequireCredential`] guards routes with it: a request gets through only
+//! [`Verifier`] asks over NATS, each time ([`Verifier::connect`]) or only for what it does not remember
+//! ([`Verifier::remembering`]). [`RequireCredential`] guards routes with it: a request gets through only
 //! with a credential that was found valid, and its handler finds the [`Principal`] in the request's
 //! extensions. Whatever goes wrong, nobody gets through for it.
 //!
@@ -25,6 +26,7 @@
 
 mod credential;
 mod guard;
+mod memory;
 mod problem;
 mod verifier;
 
@@ -32,4 +34,5 @@ pub use guard::{Guard, RequireCredential};
 pub use latchkey_contract::lease::Position as Revision;
 pub use latchkey_contract::verify::{MinRevision, Outcome, Principal, PrincipalKind, Verified};
 pub use latchkey_contract::{CallError, Secret};
+pub use memory::Memory;
 pub use verifier::{ConnectError, Options, Verifier};

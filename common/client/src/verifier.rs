@@ -1,4 +1,5 @@
-//! Asks over NATS. One verifier serves a whole process: it is cheap to clone.
+//! Whom credentials stand for: asked of the edges each time, or remembered in this process. One verifier
+//! serves a whole process: it is cheap to clone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,64 +9,95 @@ use latchkey_bus::{Bus, BusError, Context, Limit, Nats, NatsOptions, RequestId};
 use latchkey_contract::verify::{MinRevision, Verified, Verify, VerifyBatch};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{CallError, Rpc, Secret};
+use latchkey_revocation::BoundsError;
 use latchkey_runtime::Entropy;
+
+use crate::memory::{Memory, Remembering};
 
 /// Questions under way at the same time at most; beyond, [`CallError::Overloaded`] at once.
 const MAX_IN_FLIGHT: u32 = 1_024;
 /// The user of the NATS server that may ask for verification and nothing else. Also the first part of
 /// the subjects on which replies arrive.
 const USER: &str = "verifier";
+/// The user that may be a member. Also what acknowledgements are signed with.
+pub(crate) const MEMBER: &str = "member";
 
 /// How to reach the bus.
 #[derive(Debug, Default)]
 pub struct Options {
     /// `nats://HOST:PORT`, or `tls://HOST:PORT`; several separated by commas.
     pub url: String,
-    /// The password of the user `verifier`, where the server asks for one.
+    /// The password of the user `verifier`, or `member` for one that remembers, where the server asks
+    /// for one.
     pub password: Option<Secret>,
     /// A PEM file with the certificate authorities that may vouch for the server; the system's if none.
     pub ca_file: Option<PathBuf>,
 }
 
-/// Asks whom credentials stand for.
+/// Says whom credentials stand for.
 #[derive(Clone)]
 pub struct Verifier {
-    bus: Bus,
-    limit: Limit,
-    entropy: Entropy,
+    source: Source,
     least: Option<MinRevision>,
 }
 
-/// The bus cannot be used.
+#[derive(Clone)]
+enum Source {
+    Edges(Edges),
+    Memory(Arc<Remembering>),
+}
+
+/// Asks the edges, each time.
+#[derive(Clone)]
+struct Edges {
+    bus: Bus,
+    limit: Limit,
+    entropy: Entropy,
+}
+
+/// There is no verifier.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot ask for verification: {0}")]
-pub struct ConnectError(#[source] Arc<BusError>);
+pub enum ConnectError {
+    /// The bus cannot be used.
+    #[error("cannot ask for verification: {0}")]
+    Bus(#[source] Arc<BusError>),
+    /// Nothing can be remembered for so long, or so short a time.
+    #[error("cannot remember answers: {0}")]
+    Memory(#[source] BoundsError),
+    /// What remembers did not start.
+    #[error("cannot remember answers: {0}")]
+    Start(String),
+}
 
 impl Verifier {
-    /// Connects, and keeps connecting again whenever the connection is lost. A server that is away is
-    /// waited for.
+    /// Connects as the user `verifier`, and asks an edge each time. The connection is made again whenever
+    /// it is lost; a server that is away is waited for.
     ///
     /// # Errors
     /// [`ConnectError`] where the server is there and refuses.
     pub async fn connect(options: Options) -> Result<Self, ConnectError> {
-        let entropy = Entropy::System;
-        let user = options.password.map(|password| User { name: USER.to_owned(), password });
-        let options = NatsOptions {
-            url: options.url,
-            name: USER.to_owned(),
-            unique: unique(&entropy),
-            user,
-            ca_file: options.ca_file,
-        };
-        let connected = Nats::connect(options).await;
-        let nats = connected.map_err(|error| ConnectError(Arc::new(error)))?;
-        Ok(Self::on(Bus::Nats(nats)))
+        Ok(Self::on(connect(options, USER).await?))
     }
 
-    /// Asks on a bus that the process has already.
+    /// Connects as the user `member`, and remembers answers as an edge does: this process joins identity
+    /// and keys, keeps a lease at each, forgets what they say has ended, and confirms that. A revoke or
+    /// logout waits for it, so that what this process accepts is good by the same rule as at an edge.
+    /// [`Verifier::close`] ends it in good order; a process that is killed or cut off holds up revokes
+    /// for as long as the lease lasts.
+    ///
+    /// # Errors
+    /// [`ConnectError`] where the server is there and refuses, or the lease is of no use.
+    pub async fn remembering(options: Options, memory: Memory) -> Result<Self, ConnectError> {
+        let bus = connect(options, MEMBER).await?;
+        let remembering = Remembering::start(bus, memory).await?;
+        Ok(Self { source: Source::Memory(Arc::new(remembering)), least: None })
+    }
+
+    /// Asks an edge each time, on a bus that the process has already.
     #[must_use]
     pub fn on(bus: Bus) -> Self {
-        Self { bus, limit: Limit::new(MAX_IN_FLIGHT), entropy: Entropy::System, least: None }
+        let edges = Edges { bus, limit: Limit::new(MAX_IN_FLIGHT), entropy: Entropy::System };
+        Self { source: Source::Edges(edges), least: None }
     }
 
     /// The same verifier, whose answers are of these revisions or later ones: those of changes that the
@@ -80,7 +112,11 @@ impl Verifier {
     /// # Errors
     /// [`CallError`] where nobody could say. The credential is then not to be accepted.
     pub async fn verify(&self, credential: Secret) -> Result<Verified, CallError> {
-        self.ask(&Verify { min_revision: self.least, ..Verify::of(credential) }).await
+        let request = Verify { min_revision: self.least, ..Verify::of(credential) };
+        match &self.source {
+            Source::Edges(edges) => edges.ask(&request).await,
+            Source::Memory(memory) => memory.verify(request).await,
+        }
     }
 
     /// The same for 1 to 100 credentials; the answers come in the same order.
@@ -89,19 +125,42 @@ impl Verifier {
     /// [`CallError`] where nobody could say of one of them; none is then to be accepted.
     pub async fn verify_batch(&self, credentials: Vec<Secret>) -> Result<Vec<Verified>, CallError> {
         let expected = credentials.len();
-        let ask = VerifyBatch { min_revision: self.least, ..VerifyBatch::of(credentials) };
-        let batch = self.ask(&ask).await?;
+        let request = VerifyBatch { min_revision: self.least, ..VerifyBatch::of(credentials) };
+        let batch = match &self.source {
+            Source::Edges(edges) => edges.ask(&request).await?,
+            Source::Memory(memory) => memory.verify_batch(request).await?,
+        };
         if batch.results.len() == expected { Ok(batch.results) } else { Err(CallError::Unreadable) }
+    }
+
+    /// Ends what remembers, for every clone: it reports the last uses of keys, forgets everything and says
+    /// so, and no revoke waits for it any more. Of what is asked afterwards nobody can say. One that
+    /// remembers nothing has nothing to end. To drop the last clone does the same in the background.
+    pub async fn close(self) {
+        if let Source::Memory(memory) = &self.source {
+            memory.close().await;
+        }
     }
 
     /// Credentials that one batch holds at most.
     pub const MAX_BATCH: usize = MAX_BATCH;
+}
 
+impl Edges {
     async fn ask<R: Rpc>(&self, request: &R) -> Result<R::Reply, CallError> {
         let _permit = self.limit.try_enter().ok_or(CallError::Overloaded)?;
         let context = Context::new(RequestId::new(&unique(&self.entropy)), R::TIMEOUT);
         self.bus.call(&context, request).await
     }
+}
+
+async fn connect(options: Options, user: &str) -> Result<Bus, ConnectError> {
+    let name = user.to_owned();
+    let user = options.password.map(|password| User { name: name.clone(), password });
+    let (url, ca_file) = (options.url, options.ca_file);
+    let options = NatsOptions { url, name, unique: unique(&Entropy::System), user, ca_file };
+    let connected = Nats::connect(options).await;
+    Ok(Bus::Nats(connected.map_err(|error| ConnectError::Bus(Arc::new(error)))?))
 }
 
 fn unique(entropy: &Entropy) -> String {

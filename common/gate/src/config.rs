@@ -1,7 +1,8 @@
 //! The variables of the memory.
 
+use latchkey_revocation::bounds::Settings;
 use latchkey_revocation::config as revocation;
-use latchkey_revocation::{Bounds, Capacity};
+use latchkey_revocation::{Bounds, BoundsError, Capacity};
 use latchkey_runtime::{ConfigError, Environment, Variable};
 
 /// Whether verdicts are remembered.
@@ -50,6 +51,24 @@ pub struct MemoryConfig {
 }
 
 impl MemoryConfig {
+    /// A memory of so many credentials of each kind, in so many bytes, under a lease of so many
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// [`BoundsError`] where the lease is too short or too long to be of use.
+    pub fn new(lease: u64, entries: usize, bytes: usize) -> Result<Self, BoundsError> {
+        // Only whoever revokes waits, or has to reckon with other clocks.
+        let wait = lease.saturating_add(Bounds::MIN_MARGIN);
+        let times = Settings { lease, renewal: (lease / 4).max(1), wait, drift: 0 };
+        Ok(Self {
+            enabled: true,
+            bounds: Bounds::new(times)?,
+            capacity: Capacity { entries, bytes, ..Capacity::default() },
+            #[cfg(debug_assertions)]
+            without_lease: false,
+        })
+    }
+
     /// Reads the variables.
     ///
     /// # Errors

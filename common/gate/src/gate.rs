@@ -8,10 +8,8 @@ use std::sync::Arc;
 
 use latchkey_bus::Context;
 use latchkey_contract::authority::{Authority, IdentityAuthority, KeysAuthority};
-use latchkey_contract::credential::PREFIX;
 use latchkey_contract::identity::MAX_TOKEN;
 use latchkey_contract::lease::{MemberId, Position};
-use latchkey_contract::verify::{MinRevision, Verified};
 use latchkey_contract::{
     ApiKey, CallError, CredentialHash, KeyPrincipal, Secret, Timestamp, UserPrincipal, Verdict,
 };
@@ -59,26 +57,6 @@ impl Gate {
         children.push(periodic::child("usage reporter", Arc::clone(&usage)));
         let judged = [Judged::of("key"), Judged::of("token")];
         (Self { keys, tokens, usage, clock: deps.clock.clone(), judged }, children)
-    }
-
-    /// Who a credential of either kind stands for: its form says which it is. A token is three parts of
-    /// base64url and has no `_` in its first characters: its header is JSON.
-    ///
-    /// # Errors
-    /// [`CallError`] where nobody could say, or not of so recent a revision; then it is not accepted.
-    pub async fn either(
-        &self,
-        context: &Context,
-        text: &str,
-        least: MinRevision,
-    ) -> Result<Verified, CallError> {
-        if text.starts_with(PREFIX) {
-            let key = self.key(context, text, least.keys.unwrap_or_default()).await?;
-            Ok(key.map(|key| (*key).clone()).into())
-        } else {
-            let user = self.token(context, text, least.identity.unwrap_or_default()).await?;
-            Ok(user.map(|user| (*user).clone()).into())
-        }
     }
 
     /// Who an API key stands for, as of the revision `least` or a later one.

@@ -1,4 +1,5 @@
-//! Whom a credential stands for, remembered under a lease: what the edge decides every request by.
+//! Whom a credential stands for, remembered under a lease: what the edge, and a client that remembers, decide
+//! every request by.
 //!
 //! | module | holds |
 //! |---|---|
@@ -18,6 +19,7 @@ mod ask;
 mod judged;
 mod remembered;
 mod usage;
+mod verify;
 
 use latchkey_bus::Bus;
 use latchkey_runtime::{Clock, Entropy};

@@ -15,11 +15,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const SOON: Duration = Duration::from_mins(1);
 
 /// Users, the variables of their passwords, and the passwords of these tests.
-const USERS: [(&str, &str, &str); 5] = [
+const USERS: [(&str, &str, &str); 6] = [
     ("identity", "IDENTITY_PASSWORD", "identity-7f3a"),
     ("keys", "KEYS_PASSWORD", "keys-91bc"),
     ("edge", "EDGE_PASSWORD", "edge-04de"),
     ("verifier", "VERIFIER_PASSWORD", "verifier-55aa"),
+    ("member", "MEMBER_PASSWORD", "member-2e81"),
     ("operator", "OPERATOR_PASSWORD", "operator-c0fe"),
 ];
 
@@ -114,7 +115,7 @@ async fn refused(server: &Server, user: &str, what: &str) {
 #[tokio::test]
 async fn nobody_sends_what_is_another_s_to_send() {
     let server = Server::with(shipped("nats.conf", &[]));
-    let forbidden: [(&str, &[&str]); 5] = [
+    let forbidden: [(&str, &[&str]); 6] = [
         // Not answers to its own kind, not invalidations, not what only operators ask.
         (
             "edge",
@@ -143,6 +144,21 @@ async fn nobody_sends_what_is_another_s_to_send() {
                 "_INBOX_edge.1",
             ],
         ),
+        // Not what only edges ask, not invalidations, and no acknowledgement in another's name.
+        (
+            "member",
+            &[
+                "v1.keys.revoke",
+                "v1.keys.issue",
+                "v1.identity.login",
+                "v1.verify",
+                "v1.keys.invalidate",
+                "v1.keys.acknowledge.x.edge",
+                "v1.keys.operator.x",
+                "_INBOX_edge.1",
+                "$SRV.PING",
+            ],
+        ),
         ("operator", &["v1.verify", "v1.keys.revoke", "v1.keys.invalidate", "_INBOX_edge.1"]),
     ];
     for (user, subjects) in forbidden {
@@ -160,7 +176,7 @@ async fn nobody_sends_what_is_another_s_to_send() {
 async fn nobody_listens_to_what_is_another_s_to_hear() {
     let server = Server::with(shipped("nats.conf", &[]));
     // A subject, and the queue group if it is to look like a replica.
-    let forbidden: [(&str, &[(&str, &str)]); 5] = [
+    let forbidden: [(&str, &[(&str, &str)]); 6] = [
         (
             "edge",
             &[
@@ -194,6 +210,18 @@ async fn nobody_listens_to_what_is_another_s_to_hear() {
                 ("_INBOX.>", ""),
                 ("v1.verify", "edge"),
                 ("v1.identity.invalidate", ""),
+            ],
+        ),
+        (
+            "member",
+            &[
+                ("_INBOX_edge.>", ""),
+                ("_INBOX.>", ""),
+                ("v1.keys.verify", "keys"),
+                ("v1.verify", "edge"),
+                ("v1.keys.acknowledge.>", ""),
+                ("v1.identity.>", ""),
+                ("$SRV.PING", ""),
             ],
         ),
         ("operator", &[("v1.identity.login", ""), ("_INBOX_edge.>", ""), (">", "")]),

@@ -10,7 +10,7 @@ use e2e::nats::Setup;
 use e2e::poll::until_async;
 use e2e::{Answer, Api, Call, Cluster, Folder, Service, python};
 use latchkey_client::{
-    CallError, MinRevision, Options, Outcome, PrincipalKind, Revision, Secret, Verifier,
+    CallError, Memory, MinRevision, Options, Outcome, PrincipalKind, Revision, Secret, Verifier,
 };
 use serde_json::Value;
 
@@ -29,7 +29,10 @@ async fn verifier(cluster: &mut Cluster) -> Verifier {
 
 /// The example, served until the test ends.
 async fn guarded(cluster: &mut Cluster) -> Api {
-    let app = greet::app(verifier(cluster).await);
+    serve(greet::app(verifier(cluster).await)).await
+}
+
+async fn serve(app: axum::Router) -> Api {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api = Api::new(&format!("http://{}", listener.local_addr().unwrap()));
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -246,8 +249,8 @@ async fn an_edge_that_stops_in_good_order_costs_no_answer() {
 }
 
 #[tokio::test]
-async fn the_user_verifier_is_enough_for_both_clients_and_a_wrong_password_is_refused() {
-    const USERS: [&str; 5] = ["IDENTITY", "KEYS", "EDGE", "VERIFIER", "OPERATOR"];
+async fn the_users_for_other_services_are_enough_and_a_wrong_password_is_refused() {
+    const USERS: [&str; 6] = ["IDENTITY", "KEYS", "EDGE", "VERIFIER", "MEMBER", "OPERATOR"];
     let passwords = USERS.map(|user| (format!("{user}_PASSWORD"), format!("{user}-pass")));
     let passwords = passwords.each_ref().map(|(name, value)| (name.as_str(), value.as_str()));
     let mut builder = Cluster::builder().nats(Setup::shipped("nats.conf", &passwords));
@@ -259,10 +262,11 @@ async fn the_user_verifier_is_enough_for_both_clients_and_a_wrong_password_is_re
     let (api, url) = (cluster.api(0), cluster.bus().url());
     let user = api.user().await;
     let key = api.key(&user.token, "permitted").await.key;
-    let connect = |password: &str| {
+    let options = |password: &str| {
         let password = Some(Secret::new(password.to_owned()));
-        Verifier::connect(Options { url: url.clone(), password, ca_file: None })
+        Options { url: url.clone(), password, ca_file: None }
     };
+    let connect = |password: &str| Verifier::connect(options(password));
     let verified = connect("VERIFIER-pass").await.unwrap().verify(Secret::new(key.clone())).await;
     assert_eq!(verified.unwrap().outcome, Outcome::Valid);
     assert!(connect("guessed-pass").await.is_err());
@@ -272,4 +276,26 @@ async fn the_user_verifier_is_enough_for_both_clients_and_a_wrong_password_is_re
     let end = python::run("docs/examples/verify.py", &environment, &[&key, &user.token]);
     assert_eq!(end.code, Some(0), "{}", end.stderr);
     assert_eq!(end.stdout.matches(r#""outcome": "valid""#).count(), 2, "{}", end.stdout);
+
+    // One that remembers is confirmed beside the edge, so nothing that it sends or hears is refused.
+    let remember = |password: &str| Verifier::remembering(options(password), Memory::default());
+    let member = remember("MEMBER-pass").await.unwrap();
+    assert!(remember("VERIFIER-pass").await.is_err());
+    let app = serve(greet::app(member.clone())).await;
+    until_async("a revoke waits for both", BACK, || async {
+        let (key, token) = (api.key(&user.token, "ends").await, &user.token);
+        app.get("/greet").api_key(&key.key).send().await.text();
+        let body = api.revoke(token, key.id).await.expect(200);
+        problem(&app.get("/greet").api_key(&key.key).send().await, 401, "unauthenticated");
+        (body["receipt"]["edges_confirmed"] == 2).then_some(())
+    })
+    .await;
+    let call = app.get("/profile").bearer(&user.token);
+    assert_eq!(call.send().await.text(), format!("Hello {}!", user.username));
+    api.post("/auth/logout").bearer(&user.token).send().await.expect(200);
+    problem(&app.get("/profile").bearer(&user.token).send().await, 401, "unauthenticated");
+    member.close().await;
+    problem(&app.get("/greet").api_key(&key).send().await, 503, "unavailable");
+    let logs = cluster.bus().logs();
+    assert!(!logs.iter().any(|line| line.contains("Violation")), "{logs:#?}");
 }

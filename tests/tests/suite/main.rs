@@ -32,6 +32,7 @@ mod limits;
 mod login;
 mod logout;
 mod logs;
+mod member;
 mod metrics;
 mod monitor;
 mod nemesis;

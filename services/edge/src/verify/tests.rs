@@ -1,13 +1,14 @@
 //! The edge answers other services on a bus inside the process too, with authorities that this test plays.
 
-use latchkey_bus::{RequestId, Serving};
+use latchkey_bus::{Context, RequestId, Serving};
 use latchkey_contract::identity::VerifyTokens;
 use latchkey_contract::keys::{RecordUses, VerifyKeys};
 use latchkey_contract::lease::{Epoch, Position, ReadAt, Standing};
-use latchkey_contract::verify::{Outcome, PrincipalKind};
+use latchkey_contract::verify::{MinRevision, Outcome, PrincipalKind, Verified};
+use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{
-    ApiKey, CredentialHash, KeyId, KeyPrincipal, Rpc, Secret, SessionId, Timestamp, UserId,
-    UserPrincipal, Verdict, Verdicts,
+    ApiKey, CallError, CredentialHash, KeyId, KeyPrincipal, Refusal, Rpc, Secret, SessionId,
+    Timestamp, UserId, UserPrincipal, Verdict, Verdicts,
 };
 use latchkey_runtime::{Clock, Entropy, Environment};
 

@@ -1,0 +1,85 @@
+//! Answers whole requests: who do these credentials stand for? The edge serves them on the bus, and a
+//! client that remembers asks itself.
+
+use futures_util::future::try_join_all;
+use latchkey_bus::Context;
+use latchkey_contract::credential::PREFIX;
+use latchkey_contract::verify::{MinRevision, Verified, VerifiedBatch, Verify, VerifyBatch};
+use latchkey_contract::wire::MAX_BATCH;
+use latchkey_contract::{CallError, Failure, FieldError, Refusal, Secret};
+
+use crate::gate::Gate;
+
+impl Gate {
+    /// Who a credential of either kind stands for.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] where the request breaks a rule; any other where nobody could say.
+    pub async fn verify(&self, context: &Context, request: Verify) -> Result<Verified, Failure> {
+        let least = request.min_revision.unwrap_or_default();
+        let mut faults = faults(request.required_scope.as_ref(), least);
+        let Some(credential) = request.credential else {
+            faults.insert(0, FieldError::new("credential", "is required and must be a text"));
+            return Err(Refusal::Invalid(faults).into());
+        };
+        if !faults.is_empty() {
+            return Err(Refusal::Invalid(faults).into());
+        }
+        self.either(context, credential.expose(), least).await.map_err(failure)
+    }
+
+    /// The same for many. One answer that cannot be had leaves the whole batch without one.
+    ///
+    /// # Errors
+    /// As for [`Gate::verify`].
+    pub async fn verify_batch(
+        &self,
+        context: &Context,
+        request: VerifyBatch,
+    ) -> Result<VerifiedBatch, Failure> {
+        let least = request.min_revision.unwrap_or_default();
+        let mut faults = faults(request.required_scope.as_ref(), least);
+        if !(1..=MAX_BATCH).contains(&request.credentials.len()) {
+            let message = format!("is required and must hold 1 to {MAX_BATCH} texts");
+            faults.insert(0, FieldError::new("credentials", message));
+        }
+        if !faults.is_empty() {
+            return Err(Refusal::Invalid(faults).into());
+        }
+        let texts = request.credentials.iter().map(Secret::expose);
+        let asked = texts.map(|text| self.either(context, text, least));
+        let results = try_join_all(asked).await.map_err(failure)?;
+        Ok(VerifiedBatch { results })
+    }
+
+    /// Its form says which kind it is. A token is three parts of base64url and has no `_` in its first
+    /// characters: its header is JSON.
+    async fn either(
+        &self,
+        context: &Context,
+        text: &str,
+        least: MinRevision,
+    ) -> Result<Verified, CallError> {
+        if text.starts_with(PREFIX) {
+            let key = self.key(context, text, least.keys.unwrap_or_default()).await?;
+            Ok(key.map(|key| (*key).clone()).into())
+        } else {
+            let user = self.token(context, text, least.identity.unwrap_or_default()).await?;
+            Ok(user.map(|user| (*user).clone()).into())
+        }
+    }
+}
+
+/// No credential has a scope, so none has the required one; whoever asks is to know why.
+fn faults(required: Option<&String>, least: MinRevision) -> Vec<FieldError> {
+    let message = "is reserved: credentials have no scopes yet, leave it out";
+    let scope = required.map(|_| FieldError::new("required_scope", message));
+    scope.into_iter().chain(least.faults()).collect()
+}
+
+fn failure(error: CallError) -> Failure {
+    match error {
+        CallError::Overloaded => Failure::Overloaded,
+        absent => Failure::Unavailable(Box::new(absent)),
+    }
+}
