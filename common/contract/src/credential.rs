@@ -4,6 +4,7 @@
 //! A pattern for secret scanners: `sk_[0-9A-Za-z]{49}`, confirmed by the checksum.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -33,7 +34,7 @@ pub struct ApiKey(Secret);
 /// SHA-256 of a credential's text: what is stored, looked up and sent between services.
 ///
 /// A fast hash is enough for a key of 256 random bits; there is nothing to guess.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CredentialHash(pub [u8; 32]);
 
@@ -66,6 +67,18 @@ impl ApiKey {
     /// # Errors
     /// [`MalformedKey`] where prefix, length, alphabet or checksum are wrong.
     pub fn parse(text: &str) -> Result<Self, MalformedKey> {
+        Self::check(text).map(|()| Self(Secret::new(text.to_owned())))
+    }
+
+    /// What is stored of the key that `text` is: [`hash`](Self::hash) without a copy of the key.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn hash_of(text: &str) -> Result<CredentialHash, MalformedKey> {
+        Self::check(text).map(|()| CredentialHash::of(text))
+    }
+
+    fn check(text: &str) -> Result<(), MalformedKey> {
         let body = text.strip_prefix(PREFIX).ok_or(MalformedKey)?.as_bytes();
         if body.len() != RANDOM_LENGTH + CHECKSUM_LENGTH {
             return Err(MalformedKey);
@@ -74,7 +87,7 @@ impl ApiKey {
         if !random.iter().all(u8::is_ascii_alphanumeric) || sum != checksum(random) {
             return Err(MalformedKey);
         }
-        Ok(Self(Secret::new(text.to_owned())))
+        Ok(())
     }
 
     /// The key itself, for the one answer that shows it.
@@ -105,6 +118,15 @@ impl CredentialHash {
     #[must_use]
     pub fn of(credential: &str) -> Self {
         Self(Sha256::digest(credential.as_bytes()).into())
+    }
+}
+
+/// For tables: 8 of the bytes, which are as good as random. With a keyed hasher nobody can choose where a
+/// credential lands.
+impl Hash for CredentialHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (part, _) = self.0.split_first_chunk().unwrap_or((&[0; size_of::<u64>()], &[]));
+        state.write_u64(u64::from_ne_bytes(*part));
     }
 }
 

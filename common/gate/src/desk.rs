@@ -146,6 +146,18 @@ where
         Err(CallError::Unavailable)
     }
 
+    /// Who the credential with this hash stands for, where that is remembered as good at `wall`.
+    #[must_use]
+    pub fn remembered(&self, hash: &CredentialHash, wall: Timestamp) -> Option<P> {
+        match self.memory.look(hash, self.now(), wall, Position::default()) {
+            Found::Valid(principal) => {
+                self.hits.increment(1);
+                Some(principal)
+            }
+            Found::Revoked | Found::Unknown | Found::Ask => None,
+        }
+    }
+
     fn now(&self) -> Moment {
         Moment(self.clock.lease_nanos())
     }

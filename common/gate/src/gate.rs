@@ -80,13 +80,36 @@ impl Gate {
         text: &str,
         least: Position,
     ) -> Result<Verdict<Remembered<KeyPrincipal>>, CallError> {
-        let Ok(key) = ApiKey::parse(text) else { return Ok(Verdict::Malformed) };
-        let hash = key.hash();
+        let Ok(hash) = ApiKey::hash_of(text) else { return Ok(Verdict::Malformed) };
         let verdict = self.keys.decide(context, hash, least, || hash).await?;
         if let Verdict::Valid(principal) = &verdict {
-            self.usage.note(principal.key, Timestamp(self.clock.unix_millis()));
+            self.usage.note(principal, Timestamp(self.clock.unix_millis()));
         }
         Ok(verdict)
+    }
+
+    /// Who an API key stands for, where that is remembered: at once, and as [`key`](Self::key) would
+    /// answer. `None` for everything else, which only `key` can judge.
+    #[must_use]
+    pub fn remembered_key(&self, text: &str) -> Option<Remembered<KeyPrincipal>> {
+        let now = Timestamp(self.clock.unix_millis());
+        let principal = self.keys.remembered(&ApiKey::hash_of(text).ok()?, now)?;
+        self.judged[0].count_valid();
+        self.usage.note(&principal, now);
+        Some(principal)
+    }
+
+    /// Who an access token stands for, where that is remembered: as
+    /// [`remembered_key`](Self::remembered_key).
+    #[must_use]
+    pub fn remembered_token(&self, text: &str) -> Option<Remembered<UserPrincipal>> {
+        if text.len() > MAX_TOKEN {
+            return None;
+        }
+        let now = Timestamp(self.clock.unix_millis());
+        let principal = self.tokens.remembered(&CredentialHash::of(text), now)?;
+        self.judged[1].count_valid();
+        Some(principal)
     }
 
     /// Who an access token stands for, as of the revision `least` or a later one.

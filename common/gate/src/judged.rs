@@ -14,6 +14,8 @@ pub(crate) struct Judged {
 /// Every [`Verdict::code`], and what stands for having none.
 const OUTCOMES: [&str; 7] =
     ["valid", "malformed", "unknown", "revoked", "expired", "inactive", NO_VERDICT];
+/// Where the commonest is.
+const VALID: usize = 0;
 /// What metrics call a credential that nobody could judge.
 const NO_VERDICT: &str = "no_verdict";
 
@@ -24,10 +26,18 @@ impl Judged {
 
     pub(crate) fn count<P>(&self, judged: &Result<Verdict<P>, CallError>) {
         let outcome = judged.as_ref().map_or(NO_VERDICT, Verdict::code);
-        let place = OUTCOMES.iter().position(|known| *known == outcome);
-        if let Some(counter) = place.and_then(|place| self.counters.get(place)) {
-            let labels = [("kind", self.kind), ("outcome", outcome)];
-            counter.get_or_init(|| counter!("latchkey_verifications_total", &labels)).increment(1);
+        if let Some(place) = OUTCOMES.iter().position(|known| *known == outcome) {
+            self.count_at(place);
         }
+    }
+
+    pub(crate) fn count_valid(&self) {
+        self.count_at(VALID);
+    }
+
+    fn count_at(&self, place: usize) {
+        let labels = [("kind", self.kind), ("outcome", OUTCOMES[place])];
+        let counter = || counter!("latchkey_verifications_total", &labels);
+        self.counters[place].get_or_init(counter).increment(1);
     }
 }

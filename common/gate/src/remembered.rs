@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use latchkey_contract::{KeyPrincipal, Timestamp, UserId, UserPrincipal};
 use latchkey_revocation::Weigh;
@@ -9,13 +10,26 @@ use latchkey_revocation::Weigh;
 use crate::desk::Principal;
 
 /// A principal as it is remembered: handed out without being copied.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Remembered<P>(Arc<P>);
+#[derive(Debug)]
+pub struct Remembered<P>(Arc<Shared<P>>);
+
+#[derive(Debug)]
+struct Shared<P> {
+    principal: P,
+    /// The last report of uses that this one is in.
+    report: AtomicU32,
+}
 
 impl<P> Remembered<P> {
     /// Takes a principal.
     pub(crate) fn new(principal: P) -> Self {
-        Self(Arc::new(principal))
+        Self(Arc::new(Shared { principal, report: AtomicU32::new(0) }))
+    }
+
+    /// Whether this is asked for the first time for this report.
+    pub(crate) fn is_first_in(&self, report: u32) -> bool {
+        self.0.report.load(Ordering::Relaxed) != report
+            && self.0.report.swap(report, Ordering::Relaxed) != report
     }
 }
 
@@ -29,12 +43,12 @@ impl<P> Deref for Remembered<P> {
     type Target = P;
 
     fn deref(&self) -> &P {
-        &self.0
+        &self.0.principal
     }
 }
 
-/// Bytes of the two counters that stand before a shared value.
-const COUNTERS: usize = 2 * size_of::<usize>();
+/// Bytes of the two counters that stand before a shared value, and of what stands behind it.
+const COUNTERS: usize = 2 * size_of::<usize>() + size_of::<AtomicU32>().next_multiple_of(8);
 
 impl Weigh for Remembered<KeyPrincipal> {
     fn heap_bytes(&self) -> usize {

@@ -3,15 +3,16 @@
 
 use std::collections::HashMap;
 use std::mem;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use latchkey_bus::{Context, RequestId};
 use latchkey_contract::keys::RecordUses;
-use latchkey_contract::{KeyId, Rpc, Timestamp};
+use latchkey_contract::{KeyId, KeyPrincipal, Rpc, Timestamp};
 use latchkey_runtime::periodic::Chore;
 
-use crate::Deps;
+use crate::{Deps, Remembered};
 
 /// Keys that wait to be reported at most; uses of further ones are not counted until the next report.
 const MAX_WAITING: usize = 100_000;
@@ -20,17 +21,23 @@ const MAX_WAITING: usize = 100_000;
 pub struct UsageReporter {
     deps: Deps,
     waiting: Mutex<HashMap<KeyId, Timestamp>>,
+    /// Which report is collected. It begins with 1: a key starts with 0.
+    report: AtomicU32,
 }
 
 impl UsageReporter {
     /// Nothing waits yet.
     #[must_use]
     pub fn new(deps: &Deps) -> Self {
-        Self { deps: deps.clone(), waiting: Mutex::default() }
+        Self { deps: deps.clone(), waiting: Mutex::default(), report: AtomicU32::new(1) }
     }
 
-    /// Counts a use of `key` at `now`.
-    pub fn note(&self, key: KeyId, now: Timestamp) {
+    /// Counts a use of `key` at `now`. The first in each report is enough.
+    pub fn note(&self, key: &Remembered<KeyPrincipal>, now: Timestamp) {
+        if !key.is_first_in(self.report.load(Ordering::Relaxed)) {
+            return;
+        }
+        let key = key.key;
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < MAX_WAITING || waiting.contains_key(&key) {
             waiting.insert(key, now);
@@ -38,6 +45,7 @@ impl UsageReporter {
     }
 
     fn take(&self) -> Vec<(KeyId, Timestamp)> {
+        self.report.fetch_add(1, Ordering::Relaxed);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         mem::take(&mut *waiting).into_iter().collect()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, Uri};
 use latchkey_bus::Context;
 use latchkey_contract::lease::Position;
 use latchkey_contract::{KeyPrincipal, UserPrincipal, Verdict};
@@ -39,16 +39,16 @@ pub enum Caller {
 
 /// The credentials that a request holds. An empty or unusable one counts as presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Presented<'a> {
-    token: Option<&'a str>,
-    key: Option<&'a str>,
+pub(crate) struct Presented<'a> {
+    pub(crate) token: Option<&'a str>,
+    pub(crate) key: Option<&'a str>,
 }
 
 impl FromRequestParts<Arc<Edge>> for User {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let Presented { token, .. } = presented(parts)?;
+        let Presented { token, .. } = presented(&parts.uri, &parts.headers)?;
         match user(edge, context(parts)?, token).await? {
             Some(user) => Ok(Self(user)),
             None => Err(Problem::unauthenticated(Accepts::Token, token.is_some())),
@@ -60,7 +60,7 @@ impl FromRequestParts<Arc<Edge>> for Owner {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let Presented { token, key } = presented(parts)?;
+        let Presented { token, key } = presented(&parts.uri, &parts.headers)?;
         let context = context(parts)?;
         if let Some(user) = user(edge, context, token).await? {
             return Ok(Self(user));
@@ -76,7 +76,7 @@ impl FromRequestParts<Arc<Edge>> for Service {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let Presented { key, .. } = presented(parts)?;
+        let Presented { key, .. } = presented(&parts.uri, &parts.headers)?;
         match service(edge, context(parts)?, key).await? {
             Some(service) => Ok(Self(service)),
             None => Err(Problem::unauthenticated(Accepts::Key, key.is_some())),
@@ -89,7 +89,7 @@ impl FromRequestParts<Arc<Edge>> for Caller {
 
     /// A valid token wins; an invalid one beside a valid key is served as the key.
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let Presented { token, key } = presented(parts)?;
+        let Presented { token, key } = presented(&parts.uri, &parts.headers)?;
         let context = context(parts)?;
         if let Some(user) = user(edge, context, token).await? {
             return Ok(Self::User(user));
@@ -134,14 +134,18 @@ fn context(parts: &Parts) -> Result<&Context, Problem> {
     parts.extensions.get().ok_or_else(Problem::internal)
 }
 
-fn presented(parts: &Parts) -> Result<Presented<'_>, Problem> {
-    if parts.uri.query().is_some_and(holds_secret) {
+/// The credentials of a request.
+///
+/// # Errors
+/// [`Problem`] where they are not for us to take: in the URL, or one twice.
+pub(crate) fn presented<'a>(uri: &Uri, headers: &'a HeaderMap) -> Result<Presented<'a>, Problem> {
+    if uri.query().is_some_and(holds_secret) {
         return Err(Problem::bad_request(
             "Credentials do not belong in a URL, where logs keep them: send them in a header.",
         ));
     }
-    let token = single(&parts.headers, &AUTHORIZATION)?.map(bearer);
-    let key = single(&parts.headers, &API_KEY_HEADER)?;
+    let token = single(headers, &AUTHORIZATION)?.map(bearer);
+    let key = single(headers, &API_KEY_HEADER)?;
     Ok(Presented { token, key })
 }
 

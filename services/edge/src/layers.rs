@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK,
     ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -19,6 +19,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use hyper::body::{Body as _, Incoming};
 use latchkey_bus::{Context, Limit, RequestId};
 use latchkey_runtime::Entropy;
 use tokio::time::Instant;
@@ -31,7 +32,8 @@ use crate::config::Config;
 use crate::credential::API_KEY_HEADER;
 use crate::observe::{Observer, Request as Observed};
 use crate::problem::Problem;
-use crate::router::Routed;
+use crate::router::{self, Routed};
+use crate::{Edge, shortcut};
 
 /// Requests that are worked on at the same time at most.
 const MAX_IN_FLIGHT: u32 = 4_096;
@@ -45,11 +47,15 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
 /// What a page that is no page may do.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+/// In place of an id that cannot be.
+const NO_ID: HeaderValue = HeaderValue::from_static("none");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
+/// Header lines of a request at most. hyper's own bound would be set out anew for each request.
+const MAX_HEADERS: usize = 64;
+
 /// Answers every request of the edge.
-#[derive(Clone)]
 pub struct EdgeService {
     /// For requests without an `Origin`: everything but a browser.
     plain: Core,
@@ -60,6 +66,7 @@ pub struct EdgeService {
 /// The layer.
 #[derive(Clone)]
 struct Core {
+    edge: Arc<Edge>,
     routed: Routed,
     in_flight: Limit,
     trusted_proxies: usize,
@@ -78,11 +85,13 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Sen
 impl EdgeService {
     /// Puts the layer around the routes.
     #[must_use]
-    pub fn new(config: &Config, routed: Routed, entropy: &Entropy) -> Self {
-        let prefix = format!("{:016x}", u64::from_be_bytes(entropy.bytes()));
+    pub fn new(config: &Config, edge: Arc<Edge>, entropy: &Entropy) -> Self {
+        let routed = router::build(Arc::clone(&edge));
+        let prefix = format!("{:016x}-", u64::from_be_bytes(entropy.bytes()));
         let in_flight = Limit::new(MAX_IN_FLIGHT);
         let plain = Core {
             observer: Observer::new(&routed.patterns, &in_flight),
+            edge,
             routed,
             in_flight,
             trusted_proxies: config.trusted_proxies,
@@ -96,6 +105,18 @@ impl EdgeService {
             .max_age(CORS_MAX_AGE);
         let cors = tower::Layer::layer(&cors, plain.clone());
         Self { plain, cors }
+    }
+
+    /// Answers a request whose credential is remembered; `None` for any other, which is
+    /// [`answer`](Self::answer)'s.
+    pub fn answer_at_once(&self, request: &Request<Incoming>) -> Option<Response> {
+        let headers = request.headers();
+        let plain = request.body().is_end_stream() && !headers.contains_key(ORIGIN);
+        if plain && headers.len() <= MAX_HEADERS {
+            self.plain.answer_at_once(request)
+        } else {
+            None
+        }
     }
 
     /// Answers one request from `peer`.
@@ -132,8 +153,21 @@ impl Service<Request<Body>> for Core {
 }
 
 impl Core {
+    fn answer_at_once(&self, request: &Request<Incoming>) -> Option<Response> {
+        let (begun, method, headers) = (Instant::now(), request.method(), request.headers());
+        let answer = shortcut::answer(&self.edge, method, request.uri(), headers)?;
+        let mut response = answer.into_response();
+        finish(response.headers_mut(), self.ids.of(headers));
+        let route = self.routed.patterns.place_of(request.uri().path());
+        let observed = Observed { route, method, begun };
+        let span = self.observer.begin(&observed, headers);
+        self.observer.end(&observed, response.status(), &span);
+        Some(response)
+    }
+
     async fn answer(&self, mut request: Request<Body>) -> Response {
-        let (begun, request_id) = (Instant::now(), self.ids.of(request.headers()));
+        let (begun, id) = (Instant::now(), self.ids.of(request.headers()));
+        let request_id = RequestId::new(id.to_str().unwrap_or_default());
         let peer = request.extensions().get().map_or(IpAddr::from([0, 0, 0, 0]), |Peer(ip)| *ip);
         let client = ClientAddress::find(peer, request.headers(), self.trusted_proxies);
         let method = request.method().clone();
@@ -158,7 +192,7 @@ impl Core {
                 *response.body_mut() = Body::from(problem.document(request_id.as_str()));
             }
         }
-        finish(response.headers_mut(), &request_id);
+        finish(response.headers_mut(), id);
         self.observer.end(&observed, response.status(), &span);
         response
     }
@@ -169,6 +203,9 @@ impl Core {
             return Problem::unavailable("more requests at the same time than the edge takes")
                 .into_response();
         };
+        if request.headers().len() > MAX_HEADERS {
+            return Problem::too_many_headers(MAX_HEADERS).into_response();
+        }
         let announced = content_length(request.headers()).unwrap_or_default();
         if announced > MAX_BODY as u64 {
             discard(request.into_body(), announced).await;
@@ -210,14 +247,11 @@ fn log(problem: &Problem, response: &Response, id: &RequestId, method: &Method, 
     }
 }
 
-fn finish(headers: &mut HeaderMap, request_id: &RequestId) {
+fn finish(headers: &mut HeaderMap, request_id: HeaderValue) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
     headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
-    // An id is of characters that a header takes.
-    if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
-        headers.insert(REQUEST_ID, value);
-    }
+    headers.insert(REQUEST_ID, request_id);
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -225,18 +259,25 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl RequestIds {
-    fn make(&self) -> RequestId {
+    /// The prefix and the number in hexadecimal. By hand: each request has one.
+    fn make(&self) -> HeaderValue {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        RequestId::new(&format!("{}-{number:x}", self.prefix))
+        let mut text = Vec::with_capacity(self.prefix.len() + size_of::<u64>() * 2);
+        text.extend_from_slice(self.prefix.as_bytes());
+        let nibbles = number.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let digits = nibbles.skip_while(|nibble| *nibble == 0);
+        text.extend(digits.map(|nibble| DIGITS[usize::from(nibble)]));
+        // All of these are characters that a header takes.
+        HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(NO_ID)
     }
 
     /// The client's own id, if it is sane, or a new one.
-    fn of(&self, headers: &HeaderMap) -> RequestId {
-        let sane = |text: &&str| {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-            (1..=MAX_REQUEST_ID).contains(&text.len()) && text.bytes().all(plain)
+    fn of(&self, headers: &HeaderMap) -> HeaderValue {
+        let sane = |value: &&HeaderValue| {
+            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
+            (1..=MAX_REQUEST_ID).contains(&value.len()) && value.as_bytes().iter().all(plain)
         };
-        let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-        given.filter(sane).map_or_else(|| self.make(), RequestId::new)
+        headers.get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| self.make())
     }
 }

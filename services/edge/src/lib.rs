@@ -21,9 +21,11 @@ pub mod limits;
 pub mod observe;
 pub mod openapi;
 pub mod problem;
+mod quiet;
 pub mod router;
 pub mod server;
 pub mod shape;
+mod shortcut;
 
 mod verify;
 
@@ -85,6 +87,6 @@ pub async fn start(config: &Config, deps: Deps) -> Result<Started, StartError> {
         .await
         .map_err(|error| StartError::new(Exit::Internal, error.to_string()))?;
     let edge = Arc::new(Edge { bus, gate, limits });
-    let service = layers::EdgeService::new(config, router::build(edge), &asking.entropy);
+    let service = layers::EdgeService::new(config, edge, &asking.entropy);
     Ok(Started { service, running })
 }

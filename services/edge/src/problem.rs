@@ -177,6 +177,14 @@ impl Problem {
         Reason::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Payload too large", detail).into()
     }
 
+    /// 431: more header lines than any request needs.
+    #[must_use]
+    pub fn too_many_headers(most: usize) -> Self {
+        let detail = format!("The request has too many header lines: at most {most} are accepted.");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Reason::new(status, "too-many-headers", "Too many headers", detail).into()
+    }
+
     /// 415: a body that is not declared as JSON.
     #[must_use]
     pub fn not_json() -> Self {

@@ -1,8 +1,9 @@
 //! Serves HTTP/1.1: bounded connections, headers and header times, and an end that drops no request.
 //!
-//! `axum::serve` sets no timer, so that slow headers would never time out; this loop does.
+//! `axum::serve` never closes a connection on which nothing happens; this loop does.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,10 +13,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request};
+use axum::response::Response;
+use futures_util::future::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use latchkey_runtime::{Exit, StartError};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,15 +26,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::layers::EdgeService;
 use crate::observe;
+use crate::quiet::{Activity, Watch};
 
 /// Connections at the same time at most; further ones wait to be accepted.
 const MAX_CONNECTIONS: u32 = 8_192;
-/// How long a request's head may take to arrive, and an idle connection is kept.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a request's head at most.
 const MAX_HEAD: usize = 16 * 1_024;
-/// Header lines at most.
-const MAX_HEADERS: usize = 64;
 /// How long connections in use may take, when the process ends, to learn of it from their next answer:
 /// one that is closed while its client sends the next request fails that request.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -78,6 +78,7 @@ impl Server {
         tokio::select! {
             () = end => {}
             () = serving.accept(&self.listener) => {}
+            () = serving.watch.sweep() => {}
         }
         serving.ending.store(true, Ordering::Relaxed);
         serving.accept_waiting(&self.listener).await;
@@ -100,16 +101,13 @@ struct Serving {
     connections: Arc<Semaphore>,
     places: usize,
     ending: Arc<AtomicBool>,
+    watch: Watch,
 }
 
 impl Serving {
     fn new(service: EdgeService) -> Self {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(MAX_HEAD)
-            .max_headers(MAX_HEADERS)
-            .pipeline_flush(true);
+        http.header_read_timeout(None).max_buf_size(MAX_HEAD).pipeline_flush(true);
         let places = usize::try_from(MAX_CONNECTIONS).unwrap_or(usize::MAX);
         Self {
             http,
@@ -118,6 +116,7 @@ impl Serving {
             connections: Arc::new(Semaphore::new(places)),
             places,
             ending: Arc::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -151,24 +150,40 @@ impl Serving {
             tracing::debug!(%error, "a connection delays small writes");
         }
         let (service, ending) = (Arc::clone(&self.service), Arc::clone(&self.ending));
+        let activity = Activity::default();
+        let noted = activity.clone();
         let answer = service_fn(move |request: Request<Incoming>| {
-            let (service, ending) = (Arc::clone(&service), Arc::clone(&ending));
-            async move {
-                let mut answer = service.answer(request.map(Body::new), peer.ip()).await;
-                if ending.load(Ordering::Relaxed) {
-                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                Ok::<_, Infallible>(answer)
+            if let Some(answer) = service.answer_at_once(&request) {
+                noted.answered();
+                return Either::Left(ready(Ok(finish(answer, &ending))));
             }
+            noted.turned();
+            let (service, ending, noted) =
+                (Arc::clone(&service), Arc::clone(&ending), noted.clone());
+            // In a box: an answer that is there at once needs no room for it.
+            Either::Right(Box::pin(async move {
+                let answer = service.answer(request.map(Body::new), peer.ip()).await;
+                noted.turned();
+                Ok::<_, Infallible>(finish(answer, &ending))
+            }))
         });
         let connection = self.http.serve_connection(TokioIo::new(stream), answer);
         let connection = self.graceful.watch(connection);
         #[expect(clippy::disallowed_methods, reason = "watched by the graceful shutdown")]
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
             drop(place);
         });
+        self.watch.add(task.abort_handle(), activity);
     }
+}
+
+/// An answer while the process ends tells its client to connect elsewhere.
+fn finish(mut answer: Response, ending: &AtomicBool) -> Response {
+    if ending.load(Ordering::Relaxed) {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }

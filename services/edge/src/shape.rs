@@ -3,12 +3,17 @@
 use latchkey_contract::authority::{Changed, Receipt};
 use latchkey_contract::identity::{Account, ChangePassword, LogIn, LoggedIn, SignUp};
 use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey, ListedKey};
-use latchkey_contract::{KeyId, KeyPrincipal, Secret, Timestamp, UserId, UserPrincipal};
+use latchkey_contract::{KeyId, Secret, Timestamp, UserId, UserPrincipal};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
+
+mod greeting;
+
+pub(crate) use greeting::Greeting;
+pub use greeting::{AnyBody, Details, ServiceBody, UserBody};
 
 /// `POST /auth/signup`. A field of the wrong type is read as missing, so that the answer can name
 /// every faulty field at once.
@@ -165,63 +170,6 @@ pub struct ChangePasswordBody {
     pub new_password: Option<String>,
 }
 
-/// `GET /protected/user`.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({"message": "Hello ada!", "user_id": 1, "email": "ada@example.com", "auth_type": "JWT Bearer Token"}))]
-pub struct UserBody {
-    message: String,
-    user_id: i64,
-    email: String,
-    auth_type: &'static str,
-}
-
-/// `GET /protected/service`.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({"message": "Hello service ci!", "service_name": "ci", "api_key_id": 1, "user_id": 1, "auth_type": "API Key"}))]
-pub struct ServiceBody {
-    message: String,
-    service_name: String,
-    api_key_id: i64,
-    user_id: i64,
-    auth_type: &'static str,
-}
-
-/// `GET /protected/any`.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({"message": "Hello service ci!", "auth_type": "API Key", "details": {"type": "service", "user_id": 1, "service_name": "ci", "api_key_id": 1}}))]
-pub struct AnyBody {
-    message: String,
-    auth_type: &'static str,
-    details: Details,
-}
-
-/// Who called.
-#[derive(Serialize, ToSchema)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum Details {
-    /// A user, by access token.
-    User {
-        /// The user's id.
-        user_id: i64,
-        /// The user's name.
-        username: String,
-        /// The user's address.
-        email: String,
-    },
-    /// A service, by API key.
-    Service {
-        /// The id of the key's owner.
-        user_id: i64,
-        /// The key's name.
-        service_name: String,
-        /// The key's id.
-        api_key_id: i64,
-    },
-}
-
-const BY_TOKEN: &str = "JWT Bearer Token";
-const BY_KEY: &str = "API Key";
-
 impl From<SignUpBody> for SignUp {
     fn from(body: SignUpBody) -> Self {
         let password = body.password.map(Secret::new);
@@ -287,47 +235,6 @@ impl From<ListedKey> for KeyBody {
             is_revoked: key.is_revoked,
             last_used_at: key.last_used_at.map(rfc3339),
         }
-    }
-}
-
-impl From<&UserPrincipal> for UserBody {
-    fn from(user: &UserPrincipal) -> Self {
-        Self {
-            message: format!("Hello {}!", user.username),
-            user_id: user.user.0,
-            email: user.email.clone(),
-            auth_type: BY_TOKEN,
-        }
-    }
-}
-
-impl From<&KeyPrincipal> for ServiceBody {
-    fn from(key: &KeyPrincipal) -> Self {
-        Self {
-            message: format!("Hello service {}!", key.name),
-            service_name: key.name.clone(),
-            api_key_id: key.key.0,
-            user_id: key.owner.0,
-            auth_type: BY_KEY,
-        }
-    }
-}
-
-impl From<&UserPrincipal> for AnyBody {
-    fn from(user: &UserPrincipal) -> Self {
-        let message = format!("Hello user {}!", user.username);
-        let (username, email) = (user.username.clone(), user.email.clone());
-        let details = Details::User { user_id: user.user.0, username, email };
-        Self { message, auth_type: BY_TOKEN, details }
-    }
-}
-
-impl From<&KeyPrincipal> for AnyBody {
-    fn from(key: &KeyPrincipal) -> Self {
-        let message = format!("Hello service {}!", key.name);
-        let (user_id, service_name) = (key.owner.0, key.name.clone());
-        let details = Details::Service { user_id, service_name, api_key_id: key.key.0 };
-        Self { message, auth_type: BY_KEY, details }
     }
 }
 

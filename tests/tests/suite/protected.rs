@@ -157,3 +157,33 @@ async fn a_malformed_key_is_refused() {
     }
     api.as_service(&key).await.expect(200);
 }
+
+#[tokio::test]
+async fn an_answer_from_memory_is_the_one_that_the_routes_give() {
+    let api = Stack::shared().api();
+    let user = api.user().await;
+    let key = api.key(&user.token, "remembered \"both\" ways \u{fc}").await;
+    let (token, key) = (format!("Bearer {}", user.token), key.key);
+    for (path, header, value) in [
+        ("/protected/user", "authorization", &token),
+        ("/protected/service", "x-api-key", &key),
+        ("/protected/any", "authorization", &token),
+        ("/protected/any", "x-api-key", &key),
+    ] {
+        // Remembered from the first on. One with a body takes the way of every other request.
+        let mut answers = Vec::new();
+        for body in ["", "", "x"] {
+            let request = api.get(path).header(header, value);
+            answers.push(request.body("text/plain", body).send().await);
+        }
+        for answer in &mut answers {
+            assert_eq!(answer.status, 200, "{path} {}", answer.text());
+            for own in ["x-request-id", "date"] {
+                assert!(answer.headers.remove(own).is_some(), "{path}: no {own}");
+            }
+        }
+        assert_eq!(answers[1].body, answers[2].body, "{path}");
+        assert_eq!(answers[1].headers, answers[2].headers, "{path}");
+        assert_eq!(answers[0].headers, answers[2].headers, "{path}");
+    }
+}

@@ -157,6 +157,32 @@ fn oversized_heads_are_refused() {
 }
 
 #[tokio::test]
+async fn sixty_four_header_lines_are_taken_and_no_more() {
+    let stack = Stack::shared();
+    let user = stack.api().user().await;
+    let more = "X-More: y";
+    for path in ["/health", "/protected/user"] {
+        // With `Host` and the token they are 64.
+        let lines = format!("{more}\r\n").repeat(62);
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n{lines}",
+            user.token
+        );
+        let mut connection = Connection::open(stack.url());
+        // The second is answered from memory.
+        for _ in 0..2 {
+            connection.send(format!("{head}\r\n"));
+            assert_eq!(connection.answer().unwrap().status, 200, "{path}");
+        }
+        connection.send(format!("{head}{more}\r\n\r\n"));
+        let refused = connection.answer().unwrap();
+        let text = String::from_utf8(refused.body).unwrap();
+        assert_eq!(refused.status, 431, "{path}: {text}");
+        assert!(text.contains("at most 64 are accepted"), "{path}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn slow_heads_are_closed_and_others_are_served_meanwhile() {
     let stack = Stack::shared();
     let api = stack.api();

@@ -1,31 +1,30 @@
 //! `/protected/…`: what a service behind Latchkey would do with a verified caller.
 
-use axum::Json;
-
 use crate::credential::{Caller, Service, User};
-use crate::shape::{AnyBody, ServiceBody, UserBody};
+use crate::problem::Problem;
+use crate::shape::{AnyBody, Greeting, ServiceBody, UserBody};
 
 /// Greet a user
 #[utoipa::path(get, path = "/protected/user", tag = "protected", security(("token" = [])),
     responses((status = 200, description = "The user", body = UserBody)))]
-pub(crate) async fn user(User(user): User) -> Json<UserBody> {
-    Json((&*user).into())
+pub(crate) async fn user(User(user): User) -> Result<Greeting, Problem> {
+    Greeting::of(&UserBody::from(&*user))
 }
 
 /// Greet a service
 #[utoipa::path(get, path = "/protected/service", tag = "protected", security(("key" = [])),
     responses((status = 200, description = "The service", body = ServiceBody)))]
-pub(crate) async fn service(Service(service): Service) -> Json<ServiceBody> {
-    Json((&*service).into())
+pub(crate) async fn service(Service(service): Service) -> Result<Greeting, Problem> {
+    Greeting::of(&ServiceBody::from(&*service))
 }
 
 /// Greet whoever it is; a valid token wins over a key
 #[utoipa::path(get, path = "/protected/any", tag = "protected",
     security(("token" = []), ("key" = [])),
     responses((status = 200, description = "The user or service", body = AnyBody)))]
-pub(crate) async fn any(caller: Caller) -> Json<AnyBody> {
-    Json(match caller {
-        Caller::User(user) => (&*user).into(),
-        Caller::Service(service) => (&*service).into(),
+pub(crate) async fn any(caller: Caller) -> Result<Greeting, Problem> {
+    Greeting::of(&match &caller {
+        Caller::User(user) => AnyBody::from(&**user),
+        Caller::Service(service) => AnyBody::from(&**service),
     })
 }

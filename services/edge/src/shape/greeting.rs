@@ -1,0 +1,168 @@
+//! What `/protected/…` answers: a greeting to whoever called. It borrows from the principal, which is
+//! remembered and shared.
+
+use std::fmt;
+
+use axum::body::Bytes;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use latchkey_contract::{KeyPrincipal, UserPrincipal};
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::problem::Problem;
+
+/// `GET /protected/user`.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"message": "Hello ada!", "user_id": 1, "email": "ada@example.com", "auth_type": "JWT Bearer Token"}))]
+pub struct UserBody<'a> {
+    #[schema(value_type = String)]
+    message: Hello<'a>,
+    user_id: i64,
+    email: &'a str,
+    auth_type: &'static str,
+}
+
+/// `GET /protected/service`.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"message": "Hello service ci!", "service_name": "ci", "api_key_id": 1, "user_id": 1, "auth_type": "API Key"}))]
+pub struct ServiceBody<'a> {
+    #[schema(value_type = String)]
+    message: Hello<'a>,
+    service_name: &'a str,
+    api_key_id: i64,
+    user_id: i64,
+    auth_type: &'static str,
+}
+
+/// `GET /protected/any`.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"message": "Hello service ci!", "auth_type": "API Key", "details": {"type": "service", "user_id": 1, "service_name": "ci", "api_key_id": 1}}))]
+pub struct AnyBody<'a> {
+    #[schema(value_type = String)]
+    message: Hello<'a>,
+    auth_type: &'static str,
+    details: Details<'a>,
+}
+
+/// Who called.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Details<'a> {
+    /// A user, by access token.
+    User {
+        /// The user's id.
+        user_id: i64,
+        /// The user's name.
+        username: &'a str,
+        /// The user's address.
+        email: &'a str,
+    },
+    /// A service, by API key.
+    Service {
+        /// The id of the key's owner.
+        user_id: i64,
+        /// The key's name.
+        service_name: &'a str,
+        /// The key's id.
+        api_key_id: i64,
+    },
+}
+
+/// `Hello …!`, written where it is needed.
+struct Hello<'a> {
+    greeted: &'static str,
+    name: &'a str,
+}
+
+/// One of these bodies as bytes of JSON.
+pub(crate) struct Greeting(Bytes);
+
+const BY_TOKEN: &str = "JWT Bearer Token";
+const BY_KEY: &str = "API Key";
+/// Room for most greetings.
+const USUAL_LENGTH: usize = 256;
+
+impl Greeting {
+    /// Writes `body`.
+    ///
+    /// # Errors
+    /// None is expected: these shapes can be written.
+    pub(crate) fn of(body: &impl Serialize) -> Result<Self, Problem> {
+        let mut bytes = Vec::with_capacity(USUAL_LENGTH);
+        match serde_json::to_writer(&mut bytes, body) {
+            Ok(()) => Ok(Self(bytes.into())),
+            Err(_cannot_be_written) => Err(Problem::internal()),
+        }
+    }
+}
+
+impl IntoResponse for Greeting {
+    fn into_response(self) -> Response {
+        /// With the four headers that every answer gets.
+        const HEADERS: usize = 6;
+        let mut response = Response::new(self.0.into());
+        let headers = response.headers_mut();
+        headers.reserve(HEADERS);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+impl fmt::Display for Hello<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hello {}{}!", self.greeted, self.name)
+    }
+}
+
+impl Serialize for Hello<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'a> From<&'a UserPrincipal> for UserBody<'a> {
+    fn from(user: &'a UserPrincipal) -> Self {
+        Self {
+            message: Hello { greeted: "", name: &user.username },
+            user_id: user.user.0,
+            email: &user.email,
+            auth_type: BY_TOKEN,
+        }
+    }
+}
+
+impl<'a> From<&'a KeyPrincipal> for ServiceBody<'a> {
+    fn from(key: &'a KeyPrincipal) -> Self {
+        Self {
+            message: Hello { greeted: "service ", name: &key.name },
+            service_name: &key.name,
+            api_key_id: key.key.0,
+            user_id: key.owner.0,
+            auth_type: BY_KEY,
+        }
+    }
+}
+
+impl<'a> From<&'a UserPrincipal> for AnyBody<'a> {
+    fn from(user: &'a UserPrincipal) -> Self {
+        let (username, email) = (&*user.username, &*user.email);
+        Self {
+            message: Hello { greeted: "user ", name: username },
+            auth_type: BY_TOKEN,
+            details: Details::User { user_id: user.user.0, username, email },
+        }
+    }
+}
+
+impl<'a> From<&'a KeyPrincipal> for AnyBody<'a> {
+    fn from(key: &'a KeyPrincipal) -> Self {
+        let (user_id, service_name) = (key.owner.0, &*key.name);
+        Self {
+            message: Hello { greeted: "service ", name: service_name },
+            auth_type: BY_KEY,
+            details: Details::Service { user_id, service_name, api_key_id: key.key.0 },
+        }
+    }
+}
