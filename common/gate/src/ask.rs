@@ -16,7 +16,8 @@ use latchkey_runtime::batch::Work;
 use crate::desk::Answer;
 use crate::remembered::Remembered;
 
-/// Messages under way at most, of each kind: as cheap as one, and a slow one holds nobody up.
+/// Messages under way at most, of each kind: the second goes while the first is late, or when there is
+/// enough for another.
 const IN_FLIGHT: usize = 4;
 /// Questions that wait or are under way at most, of each kind.
 const MAX_WAITING: usize = 4_096;

@@ -1,7 +1,8 @@
-//! The actor that answers a queue with few questions: what queued up while others were under way is
-//! asked together, and nothing waits while fewer than [`Work::IN_FLIGHT`] are under way.
+//! The actor that answers a queue with few questions: what queued up while a batch was under way is asked
+//! together, and nothing waits while none is. A batch that is late, and a queue that fills another
+//! one, hold nothing up: the next lane takes what waits.
 //!
-//! The edge asks the bus through one, the services ask their database through one. The batcher owns
+//! The gate asks the bus through one, the services ask their database through one. The batcher owns
 //! the queue; each of its lanes, actors too, has one batch under way. A lane that hangs or fails
 //! holds up its own batch and no other.
 
@@ -11,14 +12,20 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use metrics::{Counter, counter, histogram};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::supervisor::{Address, Child, RootMessage};
 use crate::trace::Parent;
 use lane::{Batch, Lane};
+
+/// How long a batch is waited for before the next one goes beside it. Longer than most take; fewer and
+/// larger batches cost much less than many small ones.
+const LATE: Duration = Duration::from_millis(5);
 
 /// How many questions are answered, and with what.
 pub trait Work: Send + Sync + 'static {
@@ -77,6 +84,8 @@ pub enum Message<W: Work> {
     /// Sent by the batcher to itself: it stands in the queue behind every question that came while
     /// others were under way.
     Flush,
+    /// A batch may have become late.
+    Late,
     /// The lane with this number has answered its batch.
     Done(usize),
 }
@@ -84,9 +93,14 @@ pub enum Message<W: Work> {
 /// The questions that wait, and those who can take them.
 pub struct Pending<W: Work> {
     queue: VecDeque<(W::Item, Questioner<W>)>,
+    /// Of all that is in the queue.
+    weight: usize,
     flush_sent: bool,
+    timer_set: bool,
     lanes: Vec<ActorRef<Batch<W>>>,
     idle: Vec<usize>,
+    /// When the last batch was handed out that is still waited for.
+    waited_for: Option<(usize, Instant)>,
 }
 
 impl<W: Work> Asker<W> {
@@ -144,7 +158,15 @@ impl<W: Work> Actor for Batcher<W> {
             lanes.push(self.lane(number, &myself).await?);
         }
         let idle = (0..W::IN_FLIGHT).rev().collect();
-        Ok(Pending { queue: VecDeque::new(), flush_sent: false, lanes, idle })
+        Ok(Pending {
+            queue: VecDeque::new(),
+            weight: 0,
+            flush_sent: false,
+            timer_set: false,
+            lanes,
+            idle,
+            waited_for: None,
+        })
     }
 
     async fn handle(
@@ -154,12 +176,16 @@ impl<W: Work> Actor for Batcher<W> {
         pending: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Ask(item, questioner) => pending.queue.push_back((item, questioner)),
+            Message::Ask(item, questioner) => {
+                pending.weight += W::weight(&item);
+                pending.queue.push_back((item, questioner));
+            }
             Message::Flush => {
                 pending.flush_sent = false;
                 pending.hand_out()?;
             }
-            Message::Done(lane) => pending.idle.push(lane),
+            Message::Late => pending.timer_set = false,
+            Message::Done(lane) => pending.is_idle(lane),
         }
         pending.flush_soon(&myself);
         Ok(())
@@ -181,7 +207,7 @@ impl<W: Work> Actor for Batcher<W> {
         let known = pending.lanes.iter().position(|known| known.get_id() == lane.get_id());
         let Some(number) = known else { return Ok(()) };
         pending.lanes[number] = self.lane(number, &myself).await?;
-        pending.idle.push(number);
+        pending.is_idle(number);
         // The root counts it, so that a service that fails too often ends.
         if let Some(root) = myself.try_get_supervisor() {
             root.send_message(RootMessage::Restarted(self.name))?;
@@ -236,24 +262,48 @@ impl<W: Work> Batcher<W> {
 }
 
 impl<W: Work> Pending<W> {
-    /// Gives idle lanes a batch each, as long as questions wait.
+    /// Gives idle lanes a batch each, as long as there is one to give.
     fn hand_out(&mut self) -> Result<(), ActorProcessingErr> {
-        while let Some(number) = self.idle.pop() {
+        while self.is_due()
+            && let Some(number) = self.idle.pop()
+        {
             let batch = self.take();
             if batch.is_empty() {
                 self.idle.push(number);
                 break;
             }
+            self.waited_for = Some((number, Instant::now()));
             self.lanes[number].send_message(batch)?;
         }
         Ok(())
     }
 
-    /// Sees to it that questions which wait are handed out as soon as a lane is idle.
+    /// Whether what waits goes now: no batch is waited for, or it is late, or there is enough for another.
+    fn is_due(&self) -> bool {
+        !self.queue.is_empty()
+            && (self.weight >= W::MAX_WEIGHT
+                || self.waited_for.is_none_or(|(_, since)| since.elapsed() >= LATE))
+    }
+
+    fn is_idle(&mut self, lane: usize) {
+        self.idle.push(lane);
+        if self.waited_for.is_some_and(|(number, _)| number == lane) {
+            self.waited_for = None;
+        }
+    }
+
+    /// Sees to it that questions which wait are handed out as soon as they are due and a lane is idle.
     fn flush_soon(&mut self, myself: &ActorRef<Message<W>>) {
-        if !self.flush_sent && !self.queue.is_empty() && !self.idle.is_empty() {
+        if self.flush_sent || self.queue.is_empty() || self.idle.is_empty() {
+            return;
+        }
+        if self.is_due() {
             // It fails while the batcher drains; then what waits is answered at the end.
             self.flush_sent = myself.send_message(Message::Flush).is_ok();
+        } else if !self.timer_set {
+            self.timer_set = true;
+            // It ends by itself, and a message to a batcher that has ended is nothing.
+            drop(myself.send_after(LATE, || Message::Late));
         }
     }
 
@@ -262,14 +312,17 @@ impl<W: Work> Pending<W> {
         let mut batch = Batch { items: Vec::new(), questioners: Vec::new() };
         let mut weight = 0;
         while let Some((item, questioner)) = self.queue.pop_front() {
+            let own = W::weight(&item);
             if questioner.reply.is_closed() {
+                self.weight -= own;
                 continue;
             }
-            weight += W::weight(&item);
-            if weight > W::MAX_WEIGHT && !batch.is_empty() {
+            if weight + own > W::MAX_WEIGHT && !batch.is_empty() {
                 self.queue.push_front((item, questioner));
                 break;
             }
+            self.weight -= own;
+            weight += own;
             batch.items.push(item);
             batch.questioners.push(questioner);
         }

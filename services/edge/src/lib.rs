@@ -1,9 +1,11 @@
 //! The edge: the public HTTP API. It never sees a database; what it knows, it asks over the bus.
 //!
 //! ```text
-//! server -> layers -> router -> credential (extractors) -> latchkey-gate -> bus
-//!                        \
-//!                         \_-> handler -> bus
+//! server -> layers -> shortcut -> latchkey-gate: what is remembered
+//!              \
+//!               \_-> router -> credential (extractors) -> latchkey-gate -> bus
+//!                       \
+//!                        \_-> handler -> bus
 //! bus -> verify -> latchkey-gate -> bus
 //! ```
 //!

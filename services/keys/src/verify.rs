@@ -34,7 +34,7 @@ impl Work for Lookup {
     type Answer = (Snapshot, Vec<Option<VerifyRow>>);
     type Error = LookupError;
     const MAX_WEIGHT: usize = 4 * MAX_BATCH;
-    // One slow statement does not hold everybody up, and the pools have as many connections.
+    // A late statement does not hold everybody up, and the pools have as many connections.
     const IN_FLIGHT: usize = 2;
     const MAX_WAITING: usize = 1_024;
 

@@ -80,6 +80,25 @@ impl Measured {
 }
 
 impl Target {
+    /// Sends every request once: each connection its share.
+    pub async fn send_all(&self) {
+        let mut clients = JoinSet::new();
+        for number in 0..self.connections {
+            let address = self.addresses[number % self.addresses.len()].clone();
+            let (requests, step) = (Arc::clone(&self.requests), self.connections);
+            clients.spawn(async move {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                let mut buffer = vec![0; 16_384];
+                for request in requests.iter().skip(number).step_by(step) {
+                    stream.write_all(request.as_bytes()).await.unwrap();
+                    read_answer(&mut stream, &mut buffer).await;
+                }
+            });
+        }
+        clients.join_all().await;
+    }
+
     /// Sends for one round.
     pub async fn measure(&self) -> Measured {
         let before: Vec<f64> = self.pids.iter().map(|pid| cpu_seconds(*pid)).collect();

@@ -15,8 +15,10 @@
 mod bus;
 mod cluster;
 mod floor;
+mod leases;
 mod load;
 mod logins;
+mod memory;
 mod proc;
 mod standalone;
 
@@ -50,6 +52,12 @@ fn main() {
         }
         if wanted("bus") {
             bus::figures().await;
+        }
+        if wanted("leases") {
+            leases::figures().await;
+        }
+        if wanted("memory") {
+            memory::figures().await;
         }
         if wanted("scale") {
             cluster::scale(&[1_000, 1_000_000]).await;

@@ -1,0 +1,94 @@
+//! A million remembered keys in one edge: its memory, and what a flood of unknown keys changes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use e2e::cluster::{Cluster, Service};
+use e2e::{User, prometheus};
+use latchkey_contract::ApiKey;
+use latchkey_runtime::Entropy;
+use sqlx::{Connection, PgConnection};
+
+use crate::floor::Floor;
+use crate::load::{Target, get_text, head};
+use crate::proc::resident_mib;
+use crate::{CONNECTIONS, say};
+
+/// Keys that the edge comes to remember.
+const KEYS: usize = 1_000_000;
+/// Keys that nobody has.
+const UNKNOWN: usize = 500_000;
+/// Keys that one statement stores.
+const ROWS: usize = 10_000;
+
+/// Prints the figures. It takes minutes.
+pub async fn figures() {
+    say(&format!("\n## One edge that comes to remember {KEYS} keys"));
+    let floor = Floor::start();
+    let cluster = Cluster::builder().own_postgres().set("CACHE_ENTRIES", "2000000").start();
+    let user = cluster.api(0).user().await;
+    let edge = cluster.replica(Service::Edge, 0).pid();
+    let before = resident_mib(edge);
+    let good = store(&cluster, &user).await;
+    let requests: Arc<[String]> = good.iter().map(request).collect();
+    let target = |requests: &Arc<[String]>| Target {
+        pids: vec![edge],
+        addresses: vec![cluster.replica(Service::Edge, 0).url().replace("http://", "")],
+        requests: Arc::clone(requests),
+        connections: CONNECTIONS,
+    };
+    head();
+    let began = Instant::now();
+    target(&requests).send_all().await;
+    let full = resident_mib(edge);
+    say(&format!(
+        "{} keys remembered after {} s: {:.0} MiB resident, {before:.0} before",
+        remembered(&cluster).await,
+        began.elapsed().as_secs(),
+        full
+    ));
+    let bare = floor.target.measure().await;
+    bare.row(1, "bare axum", &bare);
+    target(&requests).measure().await.row(1, "a million keys in turn", &bare);
+    let unknown: Arc<[String]> = (0..UNKNOWN).map(|_| request(&new_key())).collect();
+    target(&unknown).send_all().await;
+    say(&format!(
+        "after {UNKNOWN} unknown keys: {} keys remembered, {:.0} MiB resident",
+        remembered(&cluster).await,
+        resident_mib(edge)
+    ));
+}
+
+fn new_key() -> ApiKey {
+    ApiKey::generate(|bytes| Entropy::System.fill(bytes))
+}
+
+fn request(key: &ApiKey) -> String {
+    get_text("/protected/service", &format!("x-api-key: {}", key.expose()))
+}
+
+async fn store(cluster: &Cluster, user: &User) -> Vec<ApiKey> {
+    let keys: Vec<ApiKey> = (0..KEYS).map(|_| new_key()).collect();
+    let mut database = PgConnection::connect(cluster.database(Service::Keys)).await.unwrap();
+    for part in keys.chunks(ROWS) {
+        let hashes: Vec<Vec<u8>> = part.iter().map(|key| key.hash().0.to_vec()).collect();
+        sqlx::query(
+            "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at) \
+             SELECT $1, hash, 'sk_', 'bench', 0, 9000000000000000 FROM unnest($2) AS hash",
+        )
+        .bind(user.id)
+        .bind(hashes)
+        .execute(&mut database)
+        .await
+        .unwrap();
+    }
+    sqlx::query("VACUUM ANALYZE api_keys").execute(&mut database).await.unwrap();
+    keys
+}
+
+/// Keys and tokens that the edge remembers as good.
+async fn remembered(cluster: &Cluster) -> f64 {
+    let url = format!("{}/metrics", cluster.replica(Service::Edge, 0).monitor());
+    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+    prometheus::value(&text, "latchkey_cache_entries", &[("kind", "key")]).unwrap_or_default()
+}
