@@ -1,8 +1,11 @@
 //! How authorities are asked: many questions in one message, as a member where the answer is to be
-//! remembered.
+//! remembered. The desks' askers do it.
 
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use latchkey_bus::{Bus, Context, RequestId};
 use latchkey_contract::identity::VerifyTokens;
 use latchkey_contract::keys::VerifyKeys;
@@ -16,7 +19,7 @@ use latchkey_runtime::batch::Work;
 use crate::desk::Answer;
 use crate::remembered::Remembered;
 
-/// Messages under way at most, of each kind: the second goes while the first is late, or when there is
+/// Batches under way at most, of each kind: the second goes while the first is late, or when there is
 /// enough for another.
 const IN_FLIGHT: usize = 4;
 /// Questions that wait or are under way at most, of each kind.
@@ -49,11 +52,11 @@ impl Work for AskKeys {
     }
 
     async fn answer(&self, items: Vec<Self::Item>) -> Result<Vec<Self::Answer>, Self::Error> {
-        let (hashes, members): (Vec<_>, Vec<_>) = items.into_iter().unzip();
-        let member = asker(&members);
-        let ask = VerifyKeys { hashes, member };
-        let standing = self.bus.call(&batch(VerifyKeys::TIMEOUT), &ask).await?;
-        answers(standing, &members)
+        apart(items, |hashes, member| async move {
+            let ask = VerifyKeys { hashes, member };
+            self.bus.call(&batch(VerifyKeys::TIMEOUT), &ask).await
+        })
+        .await
     }
 }
 
@@ -71,30 +74,54 @@ impl Work for AskTokens {
     }
 
     async fn answer(&self, items: Vec<Self::Item>) -> Result<Vec<Self::Answer>, Self::Error> {
-        let (tokens, members): (Vec<_>, Vec<_>) = items.into_iter().unzip();
-        let member = asker(&members);
-        let ask = VerifyTokens { tokens, member };
-        let standing = self.bus.call(&batch(VerifyTokens::TIMEOUT), &ask).await?;
-        answers(standing, &members)
+        apart(items, |tokens, member| async move {
+            let ask = VerifyTokens { tokens, member };
+            self.bus.call(&batch(VerifyTokens::TIMEOUT), &ask).await
+        })
+        .await
     }
 }
 
-/// As whom a batch is asked: as nobody where any of its questions is, for such an answer is right for all
-/// but not remembered; else as the member that asked last.
-fn asker(members: &[Option<MemberId>]) -> Option<MemberId> {
-    if members.contains(&None) { None } else { members.last().copied().flatten() }
+/// Asks the questions of each asker in a message of its own: an answer that was given to nobody, or to
+/// another member, says nothing of this one's membership, and may not be remembered under it. Mostly
+/// there is one asker.
+async fn apart<T, P, F>(
+    items: Vec<(T, Option<MemberId>)>,
+    ask: impl Fn(Vec<T>, Option<MemberId>) -> F + Send,
+) -> Result<Vec<Answer<Remembered<P>>>, CallError>
+where
+    T: Send,
+    P: Send + Sync,
+    F: Future<Output = Result<Standing<Verdicts<P>>, CallError>> + Send,
+{
+    let mut askers: BTreeMap<_, (Vec<usize>, Vec<T>)> = BTreeMap::new();
+    for (place, (item, member)) in items.into_iter().enumerate() {
+        let (places, items) = askers.entry(member).or_default();
+        places.push(place);
+        items.push(item);
+    }
+    let asking = askers.into_iter().map(|(member, (places, items))| {
+        let asked = ask(items, member);
+        async move {
+            let standing = asked.await?;
+            Ok(places.iter().copied().zip(answers(standing, places.len())?).collect::<Vec<_>>())
+        }
+    });
+    let mut answers = try_join_all(asking).await?.concat();
+    answers.sort_unstable_by_key(|(place, _)| *place);
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }
 
-/// One answer for each question, in the order of the questions. An authority that answers another
-/// number of questions than it was asked has answered none.
+/// One answer for each of `count` questions, in their order. An authority that answers another number of
+/// questions than it was asked has answered none.
 fn answers<P>(
     standing: Standing<Verdicts<P>>,
-    members: &[Option<MemberId>],
+    count: usize,
 ) -> Result<Vec<Answer<Remembered<P>>>, CallError> {
     let Standing::Member(Verdicts { read_at, verdicts }) = standing else {
-        return Ok(members.iter().map(|_| Standing::NotMember).collect());
+        return Ok(vec![Standing::NotMember; count]);
     };
-    if verdicts.len() != members.len() {
+    if verdicts.len() != count {
         return Err(CallError::Unreadable);
     }
     let answer = |verdict: Verdict<P>| {
@@ -110,6 +137,41 @@ fn batch(timeout: Duration) -> Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use latchkey_bus::Routes;
+    use latchkey_contract::lease::{Epoch, Position, ReadAt};
+
+    #[tokio::test]
+    async fn nobody_is_answered_on_the_strength_of_another_s_question() {
+        let (here, gone) = (Some(MemberId([1; 16])), Some(MemberId([2; 16])));
+        let read_at = ReadAt { epoch: Epoch::default(), position: Position(7) };
+        let bus = Bus::local();
+        let routes = Routes::new("keys", "0.0.0", "").on::<VerifyKeys, _, _>(
+            move |_, ask: VerifyKeys| async move {
+                let verdict = |hash: &CredentialHash| match hash.0[0] {
+                    0..4 => Verdict::Unknown,
+                    _ => Verdict::Revoked,
+                };
+                let verdicts = ask.hashes.iter().map(verdict).collect();
+                let is_known = ask.member != gone;
+                let standing = Standing::Member(Verdicts { read_at, verdicts });
+                Ok(if is_known { standing } else { Standing::NotMember })
+            },
+        );
+        let _serving = bus.serve(routes).await.unwrap();
+        let askers = [here, gone, None, here, None, gone, here];
+        let items =
+            askers.into_iter().zip(0..).map(|(asker, at)| (CredentialHash([at; 32]), asker));
+        let answers = AskKeys { bus }.answer(items.collect()).await.unwrap();
+        let code = |answer: &Answer<_>| match answer {
+            Standing::Member((_, verdict)) => verdict.code(),
+            Standing::NotMember => "no member",
+        };
+        let codes: Vec<_> = answers.iter().map(code).collect();
+        let expected =
+            ["unknown", "no member", "unknown", "unknown", "revoked", "no member", "revoked"];
+        assert_eq!(codes, expected);
+    }
 
     #[test]
     fn a_batch_of_tokens_stays_below_both_bounds() {
