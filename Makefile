@@ -3,7 +3,7 @@
 .NOTPARALLEL:
 
 # Parts of the suite that start what they need themselves, whatever STACK says.
-SAME_ON_BOTH = client cluster database expiry faults member nemesis postgres store verify
+SAME_ON_BOTH = checks client cluster database expiry faults member nemesis postgres store verify
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

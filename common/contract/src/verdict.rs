@@ -75,6 +75,16 @@ impl<P> Verdict<P> {
         }
     }
 
+    /// The principal, where the credential is good.
+    pub fn valid(self) -> Option<P> {
+        match self {
+            Self::Valid(principal) => Some(principal),
+            Self::Malformed | Self::Unknown | Self::Revoked | Self::Expired | Self::Inactive => {
+                None
+            }
+        }
+    }
+
     /// The stable code of this verdict, for logs, metrics and other languages.
     #[must_use]
     pub fn code(&self) -> &'static str {

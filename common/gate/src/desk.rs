@@ -18,6 +18,7 @@ use latchkey_runtime::{Address, Clock};
 use metrics::{Counter, counter, gauge};
 use tokio::time::timeout_at;
 
+use crate::check::Check;
 use crate::lease::{Memory, Message};
 
 /// Questions about one credential in one request at most; then nobody can say, and the answer is 503.
@@ -53,6 +54,7 @@ pub struct Desk<P, W: Work> {
     asker: Asker<W>,
     flights: Flights<P>,
     clock: Clock,
+    check: Arc<Check<P, W>>,
     hits: Counter,
     misses: Counter,
     refused: Counter,
@@ -61,7 +63,7 @@ pub struct Desk<P, W: Work> {
 impl<P, T, W> Desk<P, W>
 where
     P: Principal,
-    T: Send + 'static,
+    T: Clone + Send + 'static,
     W: Work<Item = (T, Option<MemberId>), Answer = Answer<P>, Error = CallError>,
 {
     /// Decides by `memory`, and by `asker` where that does not know. `kind` is what metrics call it.
@@ -85,7 +87,10 @@ where
             gauge!("latchkey_cache_entries", "kind" => kind).set(float(entries));
             gauge!("latchkey_cache_bytes", "kind" => kind).set(float(bytes));
         });
-        Self { memory, keeper, asker, flights: Arc::default(), clock, hits, misses, refused }
+        let check =
+            Check::new(kind, Arc::clone(&memory), keeper.clone(), asker.clone(), clock.clone());
+        let (flights, check) = (Flights::default(), Arc::new(check));
+        Self { memory, keeper, asker, flights, clock, check, hits, misses, refused }
     }
 
     /// The verdict on the credential with this hash; `item` makes what is asked. What is answered is not
@@ -101,14 +106,9 @@ where
         item: impl Fn() -> T + Send + Sync,
     ) -> Result<Verdict<P>, CallError> {
         let wall = Timestamp(self.clock.unix_millis());
-        let known = match self.memory.look(&hash, self.now(), wall, least) {
-            Found::Valid(principal) => Some(Verdict::Valid(principal)),
-            Found::Revoked => Some(Verdict::Revoked),
-            Found::Unknown => Some(Verdict::Unknown),
-            Found::Ask => None,
-        };
-        if let Some(verdict) = known {
+        if let Some(verdict) = known(self.memory.look(&hash, self.now(), wall, least)) {
             self.hits.increment(1);
+            self.check.answered(hash, &verdict, &item);
             return Ok(verdict);
         }
         self.misses.increment(1);
@@ -146,13 +146,21 @@ where
         Err(CallError::Unavailable)
     }
 
-    /// Who the credential with this hash stands for, where that is remembered as good at `wall`.
+    /// Who the credential with this hash stands for, where that is remembered as good at `wall`; `item`
+    /// makes what is asked.
     #[must_use]
-    pub fn remembered(&self, hash: &CredentialHash, wall: Timestamp) -> Option<P> {
-        match self.memory.look(hash, self.now(), wall, Position::default()) {
+    pub fn remembered(
+        &self,
+        hash: CredentialHash,
+        wall: Timestamp,
+        item: impl Fn() -> T,
+    ) -> Option<P> {
+        match self.memory.look(&hash, self.now(), wall, Position::default()) {
             Found::Valid(principal) => {
                 self.hits.increment(1);
-                Some(principal)
+                let verdict = Verdict::Valid(principal);
+                self.check.answered(hash, &verdict, item);
+                verdict.valid()
             }
             Found::Revoked | Found::Unknown | Found::Ask => None,
         }
@@ -226,7 +234,7 @@ fn lock<P>(flights: &Flights<P>) -> MutexGuard<'_, HashMap<CredentialHash, Fligh
     flights.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn ask<W: Work<Error = CallError>>(
+pub(crate) async fn ask<W: Work<Error = CallError>>(
     asker: &Asker<W>,
     item: W::Item,
 ) -> Result<W::Answer, CallError> {
@@ -242,6 +250,16 @@ async fn within<T>(
     asking: impl Future<Output = Result<T, CallError>>,
 ) -> Result<T, CallError> {
     timeout_at(context.deadline, asking).await.unwrap_or(Err(CallError::Timeout))
+}
+
+/// The verdict that memory gives, if any.
+pub(crate) fn known<P>(found: Found<P>) -> Option<Verdict<P>> {
+    match found {
+        Found::Valid(principal) => Some(Verdict::Valid(principal)),
+        Found::Revoked => Some(Verdict::Revoked),
+        Found::Unknown => Some(Verdict::Unknown),
+        Found::Ask => None,
+    }
 }
 
 /// What of a verdict may be remembered.

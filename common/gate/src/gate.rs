@@ -93,7 +93,8 @@ impl Gate {
     #[must_use]
     pub fn remembered_key(&self, text: &str) -> Option<Remembered<KeyPrincipal>> {
         let now = Timestamp(self.clock.unix_millis());
-        let principal = self.keys.remembered(&ApiKey::hash_of(text).ok()?, now)?;
+        let hash = ApiKey::hash_of(text).ok()?;
+        let principal = self.keys.remembered(hash, now, || hash)?;
         self.judged[0].count_valid();
         self.usage.note(&principal, now);
         Some(principal)
@@ -107,7 +108,8 @@ impl Gate {
             return None;
         }
         let now = Timestamp(self.clock.unix_millis());
-        let principal = self.tokens.remembered(&CredentialHash::of(text), now)?;
+        let item = || Secret::new(text.to_owned());
+        let principal = self.tokens.remembered(CredentialHash::of(text), now, item)?;
         self.judged[1].count_valid();
         Some(principal)
     }
@@ -146,7 +148,7 @@ fn desk<A, P, T, W>(
 where
     A: Authority,
     P: Principal,
-    T: Send + 'static,
+    T: Clone + Send + 'static,
     W: Work<Item = (T, Option<MemberId>), Answer = Answer<P>, Error = CallError>,
 {
     let memory = Arc::new(memory(config));

@@ -41,6 +41,8 @@ pub enum Message {
     Renewed(u64, Result<Standing<Renewed<CredentialHash>>, CallError>),
     /// An answer says that this member is none.
     Expelled(MemberId),
+    /// What this member remembers is not what its authority says.
+    Doubted(MemberId),
     /// An answer is of this history.
     OtherEpoch(Epoch),
 }
@@ -140,7 +142,6 @@ where
         let (memory, was) = (&*self.desk.memory, state.keeper.member());
         match message {
             Message::Tick(timer) if timer < state.timer => return Ok(()),
-            Message::Tick(_) => {}
             Message::Invalidated(message) => {
                 state.waiting.fetch_sub(1, Ordering::Relaxed);
                 self.apply(state, message).await;
@@ -165,6 +166,12 @@ where
                 state.keeper.failed(nonce);
             }
             Message::Expelled(member) => state.keeper.expelled(memory, member),
+            Message::Doubted(member) if was == Some(member) => {
+                state.keeper.expelled(memory, member);
+                // So that no revoke waits for it. What comes of it tells nobody anything.
+                self.ask(&myself, Leave::<A>::new(member), |_| Message::Tick(0));
+            }
+            Message::Tick(_) | Message::Doubted(_) => {}
             Message::OtherEpoch(epoch) => state.keeper.other_epoch(memory, epoch),
         }
         if was.is_some() && state.keeper.member().is_none() {

@@ -16,6 +16,7 @@ pub mod gate;
 pub mod lease;
 
 mod ask;
+mod check;
 mod judged;
 mod remembered;
 mod usage;

@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use latchkey_contract::lease::{MemberId, Position, ReadAt, Subject};
+use latchkey_contract::lease::{Epoch, MemberId, Position, ReadAt, Subject};
 use latchkey_contract::{Timestamp, UserId};
 
 use crate::bounds::{Bounds, Moment};
@@ -232,6 +232,11 @@ where
     /// Whether there is a lease at `now`.
     pub fn is_live(&self, now: Moment) -> bool {
         self.sight(now).lease.is_some_and(|stamp| now.since(stamp) < self.lease_span)
+    }
+
+    /// Under which membership it is filled, and which history that is of.
+    pub fn membership(&self) -> Option<(MemberId, Epoch)> {
+        (*self.tenure()).map(|tenure| (tenure.member, tenure.epoch))
     }
 
     /// The first of a reader's steps: the lease, before the entry.

@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Uri};
 use latchkey_bus::Context;
 use latchkey_contract::lease::Position;
-use latchkey_contract::{KeyPrincipal, UserPrincipal, Verdict};
+use latchkey_contract::{KeyPrincipal, UserPrincipal};
 use latchkey_gate::Remembered;
 
 use crate::Edge;
@@ -107,7 +107,7 @@ async fn user(
     token: Option<&str>,
 ) -> Result<Option<Remembered<UserPrincipal>>, Problem> {
     let Some(token) = token else { return Ok(None) };
-    Ok(accepted(edge.gate.token(context, token, Position::default()).await?))
+    Ok(edge.gate.token(context, token, Position::default()).await?.valid())
 }
 
 async fn service(
@@ -116,18 +116,7 @@ async fn service(
     key: Option<&str>,
 ) -> Result<Option<Remembered<KeyPrincipal>>, Problem> {
     let Some(key) = key else { return Ok(None) };
-    Ok(accepted(edge.gate.key(context, key, Position::default()).await?))
-}
-
-fn accepted<P>(verdict: Verdict<P>) -> Option<P> {
-    match verdict {
-        Verdict::Valid(principal) => Some(principal),
-        Verdict::Malformed
-        | Verdict::Unknown
-        | Verdict::Revoked
-        | Verdict::Expired
-        | Verdict::Inactive => None,
-    }
+    Ok(edge.gate.key(context, key, Position::default()).await?.valid())
 }
 
 fn context(parts: &Parts) -> Result<&Context, Problem> {

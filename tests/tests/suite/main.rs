@@ -15,6 +15,7 @@ mod any;
 mod bus;
 mod bus_permissions;
 mod canary;
+mod checks;
 mod client;
 mod cluster;
 mod configuration;

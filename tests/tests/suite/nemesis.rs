@@ -85,6 +85,8 @@ async fn no_edge_accepts_what_was_revoked_whatever_breaks() {
     assert!(verdict.stale.is_empty(), "seed {seed}: accepted after its end: {:#?}", verdict.stale);
     assert!(verdict.premature.is_empty(), "seed {seed}: refused: {:#?}", verdict.premature);
     assert!(verdict.wrong.is_empty(), "seed {seed}: wrong: {:#?}", verdict.wrong);
+    let denied = cluster.logs().into_iter().find(|line| line.contains("disagree"));
+    assert_eq!(denied, None, "seed {seed}: memory is denied by its authority");
     assert_eq!(lost, (0, 0), "seed {seed}: acknowledged ends undone, and good credentials refused");
     for fault in Fault::ALL {
         assert!(done.contains_key(&fault), "seed {seed}: {fault:?} was not done: {done:?}");

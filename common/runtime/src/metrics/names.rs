@@ -95,6 +95,16 @@ pub const ALL: &[Metric] = &[
         &["kind"],
         "Answers that came too late to be relied on, and were asked for again",
     ),
+    counter(
+        "latchkey_cache_checks_total",
+        &["kind"],
+        "Answers from memory that were compared with the authority's",
+    ),
+    counter(
+        "latchkey_cache_disagreements_total",
+        &["kind"],
+        "Answers from memory that the authority denied: it must stay 0",
+    ),
     gauge("latchkey_cache_entries", &["kind"], "Credentials remembered as good"),
     gauge("latchkey_cache_bytes", &["kind"], "Memory that they take"),
     // The bus
