@@ -15,12 +15,13 @@ pub mod store;
 mod acknowledgements;
 mod confirm;
 
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use latchkey_bus::{Bus, Context, Hear, Limit, Listener};
 use latchkey_contract::authority::{Authority as Named, Join, Leave, Renew, WaiterId};
-use latchkey_contract::lease::{Epoch, Joined, Renewed, Standing};
+use latchkey_contract::lease::{Epoch, Joined, MemberId, Renewed, Standing};
 use latchkey_contract::{CredentialHash, Failure, FieldError, Refusal, Timestamp};
 use latchkey_revocation::config::Settings;
 use latchkey_revocation::revoker::EpochWatch;
@@ -37,8 +38,10 @@ pub use store::{PositionRow, Read, SnapshotRow, Store};
 
 /// Changes that are seen to their end at the same time at most, after their senders were answered.
 const MAX_UNWATCHED: u32 = 4_096;
-/// A member's life is noted at most so often, in milliseconds: a renewal writes nothing.
+/// A member's life is noted about so often, in milliseconds: most renewals write nothing.
 const NOTE_EVERY: i64 = 5_000;
+/// Members whose last note this replica knows of at most; beyond, it asks the database each time.
+const MAX_NOTED: usize = 100_000;
 
 /// One authority. `A` says which.
 pub struct Authority<A: Named> {
@@ -48,6 +51,8 @@ pub struct Authority<A: Named> {
     settings: Settings,
     waiter: WaiterId,
     watch: Mutex<EpochWatch>,
+    /// When this replica last noted that a member lives.
+    noted: Mutex<HashMap<MemberId, Timestamp>>,
     acknowledgements: Arc<Acknowledgements>,
     tasks: TaskTracker,
     unwatched: Limit,
@@ -83,6 +88,7 @@ impl<A: Named> Authority<A> {
             settings,
             waiter: WaiterId(entropy.bytes()),
             watch: Mutex::default(),
+            noted: Mutex::default(),
             acknowledgements: Arc::default(),
             tasks: TaskTracker::new(),
             unwatched: Limit::new(MAX_UNWATCHED),
@@ -148,10 +154,30 @@ impl<A: Named> Authority<A> {
 
     /// Notes, now and then, that a member lives. It is no part of the proof: who is retired in error
     /// joins anew.
-    async fn note(&self, member: latchkey_contract::lease::MemberId, now: Timestamp) {
-        if let Err(error) = self.store.touch(member, now, now.plus(-NOTE_EVERY)).await {
+    async fn note(&self, member: MemberId, now: Timestamp) {
+        if self.was_noted(member, now) {
+            return;
+        }
+        // Another replica may just have noted it.
+        if let Err(error) = self.store.touch(member, now, now.plus(-NOTE_EVERY / 2)).await {
             tracing::debug!(authority = A::NAME, %error, "a member's life was not noted");
         }
+    }
+
+    /// Whether this replica has lately noted that the member lives; from now on it has.
+    fn was_noted(&self, member: MemberId, now: Timestamp) -> bool {
+        let lately = |at: Timestamp| (now.plus(-NOTE_EVERY).0..=now.0).contains(&at.0);
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.get(&member).is_some_and(|at| lately(*at)) {
+            return true;
+        }
+        if noted.len() >= MAX_NOTED {
+            noted.retain(|_, at| lately(*at));
+        }
+        if noted.len() < MAX_NOTED {
+            noted.insert(member, now);
+        }
+        false
     }
 
     /// Reads the position once, so that its history is known from now on.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use e2e::Stack;
+use e2e::otlp::Collector;
 
 use crate::floor::Floor;
 use crate::load::{Target, get, head};
@@ -10,6 +11,9 @@ use crate::proc::resident_mib;
 use crate::{CONNECTIONS, ROUNDS, say};
 
 const STARTS: usize = 5;
+
+/// The trace context of a client that traces its request.
+const TRACED: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// Prints the figures.
 pub async fn figures() {
@@ -38,6 +42,7 @@ pub async fn figures() {
         by_token.measure().await.row(round, "/protected/user", &bare);
     }
     say(&format!("resident memory idle {idle:.1} MiB"));
+    traced(&floor).await;
     let mut starts: Vec<f64> = (0..STARTS)
         .map(|_| {
             stack.kill();
@@ -49,4 +54,29 @@ pub async fn figures() {
     starts.sort_by(f64::total_cmp);
     let median = starts[STARTS / 2];
     say(&format!("start to ready on an existing database, median of {STARTS}: {median:.0} ms"));
+}
+
+/// The same with a collector of traces: 1 request of 100 is traced, and then every one.
+async fn traced(floor: &Floor) {
+    let collector = Collector::start();
+    let stack = Stack::with(|config| {
+        config.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url());
+    });
+    let api = stack.api();
+    let key = api.key(&api.user().await.token, "bench").await.key;
+    let target = |more: &str| Target {
+        pids: vec![stack.embedded().unwrap().pid],
+        addresses: vec![stack.url().trim_start_matches("http://").to_owned()],
+        requests: get("/protected/service", &format!("x-api-key: {key}{more}")),
+        connections: CONNECTIONS,
+    };
+    let (some, every) = (target(""), target(&format!("\r\n{TRACED}")));
+    say("The key again, with traces exported to a collector on this machine.");
+    head();
+    for round in 1..=ROUNDS {
+        let bare = floor.target.measure().await;
+        bare.row(round, "bare axum", &bare);
+        some.measure().await.row(round, "1 % traced", &bare);
+        every.measure().await.row(round, "every one traced", &bare);
+    }
 }
