@@ -1,4 +1,4 @@
-//! A set of byte strings as one argument: an array on Postgres, a JSON text on SQLite.
+//! Sets of byte strings as arguments: an array on Postgres, a JSON text on SQLite.
 
 use std::fmt::Write;
 
@@ -7,62 +7,21 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::{Db, Watched};
 
-/// A statement whose `$1` is a set of byte strings, written by [`batched!`](crate::batched).
+/// A statement whose `$1` and `$2` are sets of byte strings.
 #[derive(Clone, Copy, Debug)]
 pub struct Batched {
-    /// For SQLite: `$1` is a JSON array of hexadecimal texts.
+    /// For SQLite: each is a JSON array of hexadecimal texts.
     pub sqlite: &'static str,
-    /// For Postgres: `$1` is a `bytea[]`.
+    /// For Postgres: each is a `bytea[]`.
     pub postgres: &'static str,
 }
 
-/// `batched!("SELECT … FROM …", "hash")`: the rows whose column is one of the set in `$1`.
-#[macro_export]
-macro_rules! batched {
-    ($select:literal, $column:literal) => {
-        $crate::Batched {
-            sqlite: concat!(
-                $select,
-                " WHERE ",
-                $column,
-                " IN (SELECT unhex(value) FROM json_each($1))"
-            ),
-            postgres: concat!($select, " WHERE ", $column, " = ANY($1)"),
-        }
-    };
-}
-
 impl Batched {
-    /// All rows for `values`, in no particular order.
+    /// All rows for `values` and `more`, in no particular order.
     ///
     /// # Errors
     /// What the database said instead.
-    pub async fn fetch<T>(&self, db: &Db, values: &[&[u8]]) -> Result<Vec<T>, sqlx::Error>
-    where
-        T: for<'r> sqlx::FromRow<'r, SqliteRow> + for<'r> sqlx::FromRow<'r, PgRow>,
-        T: Send + Unpin,
-    {
-        match db {
-            Db::Sqlite(sqlite) => {
-                let values = json_of(values);
-                sqlx::query_as(self.sqlite)
-                    .bind(values)
-                    .fetch_all(Watched::new(&sqlite.readers))
-                    .await
-            }
-            Db::Postgres(postgres) => crate::on!(@leased postgres, |at| {
-                sqlx::query_as(self.postgres).bind(values).fetch_all(at).await
-            }),
-        }
-    }
-}
-
-impl Batched {
-    /// The same for a statement with a second set in `$2`.
-    ///
-    /// # Errors
-    /// What the database said instead.
-    pub async fn fetch_with<T>(
+    pub async fn fetch<T>(
         &self,
         db: &Db,
         values: &[&[u8]],
@@ -76,7 +35,7 @@ impl Batched {
             Db::Sqlite(sqlite) => {
                 let (values, more) = (json_of(values), json_of(more));
                 let query = sqlx::query_as(self.sqlite).bind(values).bind(more);
-                query.fetch_all(&sqlite.readers).await
+                query.fetch_all(Watched::new(&sqlite.readers)).await
             }
             Db::Postgres(postgres) => crate::on!(@leased postgres, |at| {
                 sqlx::query_as(self.postgres).bind(values).bind(more).fetch_all(at).await

@@ -266,7 +266,7 @@ pub async fn find(
     hashes: &[&[u8]],
     members: &[&[u8]],
 ) -> Result<(Read, Vec<VerifyRow>), sqlx::Error> {
-    let rows: Vec<FoundRow> = FIND.fetch_with(db, hashes, members).await?;
+    let rows: Vec<FoundRow> = FIND.fetch(db, hashes, members).await?;
     let mut read = Read::default();
     let mut keys = Vec::with_capacity(rows.len());
     for row in rows {

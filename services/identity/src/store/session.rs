@@ -181,7 +181,7 @@ pub async fn find(
     ids: &[&[u8]],
     members: &[&[u8]],
 ) -> Result<(Read, Vec<SessionRow>), sqlx::Error> {
-    let rows: Vec<FoundRow> = FIND.fetch_with(db, ids, members).await?;
+    let rows: Vec<FoundRow> = FIND.fetch(db, ids, members).await?;
     let mut read = Read::default();
     let mut sessions = Vec::with_capacity(rows.len());
     for row in rows {
