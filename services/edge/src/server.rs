@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::layers::EdgeService;
 use crate::observe;
-use crate::quiet::{Activity, Watch};
+use crate::quiet::{Activity, Noted, Watch};
 
 /// Connections at the same time at most; further ones wait to be accepted.
 const MAX_CONNECTIONS: u32 = 8_192;
@@ -151,7 +151,7 @@ impl Serving {
         }
         let (service, ending) = (Arc::clone(&self.service), Arc::clone(&self.ending));
         let activity = Activity::default();
-        let noted = activity.clone();
+        let (stream, noted) = (Noted::new(stream, activity.clone()), activity.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
             if let Some(answer) = service.answer_at_once(&request) {
                 noted.answered();
