@@ -2,9 +2,10 @@
 //! databases of the cluster's own.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::process::{Finished, Process, free_port, mortal};
 use crate::relay::Relay;
@@ -12,6 +13,8 @@ use crate::{Api, Folder, SECRET, binary, nats, poll, postgres};
 
 /// Bound on the start of a service.
 const START: Duration = Duration::from_mins(1);
+/// Bound on members that join.
+const JOIN: Duration = Duration::from_mins(1);
 
 /// One of the three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -245,6 +248,25 @@ impl Cluster {
     /// All processes of all services.
     pub fn all(&mut self) -> impl Iterator<Item = &mut Replica> {
         self.replicas.values_mut().flatten()
+    }
+
+    /// Waits until each authority has so many members.
+    pub async fn joined(&self, members: i64) {
+        for (service, table) in [(Service::Keys, "keys"), (Service::Identity, "identity")] {
+            let count = format!("SELECT count(*) FROM {table}_members WHERE state = 'member'");
+            let connected = PgConnection::connect(self.database(service)).await;
+            let mut database = connected.expect("the database is there");
+            let end = Instant::now() + JOIN;
+            loop {
+                let query = sqlx::query_scalar(AssertSqlSafe(count.clone()));
+                let found: i64 = query.fetch_one(&mut database).await.expect("a count");
+                if found == members {
+                    break;
+                }
+                assert!(Instant::now() < end, "{found} members of {table}, not {members}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
     }
 
     /// The address of a service's database.

@@ -27,6 +27,13 @@ const WORDS: [&str; 18] = [
     "or",
 ];
 
+/// The metrics of the process whose monitor is at this address.
+pub async fn scrape(monitor: &str) -> String {
+    let answer = reqwest::get(format!("{monitor}/metrics")).await.expect("the monitor answers");
+    assert_eq!(answer.status().as_u16(), 200);
+    answer.text().await.expect("metrics are text")
+}
+
 /// One sample: its value, where it has this name and at least these labels.
 pub fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let fits = |line: &&str| {

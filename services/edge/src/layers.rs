@@ -155,7 +155,7 @@ impl Service<Request<Body>> for Core {
 impl Core {
     fn answer_at_once(&self, request: &Request<Incoming>) -> Option<Response> {
         let (begun, method, headers) = (Instant::now(), request.method(), request.headers());
-        let answer = shortcut::answer(&self.edge, method, request.uri(), headers)?;
+        let answer = shortcut::answer(&self.edge.gate, method, request.uri(), headers)?;
         let mut response = answer.into_response();
         finish(response.headers_mut(), self.ids.of(headers));
         let route = self.routed.patterns.place_of(request.uri().path());

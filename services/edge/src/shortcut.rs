@@ -5,42 +5,39 @@
 //! what can be decided from memory, and no refusal.
 
 use axum::http::{HeaderMap, Method, Uri};
+use latchkey_gate::Gate;
 
-use crate::Edge;
-use crate::credential::presented;
+use crate::credential::{Presented, presented};
 use crate::shape::{AnyBody, Greeting, ServiceBody, UserBody};
 
 /// The answer to this request, if its credential is remembered.
 pub(crate) fn answer(
-    edge: &Edge,
+    gate: &Gate,
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Option<Greeting> {
-    let body: fn(&Edge, &Uri, &HeaderMap) -> Option<Greeting> = match uri.path() {
+    let greet: fn(&Gate, Presented<'_>) -> Option<Greeting> = match uri.path() {
         "/protected/service" => service,
         "/protected/user" => user,
         "/protected/any" => any,
         _ => return None,
     };
-    if *method == Method::GET { body(edge, uri, headers) } else { None }
+    if *method == Method::GET { greet(gate, presented(uri, headers).ok()?) } else { None }
 }
 
-fn service(edge: &Edge, uri: &Uri, headers: &HeaderMap) -> Option<Greeting> {
-    let key = presented(uri, headers).ok()?.key?;
-    Greeting::of(&ServiceBody::from(&*edge.gate.remembered_key(key)?)).ok()
+fn service(gate: &Gate, presented: Presented<'_>) -> Option<Greeting> {
+    Greeting::of(&ServiceBody::from(&*gate.remembered_key(presented.key?)?)).ok()
 }
 
-fn user(edge: &Edge, uri: &Uri, headers: &HeaderMap) -> Option<Greeting> {
-    let token = presented(uri, headers).ok()?.token?;
-    Greeting::of(&UserBody::from(&*edge.gate.remembered_token(token)?)).ok()
+fn user(gate: &Gate, presented: Presented<'_>) -> Option<Greeting> {
+    Greeting::of(&UserBody::from(&*gate.remembered_token(presented.token?)?)).ok()
 }
 
 /// A token that is not remembered may be good, and would win over the key.
-fn any(edge: &Edge, uri: &Uri, headers: &HeaderMap) -> Option<Greeting> {
-    let presented = presented(uri, headers).ok()?;
-    if let Some(token) = presented.token {
-        return Greeting::of(&AnyBody::from(&*edge.gate.remembered_token(token)?)).ok();
+fn any(gate: &Gate, presented: Presented<'_>) -> Option<Greeting> {
+    match presented.token {
+        Some(token) => Greeting::of(&AnyBody::from(&*gate.remembered_token(token)?)).ok(),
+        None => Greeting::of(&AnyBody::from(&*gate.remembered_key(presented.key?)?)).ok(),
     }
-    Greeting::of(&AnyBody::from(&*edge.gate.remembered_key(presented.key?)?)).ok()
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use e2e::cluster::{Cluster, Service};
 use e2e::{Api, User, prometheus};
 use latchkey_client::{Memory, Options, Verifier};
-use sqlx::{Connection, PgConnection};
 
 use crate::load::quantile;
 use crate::proc::cpu_seconds;
@@ -18,7 +17,6 @@ const MEMBERS: [usize; 3] = [1, 10, 100];
 const REST: Duration = Duration::from_secs(10);
 /// Revokes that are timed.
 const REVOKES: usize = 50;
-const JOIN: Duration = Duration::from_secs(30);
 
 /// Prints the figures.
 pub async fn figures() {
@@ -33,7 +31,7 @@ pub async fn figures() {
             let options = Options { url: url.clone(), ..Options::default() };
             clients.push(Verifier::remembering(options, Memory::default()).await.unwrap());
         }
-        joined(&cluster, members).await;
+        cluster.joined(i64::try_from(members).unwrap()).await;
         at_rest(&mut cluster, members).await;
         revokes(&api, &user, members).await;
     }
@@ -82,28 +80,10 @@ async fn revokes(api: &Api, user: &User, members: usize) {
 async fn counts(cluster: &Cluster) -> (f64, f64) {
     let mut sums = (0.0, 0.0);
     for service in [Service::Keys, Service::Identity] {
-        let url = format!("{}/metrics", cluster.replica(service, 0).monitor());
-        let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let text = prometheus::scrape(&cluster.replica(service, 0).monitor()).await;
         let sum = |name| prometheus::value(&text, name, &[]).unwrap_or_default();
         sums.0 += sum("latchkey_bus_served_total");
         sums.1 += sum("latchkey_db_statement_duration_seconds_count");
     }
     sums
-}
-
-async fn joined(cluster: &Cluster, members: usize) {
-    for (service, table) in [(Service::Keys, "keys"), (Service::Identity, "identity")] {
-        let mut database = PgConnection::connect(cluster.database(service)).await.unwrap();
-        let count = format!("SELECT count(*) FROM {table}_members WHERE state = 'member'");
-        let end = Instant::now() + JOIN;
-        loop {
-            let query = sqlx::query_scalar(sqlx::AssertSqlSafe(count.clone()));
-            let there: i64 = query.fetch_one(&mut database).await.unwrap();
-            if usize::try_from(there).unwrap() == members {
-                break;
-            }
-            assert!(Instant::now() < end, "{there} of {members} have joined {table}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
 }

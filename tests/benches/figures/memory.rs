@@ -88,7 +88,6 @@ async fn store(cluster: &Cluster, user: &User) -> Vec<ApiKey> {
 
 /// Keys and tokens that the edge remembers as good.
 async fn remembered(cluster: &Cluster) -> f64 {
-    let url = format!("{}/metrics", cluster.replica(Service::Edge, 0).monitor());
-    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let text = prometheus::scrape(&cluster.replica(Service::Edge, 0).monitor()).await;
     prometheus::value(&text, "latchkey_cache_entries", &[("kind", "key")]).unwrap_or_default()
 }

@@ -37,8 +37,7 @@ async fn ask_a_round(verifier: &Verifier, credential: &str, expected: Outcome) {
 }
 
 async fn scrape(cluster: &Cluster, edge: usize) -> String {
-    let monitor = cluster.replica(Service::Edge, edge).monitor();
-    reqwest::get(format!("{monitor}/metrics")).await.unwrap().text().await.unwrap()
+    prometheus::scrape(&cluster.replica(Service::Edge, edge).monitor()).await
 }
 
 /// What all edges have counted under this name for one kind of credential or authority.

@@ -34,32 +34,13 @@ async fn outcome(verifier: &Verifier, credential: &str) -> Result<Outcome, CallE
 async fn remembering(cluster: &Cluster, url: String, memory: Memory, members: i64) -> Verifier {
     let options = Options { url, ..Options::default() };
     let verifier = Verifier::remembering(options, memory).await.expect("the bus takes everybody");
-    joined(cluster, members).await;
+    cluster.joined(members).await;
     verifier
-}
-
-/// Waits until each authority has so many members.
-async fn joined(cluster: &Cluster, members: i64) {
-    for (service, table) in [(Service::Keys, "keys"), (Service::Identity, "identity")] {
-        let count = format!("SELECT count(*) FROM {table}_members WHERE state = 'member'");
-        let mut database = PgConnection::connect(cluster.database(service)).await.unwrap();
-        let end = Instant::now() + SOON;
-        loop {
-            let query = sqlx::query_scalar(sqlx::AssertSqlSafe(count.clone()));
-            let found: i64 = query.fetch_one(&mut database).await.unwrap();
-            if found == members {
-                break;
-            }
-            assert!(Instant::now() < end, "{found} members of {table}, not {members}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
 }
 
 /// How often the authority of this kind was asked for verdicts.
 async fn asked(cluster: &Cluster, service: Service, subject: &str) -> f64 {
-    let monitor = cluster.replica(service, 0).monitor();
-    let text = reqwest::get(format!("{monitor}/metrics")).await.unwrap().text().await.unwrap();
+    let text = prometheus::scrape(&cluster.replica(service, 0).monitor()).await;
     let labels = [("subject", subject)];
     prometheus::value(&text, "latchkey_bus_served_total", &labels).expect("it was asked once")
 }
@@ -205,7 +186,7 @@ async fn a_service_that_is_cut_off_holds_a_revoke_up_for_its_lease_and_accepts_n
     let stays = api.key(&user.token, "stays").await;
     // Its connection breaks, or carries nothing any more.
     for is_broken in [true, false] {
-        joined(&cluster, 2).await;
+        cluster.joined(2).await;
         let key = api.key(&user.token, "ends").await;
         assert_eq!(outcome(&verifier, &key.key).await, Ok(Outcome::Valid));
         if is_broken {
@@ -269,7 +250,7 @@ async fn no_revoke_waits_for_a_service_that_has_left() {
     let verifier = remembering(&cluster, cluster.bus_url(), Memory::default(), 2).await;
     assert_eq!(revoke().await.0, 2);
     drop(verifier);
-    joined(&cluster, 1).await;
+    cluster.joined(1).await;
     let (confirmed, waited) = revoke().await;
     assert!(confirmed == 1 && waited < WAIT_MS / 2, "{confirmed} confirmed after {waited} ms");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use e2e::account::PASSWORD;
-use e2e::prometheus::{Names, asked, names, value};
+use e2e::prometheus::{Names, asked, names, scrape, value};
 use e2e::{Cluster, Service, poll, unique};
 use latchkey_runtime::metrics::{ALL, Kind};
 use serde_json::Value;
@@ -16,12 +16,6 @@ const ADDED: [&str; 2] = ["instance", "job"];
 fn repository(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-async fn scrape(monitor: &str) -> String {
-    let answer = reqwest::get(format!("{monitor}/metrics")).await.unwrap();
-    assert_eq!(answer.status().as_u16(), 200);
-    answer.text().await.unwrap()
 }
 
 /// The metrics of one process of each service, one after the other.
