@@ -1,5 +1,6 @@
 //! `/protected/any` and requests that carry more than one credential.
 
+use e2e::account::PASSWORD;
 use e2e::{Api, Key, Stack, User};
 
 async fn ready() -> (Api, User, Key) {
@@ -35,6 +36,16 @@ async fn of_two_good_credentials_the_token_wins() {
     let call = api.get("/protected/any").api_key(&key.key).bearer(&user.token);
     assert_eq!(call.send().await.expect(200)["details"]["type"], "user");
     let call = api.get("/protected/any").bearer(&user.token).api_key("sk_nonsense");
+    assert_eq!(call.send().await.expect(200)["details"]["type"], "user");
+}
+
+#[tokio::test]
+async fn a_good_token_wins_over_a_key_that_is_remembered_when_it_is_not() {
+    let (api, user, key) = ready().await;
+    api.as_service(&key.key).await.expect(200);
+    let login = api.log_in(&user.username, PASSWORD).await.expect(200);
+    let token = login["access_token"].as_str().unwrap();
+    let call = api.get("/protected/any").bearer(token).api_key(&key.key);
     assert_eq!(call.send().await.expect(200)["details"]["type"], "user");
 }
 
