@@ -2,14 +2,16 @@
 //! together, and nothing waits while none is. A batch that is late, and a queue that fills another
 //! one, hold nothing up: the next lane takes what waits.
 //!
-//! The gate asks the bus through one, the services ask their database through one. The batcher owns
-//! the queue; each of its lanes, actors too, has one batch under way. A lane that hangs or fails
-//! holds up its own batch and no other.
+//! The gate asks the bus through one, the services ask their database through one. Askers put their
+//! questions into the queue, and tell the batcher of the first: a message for each would cost more than
+//! the question. Each of the batcher's lanes, actors too, has one batch under way. A lane that hangs or
+//! fails holds up its own batch and no other.
 
 mod lane;
+mod queue;
 
-use std::collections::VecDeque;
 use std::future::Future;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,15 +19,19 @@ use std::time::Duration;
 use metrics::{Counter, counter, histogram};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::supervisor::{Address, Child, RootMessage};
 use crate::trace::Parent;
 use lane::{Batch, Lane};
+use queue::{Pushed, Queue};
 
 /// How long a batch is waited for before the next one goes beside it. Longer than most take; fewer and
 /// larger batches cost much less than many small ones.
 const LATE: Duration = Duration::from_millis(5);
+/// Times at most that a batch which is due waits until everybody else who could run has run.
+const PASSES: usize = 8;
 
 /// How many questions are answered, and with what.
 pub trait Work: Send + Sync + 'static {
@@ -66,7 +72,8 @@ pub enum AskError<E> {
 
 /// Asks questions of a [`Batcher`]. Clones ask the same one.
 pub struct Asker<W: Work> {
-    address: Address<Message<W>>,
+    address: Address<Message>,
+    queue: Arc<Queue<W>>,
     waiting: Arc<AtomicUsize>,
     shed: Counter,
 }
@@ -74,28 +81,23 @@ pub struct Asker<W: Work> {
 /// The actor.
 pub struct Batcher<W: Work> {
     name: &'static str,
+    queue: Arc<Queue<W>>,
     work: Arc<W>,
 }
 
 /// What a batcher is told.
-pub enum Message<W: Work> {
-    /// A question, and who asks it.
-    Ask(W::Item, Questioner<W>),
-    /// Sent by the batcher to itself: it stands in the queue behind every question that came while
-    /// others were under way.
-    Flush,
+pub enum Message {
+    /// A question waits where none did, or there are enough for a batch.
+    Asked,
     /// A batch may have become late.
     Late,
     /// The lane with this number has answered its batch.
     Done(usize),
 }
 
-/// The questions that wait, and those who can take them.
-pub struct Pending<W: Work> {
-    queue: VecDeque<(W::Item, Questioner<W>)>,
-    /// Of all that is in the queue.
-    weight: usize,
-    flush_sent: bool,
+/// The questions that wait, and the lanes that can take them.
+pub struct Dispatch<W: Work> {
+    queue: queue::Open<W>,
     timer_set: bool,
     lanes: Vec<ActorRef<Batch<W>>>,
     idle: Vec<usize>,
@@ -106,13 +108,14 @@ pub struct Pending<W: Work> {
 impl<W: Work> Asker<W> {
     /// An asker, and the child that answers it with `work`.
     pub fn new(name: &'static str, work: W) -> (Self, Child) {
-        let work = Arc::new(work);
+        let (work, queue) = (Arc::new(work), Arc::new(Queue::default()));
         let address = Address::new();
+        let asked = Arc::clone(&queue);
         let child = Child::new(name, address.clone(), move || {
-            (Batcher { name, work: Arc::clone(&work) }, ())
+            (Batcher { name, work: Arc::clone(&work), queue: Arc::clone(&asked) }, ())
         });
         let shed = counter!("latchkey_batch_shed_total", "batcher" => name);
-        (Self { address, waiting: Arc::default(), shed }, child)
+        (Self { address, queue, waiting: Arc::default(), shed }, child)
     }
 
     /// Asks one question and waits for its answer.
@@ -126,7 +129,15 @@ impl<W: Work> Asker<W> {
         };
         let (reply, answer) = oneshot::channel();
         let questioner = Questioner { reply, span: Parent::current() };
-        self.address.send(Message::Ask(item, questioner)).map_err(|_absent| AskError::Gone)?;
+        match self.queue.push(item, questioner) {
+            Pushed::First if self.address.send(Message::Asked).is_err() => {
+                // Nobody else tells of those that came behind this one.
+                self.queue.clear();
+            }
+            // The first that waits has told already, and what is full would only go sooner.
+            Pushed::Full => drop(self.address.send(Message::Asked)),
+            Pushed::First | Pushed::Another | Pushed::Closed => {}
+        }
         let answer = answer.await.map_err(|_dropped| AskError::Gone)?;
         drop(place);
         answer.map_err(AskError::Failed)
@@ -137,6 +148,7 @@ impl<W: Work> Clone for Asker<W> {
     fn clone(&self) -> Self {
         Self {
             address: self.address.clone(),
+            queue: Arc::clone(&self.queue),
             waiting: Arc::clone(&self.waiting),
             shed: self.shed.clone(),
         }
@@ -144,8 +156,8 @@ impl<W: Work> Clone for Asker<W> {
 }
 
 impl<W: Work> Actor for Batcher<W> {
-    type Msg = Message<W>;
-    type State = Pending<W>;
+    type Msg = Message;
+    type State = Dispatch<W>;
     type Arguments = ();
 
     async fn pre_start(
@@ -158,44 +170,29 @@ impl<W: Work> Actor for Batcher<W> {
             lanes.push(self.lane(number, &myself).await?);
         }
         let idle = (0..W::IN_FLIGHT).rev().collect();
-        Ok(Pending {
-            queue: VecDeque::new(),
-            weight: 0,
-            flush_sent: false,
-            timer_set: false,
-            lanes,
-            idle,
-            waited_for: None,
-        })
+        let queue = self.queue.open();
+        Ok(Dispatch { queue, timer_set: false, lanes, idle, waited_for: None })
     }
 
     async fn handle(
         &self,
         myself: ActorRef<Self::Msg>,
         message: Self::Msg,
-        pending: &mut Self::State,
+        dispatch: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Ask(item, questioner) => {
-                pending.weight += W::weight(&item);
-                pending.queue.push_back((item, questioner));
-            }
-            Message::Flush => {
-                pending.flush_sent = false;
-                pending.hand_out()?;
-            }
-            Message::Late => pending.timer_set = false,
-            Message::Done(lane) => pending.is_idle(lane),
+            Message::Asked => {}
+            Message::Late => dispatch.timer_set = false,
+            Message::Done(lane) => dispatch.is_idle(lane),
         }
-        pending.flush_soon(&myself);
-        Ok(())
+        dispatch.work_off(&myself).await
     }
 
     async fn handle_supervisor_evt(
         &self,
         myself: ActorRef<Self::Msg>,
         event: SupervisionEvent,
-        pending: &mut Self::State,
+        dispatch: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         let lane = match event {
             SupervisionEvent::ActorFailed(lane, _)
@@ -204,32 +201,31 @@ impl<W: Work> Actor for Batcher<W> {
                 return Ok(());
             }
         };
-        let known = pending.lanes.iter().position(|known| known.get_id() == lane.get_id());
+        let known = dispatch.lanes.iter().position(|known| known.get_id() == lane.get_id());
         let Some(number) = known else { return Ok(()) };
-        pending.lanes[number] = self.lane(number, &myself).await?;
-        pending.is_idle(number);
+        dispatch.lanes[number] = self.lane(number, &myself).await?;
+        dispatch.is_idle(number);
         // The root counts it, so that a service that fails too often ends.
         if let Some(root) = myself.try_get_supervisor() {
             root.send_message(RootMessage::Restarted(self.name))?;
         }
-        pending.flush_soon(&myself);
-        Ok(())
+        dispatch.work_off(&myself).await
     }
 
     /// Answers the rest: while the batcher drains, no message of its lanes or to itself arrives.
     async fn post_stop(
         &self,
         _myself: ActorRef<Self::Msg>,
-        pending: &mut Self::State,
+        dispatch: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         for number in (0..W::IN_FLIGHT).cycle() {
-            let batch = pending.take();
+            let batch = dispatch.queue.take();
             if batch.is_empty() {
                 break;
             }
-            pending.lanes[number].send_message(batch)?;
+            dispatch.lanes[number].send_message(batch)?;
         }
-        for lane in &pending.lanes {
+        for lane in &dispatch.lanes {
             // Without a bound of its own: the root gives a child only so long to stop.
             lane.drain_and_wait(None).await?;
         }
@@ -243,11 +239,18 @@ pub struct Questioner<W: Work> {
     span: Parent,
 }
 
+impl<W: Work> Questioner<W> {
+    /// Whether nobody waits for the answer any more.
+    fn is_gone(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
+
 impl<W: Work> Batcher<W> {
     async fn lane(
         &self,
         number: usize,
-        myself: &ActorRef<Message<W>>,
+        myself: &ActorRef<Message>,
     ) -> Result<ActorRef<Batch<W>>, SpawnErr> {
         let lane = Lane {
             name: self.name,
@@ -261,28 +264,45 @@ impl<W: Work> Batcher<W> {
     }
 }
 
-impl<W: Work> Pending<W> {
-    /// Gives idle lanes a batch each, as long as there is one to give.
-    fn hand_out(&mut self) -> Result<(), ActorProcessingErr> {
-        while self.is_due()
-            && let Some(number) = self.idle.pop()
-        {
-            let batch = self.take();
-            if batch.is_empty() {
-                self.idle.push(number);
-                break;
+impl<W: Work> Dispatch<W> {
+    /// Gives idle lanes a batch each, as long as one is due; of what is not due yet the timer reminds.
+    async fn work_off(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        while !self.idle.is_empty() && self.is_due() {
+            self.gather().await;
+            let batch = self.queue.take();
+            if let Some(number) = self.idle.pop_if(|_| !batch.is_empty()) {
+                self.waited_for = Some((number, Instant::now()));
+                self.lanes[number].send_message(batch)?;
             }
-            self.waited_for = Some((number, Instant::now()));
-            self.lanes[number].send_message(batch)?;
+        }
+        if !self.idle.is_empty() && !self.timer_set && self.queue.load().count > 0 {
+            self.timer_set = true;
+            // It ends by itself, and a message to a batcher that has ended is nothing.
+            drop(myself.send_after(LATE, || Message::Late));
         }
         Ok(())
     }
 
+    /// Lets everybody ask who is about to: a batch is sent when all that can run has run without
+    /// asking anything. No time passes while nothing can run.
+    async fn gather(&self) {
+        let mut load = self.queue.load();
+        for _ in 0..PASSES {
+            // What became ready together with this task comes behind it: so once more.
+            yield_now().await;
+            yield_now().await;
+            let before = mem::replace(&mut load, self.queue.load());
+            if load.weight >= W::MAX_WEIGHT || load == before {
+                return;
+            }
+        }
+    }
+
     /// Whether what waits goes now: no batch is waited for, or it is late, or there is enough for another.
     fn is_due(&self) -> bool {
-        !self.queue.is_empty()
-            && (self.weight >= W::MAX_WEIGHT
-                || self.waited_for.is_none_or(|(_, since)| since.elapsed() >= LATE))
+        let load = self.queue.load();
+        load.weight >= W::MAX_WEIGHT
+            || load.count > 0 && self.waited_for.is_none_or(|(_, since)| since.elapsed() >= LATE)
     }
 
     fn is_idle(&mut self, lane: usize) {
@@ -290,43 +310,6 @@ impl<W: Work> Pending<W> {
         if self.waited_for.is_some_and(|(number, _)| number == lane) {
             self.waited_for = None;
         }
-    }
-
-    /// Sees to it that questions which wait are handed out as soon as they are due and a lane is idle.
-    fn flush_soon(&mut self, myself: &ActorRef<Message<W>>) {
-        if self.flush_sent || self.queue.is_empty() || self.idle.is_empty() {
-            return;
-        }
-        if self.is_due() {
-            // It fails while the batcher drains; then what waits is answered at the end.
-            self.flush_sent = myself.send_message(Message::Flush).is_ok();
-        } else if !self.timer_set {
-            self.timer_set = true;
-            // It ends by itself, and a message to a batcher that has ended is nothing.
-            drop(myself.send_after(LATE, || Message::Late));
-        }
-    }
-
-    /// The next batch, without those whose asker has given up.
-    fn take(&mut self) -> Batch<W> {
-        let mut batch = Batch { items: Vec::new(), questioners: Vec::new() };
-        let mut weight = 0;
-        while let Some((item, questioner)) = self.queue.pop_front() {
-            let own = W::weight(&item);
-            if questioner.reply.is_closed() {
-                self.weight -= own;
-                continue;
-            }
-            if weight + own > W::MAX_WEIGHT && !batch.is_empty() {
-                self.queue.push_front((item, questioner));
-                break;
-            }
-            self.weight -= own;
-            weight += own;
-            batch.items.push(item);
-            batch.questioners.push(questioner);
-        }
-        batch
     }
 }
 

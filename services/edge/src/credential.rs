@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName, Uri};
 use latchkey_bus::Context;
 use latchkey_contract::lease::Position;
 use latchkey_contract::{KeyPrincipal, UserPrincipal};
-use latchkey_gate::Remembered;
+use latchkey_gate::{Gate, Remembered};
 
 use crate::Edge;
 use crate::problem::{Accepts, Problem};
@@ -48,11 +48,8 @@ impl FromRequestParts<Arc<Edge>> for User {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let Presented { token, .. } = presented(&parts.uri, &parts.headers)?;
-        match user(edge, context(parts)?, token).await? {
-            Some(user) => Ok(Self(user)),
-            None => Err(Problem::unauthenticated(Accepts::Token, token.is_some())),
-        }
+        let presented = presented(&parts.uri, &parts.headers)?;
+        presented.user(&edge.gate, context(parts)?).await.map(Self)
     }
 }
 
@@ -60,15 +57,12 @@ impl FromRequestParts<Arc<Edge>> for Owner {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let Presented { token, key } = presented(&parts.uri, &parts.headers)?;
-        let context = context(parts)?;
-        if let Some(user) = user(edge, context, token).await? {
-            return Ok(Self(user));
+        let presented = presented(&parts.uri, &parts.headers)?;
+        match presented.valid(&edge.gate, context(parts)?).await? {
+            Some(Caller::User(user)) => Ok(Self(user)),
+            Some(Caller::Service(_)) => Err(Problem::users_only()),
+            None => Err(Problem::unauthenticated(Accepts::Token, presented.is_any())),
         }
-        if service(edge, context, key).await?.is_some() {
-            return Err(Problem::users_only());
-        }
-        Err(Problem::unauthenticated(Accepts::Token, token.is_some() || key.is_some()))
     }
 }
 
@@ -76,47 +70,85 @@ impl FromRequestParts<Arc<Edge>> for Service {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let Presented { key, .. } = presented(&parts.uri, &parts.headers)?;
-        match service(edge, context(parts)?, key).await? {
-            Some(service) => Ok(Self(service)),
-            None => Err(Problem::unauthenticated(Accepts::Key, key.is_some())),
-        }
+        let presented = presented(&parts.uri, &parts.headers)?;
+        presented.service(&edge.gate, context(parts)?).await.map(Self)
     }
 }
 
 impl FromRequestParts<Arc<Edge>> for Caller {
     type Rejection = Problem;
 
-    /// A valid token wins; an invalid one beside a valid key is served as the key.
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let Presented { token, key } = presented(&parts.uri, &parts.headers)?;
-        let context = context(parts)?;
-        if let Some(user) = user(edge, context, token).await? {
-            return Ok(Self::User(user));
-        }
-        if let Some(service) = service(edge, context, key).await? {
-            return Ok(Self::Service(service));
-        }
-        Err(Problem::unauthenticated(Accepts::Either, token.is_some() || key.is_some()))
+        let presented = presented(&parts.uri, &parts.headers)?;
+        presented.caller(&edge.gate, context(parts)?).await
     }
 }
 
-async fn user(
-    edge: &Edge,
-    context: &Context,
-    token: Option<&str>,
-) -> Result<Option<Remembered<UserPrincipal>>, Problem> {
-    let Some(token) = token else { return Ok(None) };
-    Ok(edge.gate.token(context, token, Position::default()).await?.valid())
-}
+impl Presented<'_> {
+    /// The user whose token is shown.
+    ///
+    /// # Errors
+    /// 401 where there is none, 503 where nobody could say.
+    pub(crate) async fn user(
+        self,
+        gate: &Gate,
+        context: &Context,
+    ) -> Result<Remembered<UserPrincipal>, Problem> {
+        let user = self.valid_user(gate, context).await?;
+        user.ok_or_else(|| Problem::unauthenticated(Accepts::Token, self.token.is_some()))
+    }
 
-async fn service(
-    edge: &Edge,
-    context: &Context,
-    key: Option<&str>,
-) -> Result<Option<Remembered<KeyPrincipal>>, Problem> {
-    let Some(key) = key else { return Ok(None) };
-    Ok(edge.gate.key(context, key, Position::default()).await?.valid())
+    /// The service whose key is shown.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user).
+    pub(crate) async fn service(
+        self,
+        gate: &Gate,
+        context: &Context,
+    ) -> Result<Remembered<KeyPrincipal>, Problem> {
+        let service = self.valid_service(gate, context).await?;
+        service.ok_or_else(|| Problem::unauthenticated(Accepts::Key, self.key.is_some()))
+    }
+
+    /// Whoever shows one of both.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user).
+    pub(crate) async fn caller(self, gate: &Gate, context: &Context) -> Result<Caller, Problem> {
+        let caller = self.valid(gate, context).await?;
+        caller.ok_or_else(|| Problem::unauthenticated(Accepts::Either, self.is_any()))
+    }
+
+    fn is_any(self) -> bool {
+        self.token.is_some() || self.key.is_some()
+    }
+
+    /// A valid token wins; an invalid one beside a valid key is served as the key.
+    async fn valid(self, gate: &Gate, context: &Context) -> Result<Option<Caller>, Problem> {
+        if let Some(user) = self.valid_user(gate, context).await? {
+            return Ok(Some(Caller::User(user)));
+        }
+        Ok(self.valid_service(gate, context).await?.map(Caller::Service))
+    }
+
+    async fn valid_user(
+        self,
+        gate: &Gate,
+        context: &Context,
+    ) -> Result<Option<Remembered<UserPrincipal>>, Problem> {
+        let Some(token) = self.token else { return Ok(None) };
+        Ok(gate.token(context, token, Position::default()).await?.valid())
+    }
+
+    async fn valid_service(
+        self,
+        gate: &Gate,
+        context: &Context,
+    ) -> Result<Option<Remembered<KeyPrincipal>>, Problem> {
+        let Some(key) = self.key else { return Ok(None) };
+        Ok(gate.key(context, key, Position::default()).await?.valid())
+    }
 }
 
 fn context(parts: &Parts) -> Result<&Context, Problem> {

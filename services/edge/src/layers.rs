@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use tower::Service;
 use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 
+use crate::Edge;
 use crate::address::ClientAddress;
 use crate::body::{MAX_BODY, discard};
 use crate::config::Config;
@@ -33,7 +34,7 @@ use crate::credential::API_KEY_HEADER;
 use crate::observe::{Observer, Request as Observed};
 use crate::problem::Problem;
 use crate::router::{self, Routed};
-use crate::{Edge, shortcut};
+use crate::shortcut::Shortcut;
 
 /// Requests that are worked on at the same time at most.
 const MAX_IN_FLIGHT: u32 = 4_096;
@@ -121,13 +122,11 @@ impl EdgeService {
 
     /// Answers one request from `peer`.
     pub async fn answer(&self, mut request: Request<Body>, peer: IpAddr) -> Response {
+        if !request.headers().contains_key(ORIGIN) {
+            return self.plain.answer(request, peer).await;
+        }
         request.extensions_mut().insert(Peer(peer));
-        let answered = if request.headers().contains_key(ORIGIN) {
-            self.cors.clone().call(request).await
-        } else {
-            Ok(self.plain.answer(request).await)
-        };
-        match answered {
+        match self.cors.clone().call(request).await {
             Ok(response) => response,
         }
     }
@@ -148,14 +147,16 @@ impl Service<Request<Body>> for Core {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let core = self.clone();
-        Box::pin(async move { Ok(core.answer(request).await) })
+        let peer = request.extensions().get().map_or(IpAddr::from([0, 0, 0, 0]), |Peer(ip)| *ip);
+        Box::pin(async move { Ok(core.answer(request, peer).await) })
     }
 }
 
 impl Core {
     fn answer_at_once(&self, request: &Request<Incoming>) -> Option<Response> {
-        let (begun, method, headers) = (Instant::now(), request.method(), request.headers());
-        let answer = shortcut::answer(&self.edge.gate, method, request.uri(), headers)?;
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let (begun, shortcut) = (Instant::now(), Shortcut::of(method, uri)?);
+        let answer = shortcut.at_once(&self.edge.gate, uri, headers)?;
         let mut response = answer.into_response();
         finish(response.headers_mut(), self.ids.of(headers));
         let route = self.routed.patterns.place_of(request.uri().path());
@@ -165,23 +166,20 @@ impl Core {
         Some(response)
     }
 
-    async fn answer(&self, mut request: Request<Body>) -> Response {
+    async fn answer(&self, request: Request<Body>, peer: IpAddr) -> Response {
         let (begun, id) = (Instant::now(), self.ids.of(request.headers()));
         let request_id = RequestId::new(id.to_str().unwrap_or_default());
-        let peer = request.extensions().get().map_or(IpAddr::from([0, 0, 0, 0]), |Peer(ip)| *ip);
-        let client = ClientAddress::find(peer, request.headers(), self.trusted_proxies);
         let method = request.method().clone();
         let route = self.routed.patterns.place_of(request.uri().path());
         let observed = Observed { route, method: &method, begun };
         let span = self.observer.begin(&observed, request.headers());
-        let extensions = request.extensions_mut();
-        extensions.insert(Context::until(request_id.clone(), begun + REQUEST_TIMEOUT));
-        extensions.insert(client);
+        let context = Context::until(request_id.clone(), begun + REQUEST_TIMEOUT);
+        let guarded = self.guarded(request, context, peer);
         let response = if span.is_recording() {
             // In a box: the many that are not traced need no room for it.
-            Box::pin(span.run(self.guarded(request))).await
+            Box::pin(span.run(guarded)).await
         } else {
-            self.guarded(request).await
+            guarded.await
         };
         let (mut response, problem) = take_problem(response);
         if let Some(problem) = problem {
@@ -198,7 +196,7 @@ impl Core {
     }
 
     /// The routes' answer, or the problem of having none.
-    async fn guarded(&self, request: Request<Body>) -> Response {
+    async fn guarded(&self, request: Request<Body>, context: Context, peer: IpAddr) -> Response {
         let Some(permit) = self.in_flight.try_enter() else {
             return Problem::unavailable("more requests at the same time than the edge takes")
                 .into_response();
@@ -211,12 +209,28 @@ impl Core {
             discard(request.into_body(), announced).await;
             return Problem::too_large(MAX_BODY).into_response();
         }
-        let work = AssertUnwindSafe(self.routed.router.clone().call(request)).catch_unwind();
-        let answered = within(REQUEST_TIMEOUT, work).await;
+        let answered = match Shortcut::of(request.method(), request.uri()) {
+            Some(shortcut) => {
+                let (parts, _no_body) = request.into_parts();
+                let (gate, uri, headers) = (&self.edge.gate, &parts.uri, &parts.headers);
+                // The gate keeps the deadline: a timer less.
+                let work = shortcut.ask(gate, &context, uri, headers);
+                AssertUnwindSafe(work).catch_unwind().await.map(IntoResponse::into_response)
+            }
+            None => AssertUnwindSafe(self.route(request, context, peer)).catch_unwind().await,
+        };
         drop(permit);
-        match answered {
-            Some(Ok(Ok(response))) => response,
-            Some(Err(_panic)) => Problem::internal().into_response(),
+        answered.unwrap_or_else(|_panic| Problem::internal().into_response())
+    }
+
+    /// The router's answer.
+    async fn route(&self, mut request: Request<Body>, context: Context, peer: IpAddr) -> Response {
+        let client = ClientAddress::find(peer, request.headers(), self.trusted_proxies);
+        let extensions = request.extensions_mut();
+        extensions.insert(context);
+        extensions.insert(client);
+        match within(REQUEST_TIMEOUT, self.routed.router.clone().call(request)).await {
+            Some(Ok(response)) => response,
             None => Problem::unavailable("the request took too long").into_response(),
         }
     }

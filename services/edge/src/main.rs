@@ -7,5 +7,6 @@ use latchkey_edge::cluster::{Arguments, run};
 use latchkey_runtime::process;
 
 fn main() -> ExitCode {
-    process::run("latchkey-edge", run(Arguments::parse()))
+    let arguments = Arguments::parse();
+    process::run("latchkey-edge", |environment| run(arguments, environment))
 }

@@ -1,43 +1,67 @@
-//! The shortest way through the edge. A request that shows a credential which is remembered as good is
-//! answered at once: without the router, whose plumbing costs more than the check.
+//! The shortest way through the edge, for routes that do nothing but verify: without the router, whose
+//! plumbing costs more than the check. A request that shows a credential which is remembered as good is
+//! answered at once; any other waits for the gate alone.
 //!
-//! Whatever is unusual about a request takes the usual way, which gives the same answer: here is only
-//! what can be decided from memory, and no refusal.
+//! The router has the same routes, for what is unusual about a request: it gives the same answers.
 
 use axum::http::{HeaderMap, Method, Uri};
+use latchkey_bus::Context;
 use latchkey_gate::Gate;
 
 use crate::credential::{Presented, presented};
-use crate::shape::{AnyBody, Greeting, ServiceBody, UserBody};
+use crate::problem::Problem;
+use crate::shape::Greeting;
 
-/// The answer to this request, if its credential is remembered.
-pub(crate) fn answer(
-    gate: &Gate,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Option<Greeting> {
-    let greet: fn(&Gate, Presented<'_>) -> Option<Greeting> = match uri.path() {
-        "/protected/service" => service,
-        "/protected/user" => user,
-        "/protected/any" => any,
-        _ => return None,
-    };
-    if *method == Method::GET { greet(gate, presented(uri, headers).ok()?) } else { None }
+/// A route with a way of its own.
+#[derive(Clone, Copy)]
+pub(crate) enum Shortcut {
+    User,
+    Service,
+    Any,
 }
 
-fn service(gate: &Gate, presented: Presented<'_>) -> Option<Greeting> {
-    Greeting::of(&ServiceBody::from(&*gate.remembered_key(presented.key?)?)).ok()
-}
+impl Shortcut {
+    /// The one for this request, if there is one.
+    pub(crate) fn of(method: &Method, uri: &Uri) -> Option<Self> {
+        let shortcut = match uri.path() {
+            "/protected/service" => Self::Service,
+            "/protected/user" => Self::User,
+            "/protected/any" => Self::Any,
+            _ => return None,
+        };
+        (*method == Method::GET).then_some(shortcut)
+    }
 
-fn user(gate: &Gate, presented: Presented<'_>) -> Option<Greeting> {
-    Greeting::of(&UserBody::from(&*gate.remembered_token(presented.token?)?)).ok()
-}
+    /// The answer, if the credential is remembered as good. Here is only what can be decided from memory,
+    /// and no refusal.
+    pub(crate) fn at_once(self, gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Option<Greeting> {
+        let Presented { token, key } = presented(uri, headers).ok()?;
+        let greeting = match (self, token) {
+            (Self::User, token) => Greeting::to_user(&*gate.remembered_token(token?)?),
+            (Self::Service, _) => Greeting::to_service(&*gate.remembered_key(key?)?),
+            // A token that is not remembered may be good, and would win over the key.
+            (Self::Any, Some(token)) => Greeting::to_any_user(&*gate.remembered_token(token)?),
+            (Self::Any, None) => Greeting::to_any_service(&*gate.remembered_key(key?)?),
+        };
+        greeting.ok()
+    }
 
-/// A token that is not remembered may be good, and would win over the key.
-fn any(gate: &Gate, presented: Presented<'_>) -> Option<Greeting> {
-    match presented.token {
-        Some(token) => Greeting::of(&AnyBody::from(&*gate.remembered_token(token)?)).ok(),
-        None => Greeting::of(&AnyBody::from(&*gate.remembered_key(presented.key?)?)).ok(),
+    /// The answer, by the context's deadline.
+    ///
+    /// # Errors
+    /// [`Problem`] as the router would have it.
+    pub(crate) async fn ask(
+        self,
+        gate: &Gate,
+        context: &Context,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Greeting, Problem> {
+        let presented = presented(uri, headers)?;
+        match self {
+            Self::User => Greeting::to_user(&*presented.user(gate, context).await?),
+            Self::Service => Greeting::to_service(&*presented.service(gate, context).await?),
+            Self::Any => Greeting::to_caller(&presented.caller(gate, context).await?),
+        }
     }
 }

@@ -7,5 +7,6 @@ use latchkey_identity::cluster::{Arguments, run};
 use latchkey_runtime::process;
 
 fn main() -> ExitCode {
-    process::run("latchkey-identity", run(Arguments::parse()))
+    let arguments = Arguments::parse();
+    process::run("latchkey-identity", |environment| run(arguments, environment))
 }

@@ -44,7 +44,13 @@ enum Command {
 }
 
 fn help() -> String {
-    let shared = [&DATABASE_URL, &DATABASE_POOL, &MONITOR_ADDR, &telemetry::RUST_LOG];
+    let shared = [
+        &DATABASE_URL,
+        &DATABASE_POOL,
+        &MONITOR_ADDR,
+        &process::WORKER_THREADS,
+        &telemetry::RUST_LOG,
+    ];
     let all: Vec<&Variable> = shared
         .into_iter()
         .chain(latchkey_bus::config::VARIABLES)
@@ -54,12 +60,11 @@ fn help() -> String {
     Variable::help(&all)
 }
 
-/// Reads the variables, starts the service, and returns when the process is asked to end.
+/// Starts the service, and returns when the process is asked to end.
 ///
 /// # Errors
 /// [`StartError`] where something cannot be used, or failed too often.
-pub async fn run(arguments: Arguments) -> Result<(), StartError> {
-    let environment = Environment::load()?;
+pub async fn run(arguments: Arguments, environment: Environment) -> Result<(), StartError> {
     if let Some(Command::Healthcheck) = arguments.command {
         return monitor::healthcheck(&environment, &MONITOR_ADDR).await;
     }

@@ -7,5 +7,6 @@ use latchkey_keys::cluster::{Arguments, run};
 use latchkey_runtime::process;
 
 fn main() -> ExitCode {
-    process::run("latchkey-keys", run(Arguments::parse()))
+    let arguments = Arguments::parse();
+    process::run("latchkey-keys", |environment| run(arguments, environment))
 }

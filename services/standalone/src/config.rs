@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use latchkey_contract::Secret;
 use latchkey_runtime::{
-    ConfigError, Entropy, Environment, Exit, StartError, Variable, monitor, telemetry,
+    ConfigError, Entropy, Environment, Exit, StartError, Variable, monitor, process, telemetry,
 };
 use latchkey_store::config::DATABASE_POOL;
 
@@ -43,8 +43,13 @@ pub struct Config {
 /// Every variable of this process, each once.
 #[must_use]
 pub fn variables() -> Vec<&'static Variable> {
-    let mut all: Vec<&Variable> =
-        vec![&DATABASE_URL, &DATABASE_POOL, &MONITOR_ADDR, &telemetry::RUST_LOG];
+    let mut all: Vec<&Variable> = vec![
+        &DATABASE_URL,
+        &DATABASE_POOL,
+        &MONITOR_ADDR,
+        &process::WORKER_THREADS,
+        &telemetry::RUST_LOG,
+    ];
     let parts = [
         latchkey_runtime::trace::VARIABLES,
         latchkey_identity::config::VARIABLES,

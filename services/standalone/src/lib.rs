@@ -52,12 +52,11 @@ pub struct Standalone {
     db: Db,
 }
 
-/// Reads the variables, starts everything, and returns when the process is asked to end.
+/// Starts everything, and returns when the process is asked to end.
 ///
 /// # Errors
 /// [`StartError`] where something cannot be used, or failed too often.
-pub async fn run(arguments: Arguments) -> Result<(), StartError> {
-    let environment = Environment::load()?;
+pub async fn run(arguments: Arguments, environment: Environment) -> Result<(), StartError> {
     let mut telemetry = telemetry::start(&environment, "latchkey", env!("CARGO_PKG_VERSION"))?;
     let outcome = Box::pin(serve(arguments, &environment, &mut telemetry)).await;
     telemetry.end().await;

@@ -7,5 +7,6 @@ use latchkey_runtime::process;
 use latchkey_standalone::{Arguments, run};
 
 fn main() -> ExitCode {
-    process::run("latchkey", run(Arguments::parse()))
+    let arguments = Arguments::parse();
+    process::run("latchkey", |environment| run(arguments, environment))
 }

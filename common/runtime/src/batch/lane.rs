@@ -14,7 +14,7 @@ pub(super) struct Lane<W: Work> {
     pub(super) sizes: Histogram,
     pub(super) number: usize,
     pub(super) work: Arc<W>,
-    pub(super) batcher: ActorRef<Message<W>>,
+    pub(super) batcher: ActorRef<Message>,
 }
 
 /// Questions that are asked together, and who asks each.

@@ -91,6 +91,33 @@ async fn what_queued_up_is_answered_together_and_never_above_the_bound() {
 }
 
 #[tokio::test]
+async fn whoever_is_about_to_ask_gets_into_the_batch() {
+    let bench = bench::<1>().await;
+    bench.permits.add_permits(1);
+    let ask_after = |passes: u64| {
+        let asker = bench.asker.clone();
+        async move {
+            for _ in 0..passes {
+                tokio::task::yield_now().await;
+            }
+            asker.ask(2 + passes).await
+        }
+    };
+    let answers = tokio::join!(ask_after(0), ask_after(1), ask_after(2), ask_after(3));
+    assert_eq!(answers, (Ok(4), Ok(6), Ok(8), Ok(10)));
+    assert_eq!(*bench.sizes.lock().unwrap(), [4]);
+}
+
+#[tokio::test]
+async fn who_asks_one_that_has_ended_is_told_so() {
+    let bench = bench::<1>().await;
+    bench.running.stop().await;
+    for _ in 0..2 {
+        assert_eq!(bench.asker.ask(2).await, Err(AskError::Gone));
+    }
+}
+
+#[tokio::test]
 async fn a_failed_batch_is_told_to_everyone_in_it_and_the_next_one_works() {
     let bench = bench::<1>().await;
     bench.permits.add_permits(2);

@@ -8,14 +8,14 @@ use crate::shape::{AnyBody, Greeting, ServiceBody, UserBody};
 #[utoipa::path(get, path = "/protected/user", tag = "protected", security(("token" = [])),
     responses((status = 200, description = "The user", body = UserBody)))]
 pub(crate) async fn user(User(user): User) -> Result<Greeting, Problem> {
-    Greeting::of(&UserBody::from(&*user))
+    Greeting::to_user(&user)
 }
 
 /// Greet a service
 #[utoipa::path(get, path = "/protected/service", tag = "protected", security(("key" = [])),
     responses((status = 200, description = "The service", body = ServiceBody)))]
 pub(crate) async fn service(Service(service): Service) -> Result<Greeting, Problem> {
-    Greeting::of(&ServiceBody::from(&*service))
+    Greeting::to_service(&service)
 }
 
 /// Greet whoever it is; a valid token wins over a key
@@ -23,8 +23,5 @@ pub(crate) async fn service(Service(service): Service) -> Result<Greeting, Probl
     security(("token" = []), ("key" = [])),
     responses((status = 200, description = "The user or service", body = AnyBody)))]
 pub(crate) async fn any(caller: Caller) -> Result<Greeting, Problem> {
-    Greeting::of(&match &caller {
-        Caller::User(user) => AnyBody::from(&**user),
-        Caller::Service(service) => AnyBody::from(&**service),
-    })
+    Greeting::to_caller(&caller)
 }

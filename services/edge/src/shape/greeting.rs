@@ -11,6 +11,7 @@ use latchkey_contract::{KeyPrincipal, UserPrincipal};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::credential::Caller;
 use crate::problem::Problem;
 
 /// `GET /protected/user`.
@@ -85,11 +86,38 @@ const BY_KEY: &str = "API Key";
 const USUAL_LENGTH: usize = 256;
 
 impl Greeting {
-    /// Writes `body`.
+    /// `GET /protected/user`.
     ///
     /// # Errors
-    /// None is expected: these shapes can be written.
-    pub(crate) fn of(body: &impl Serialize) -> Result<Self, Problem> {
+    /// None is expected of any of these: their shapes can be written.
+    pub(crate) fn to_user(user: &UserPrincipal) -> Result<Self, Problem> {
+        Self::of(&UserBody::from(user))
+    }
+
+    /// `GET /protected/service`.
+    pub(crate) fn to_service(service: &KeyPrincipal) -> Result<Self, Problem> {
+        Self::of(&ServiceBody::from(service))
+    }
+
+    /// `GET /protected/any`, of a user.
+    pub(crate) fn to_any_user(user: &UserPrincipal) -> Result<Self, Problem> {
+        Self::of(&AnyBody::from(user))
+    }
+
+    /// `GET /protected/any`, of a service.
+    pub(crate) fn to_any_service(service: &KeyPrincipal) -> Result<Self, Problem> {
+        Self::of(&AnyBody::from(service))
+    }
+
+    /// `GET /protected/any`.
+    pub(crate) fn to_caller(caller: &Caller) -> Result<Self, Problem> {
+        match caller {
+            Caller::User(user) => Self::to_any_user(user),
+            Caller::Service(service) => Self::to_any_service(service),
+        }
+    }
+
+    fn of(body: &impl Serialize) -> Result<Self, Problem> {
         let mut bytes = Vec::with_capacity(USUAL_LENGTH);
         match serde_json::to_writer(&mut bytes, body) {
             Ok(()) => Ok(Self(bytes.into())),

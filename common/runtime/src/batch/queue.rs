@@ -1,0 +1,133 @@
+//! The questions that wait for a batch.
+
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::lane::Batch;
+use super::{Questioner, Work};
+
+/// The queue. Questions are taken while it is open; those of a closed one are dropped.
+pub(super) struct Queue<W: Work>(Mutex<Waiting<W>>);
+
+struct Waiting<W: Work> {
+    questions: VecDeque<(W::Item, Questioner<W>)>,
+    /// Of all of them.
+    weight: usize,
+    is_open: bool,
+}
+
+/// What waits.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) count: usize,
+    /// Of all of them.
+    pub(super) weight: usize,
+}
+
+/// What became of a question. The batcher has to be told of the first two.
+#[must_use]
+pub(super) enum Pushed {
+    /// It is the first that waits.
+    First,
+    /// With it there is enough for a batch.
+    Full,
+    /// It comes to others.
+    Another,
+    /// It was dropped.
+    Closed,
+}
+
+/// The queue while a batcher takes from it; closed when dropped.
+pub(super) struct Open<W: Work>(Arc<Queue<W>>);
+
+impl<W: Work> Queue<W> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<W>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens it, empty.
+    pub(super) fn open(self: &Arc<Self>) -> Open<W> {
+        self.clear();
+        self.lock().is_open = true;
+        Open(Arc::clone(self))
+    }
+
+    /// Adds a question at the end.
+    pub(super) fn push(&self, item: W::Item, questioner: Questioner<W>) -> Pushed {
+        let own = W::weight(&item);
+        let mut waiting = self.lock();
+        if !waiting.is_open {
+            return Pushed::Closed;
+        }
+        let (before, after) = (waiting.weight, waiting.weight + own);
+        waiting.weight = after;
+        waiting.questions.push_back((item, questioner));
+        if waiting.questions.len() == 1 {
+            Pushed::First
+        } else if before < W::MAX_WEIGHT && after >= W::MAX_WEIGHT {
+            Pushed::Full
+        } else {
+            Pushed::Another
+        }
+    }
+
+    /// Drops every question.
+    pub(super) fn clear(&self) {
+        let mut waiting = self.lock();
+        waiting.weight = 0;
+        let dropped = std::mem::take(&mut waiting.questions);
+        drop(waiting);
+        drop(dropped);
+    }
+
+    /// How many wait, and their weight.
+    pub(super) fn load(&self) -> Load {
+        let waiting = self.lock();
+        Load { count: waiting.questions.len(), weight: waiting.weight }
+    }
+
+    /// The next batch, without those whose asker has given up.
+    pub(super) fn take(&self) -> Batch<W> {
+        let mut batch = Batch { items: Vec::new(), questioners: Vec::new() };
+        let mut weight = 0;
+        let mut waiting = self.lock();
+        while let Some((item, questioner)) = waiting.questions.pop_front() {
+            let own = W::weight(&item);
+            if questioner.is_gone() {
+                waiting.weight -= own;
+                continue;
+            }
+            if weight + own > W::MAX_WEIGHT && !batch.is_empty() {
+                waiting.questions.push_front((item, questioner));
+                break;
+            }
+            waiting.weight -= own;
+            weight += own;
+            batch.items.push(item);
+            batch.questioners.push(questioner);
+        }
+        batch
+    }
+}
+
+impl<W: Work> Default for Queue<W> {
+    fn default() -> Self {
+        Self(Mutex::new(Waiting { questions: VecDeque::new(), weight: 0, is_open: false }))
+    }
+}
+
+impl<W: Work> Deref for Open<W> {
+    type Target = Queue<W>;
+
+    fn deref(&self) -> &Queue<W> {
+        &self.0
+    }
+}
+
+impl<W: Work> Drop for Open<W> {
+    fn drop(&mut self) {
+        self.0.lock().is_open = false;
+        self.0.clear();
+    }
+}
