@@ -1,6 +1,7 @@
 //! What an authority says of a credential.
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::ids::{KeyId, SessionId, Timestamp, UserId};
 use crate::lease::ReadAt;
@@ -37,7 +38,7 @@ pub struct KeyPrincipal {
     /// The key.
     pub key: KeyId,
     /// The name its owner gave it.
-    pub name: String,
+    pub name: SmolStr,
     /// The user who made it.
     pub owner: UserId,
     /// From then on it is no longer accepted.
@@ -50,9 +51,9 @@ pub struct UserPrincipal {
     /// The user.
     pub user: UserId,
     /// The user's name as it was written at signup.
-    pub username: String,
+    pub username: SmolStr,
     /// The user's e-mail address.
-    pub email: String,
+    pub email: SmolStr,
     /// The login session that the token belongs to.
     pub session: SessionId,
     /// Whether the token is the very text that the login gave. Another text with the same claims and a

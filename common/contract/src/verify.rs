@@ -208,8 +208,8 @@ impl From<UserPrincipal> for Principal {
         Self {
             kind: PrincipalKind::User,
             user_id: user.user,
-            username: Some(user.username),
-            email: Some(user.email),
+            username: Some(user.username.into()),
+            email: Some(user.email.into()),
             key_id: None,
             name: None,
             expires_at: user.expires_at,
@@ -225,7 +225,7 @@ impl From<KeyPrincipal> for Principal {
             username: None,
             email: None,
             key_id: Some(key.key),
-            name: Some(key.name),
+            name: Some(key.name.into()),
             expires_at: key.expires_at,
         }
     }

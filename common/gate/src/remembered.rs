@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use latchkey_contract::{KeyPrincipal, Timestamp, UserId, UserPrincipal};
 use latchkey_revocation::Weigh;
+use smol_str::SmolStr;
 
 use crate::desk::Principal;
 
@@ -50,15 +51,20 @@ impl<P> Deref for Remembered<P> {
 /// Bytes of the two counters that stand before a shared value, and of what stands behind it.
 const COUNTERS: usize = 2 * size_of::<usize>() + size_of::<AtomicU32>().next_multiple_of(8);
 
+/// What a text takes that is too long to stand where its owner stands.
+fn heap_of(text: &SmolStr) -> usize {
+    if text.is_heap_allocated() { 2 * size_of::<usize>() + text.len() } else { 0 }
+}
+
 impl Weigh for Remembered<KeyPrincipal> {
     fn heap_bytes(&self) -> usize {
-        COUNTERS + size_of::<KeyPrincipal>() + self.name.capacity()
+        COUNTERS + size_of::<KeyPrincipal>() + heap_of(&self.name)
     }
 }
 
 impl Weigh for Remembered<UserPrincipal> {
     fn heap_bytes(&self) -> usize {
-        COUNTERS + size_of::<UserPrincipal>() + self.username.capacity() + self.email.capacity()
+        COUNTERS + size_of::<UserPrincipal>() + heap_of(&self.username) + heap_of(&self.email)
     }
 }
 

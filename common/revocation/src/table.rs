@@ -21,7 +21,8 @@ impl<T: Weigh> Weigh for std::sync::Arc<T> {
 #[derive(Clone)]
 pub(crate) struct Table<K, T, S> {
     index: HashTable<u32>,
-    slots: Vec<Slot<K, T>>,
+    /// All of them are full but the last.
+    pages: Vec<Page<K, T>>,
     hand: usize,
     bytes: usize,
     most: usize,
@@ -29,11 +30,27 @@ pub(crate) struct Table<K, T, S> {
     hasher: S,
 }
 
+/// Entries that take memory together: what grows leaves no gaps, and nothing moves.
+#[derive(Clone)]
+struct Page<K, T> {
+    slots: Vec<Slot<K, T>>,
+    /// A bit for each slot, where it was looked up since the hand last passed.
+    used: u128,
+}
+
 #[derive(Clone)]
 struct Slot<K, T> {
     key: K,
     value: T,
-    used: bool,
+}
+
+/// Slots of a page.
+const PAGE: usize = u128::BITS as usize;
+
+impl<K, T> Default for Page<K, T> {
+    fn default() -> Self {
+        Self { slots: Vec::with_capacity(PAGE), used: 0 }
+    }
 }
 
 impl<K: Copy + Eq + Hash, T: Weigh, S: BuildHasher> Table<K, T, S> {
@@ -44,15 +61,15 @@ impl<K: Copy + Eq + Hash, T: Weigh, S: BuildHasher> Table<K, T, S> {
     pub(crate) fn new(most: usize, most_bytes: usize, hasher: S) -> Self {
         let most = most.min(u32::MAX as usize);
         let index = HashTable::new();
-        Self { index, slots: Vec::new(), hand: 0, bytes: 0, most, most_bytes, hasher }
+        Self { index, pages: Vec::new(), hand: 0, bytes: 0, most, most_bytes, hasher }
     }
 
     /// The entry, which now counts as used.
     pub(crate) fn get(&mut self, key: &K) -> Option<&T> {
         let at = self.find(key)?;
-        let slot = self.slots.get_mut(at)?;
-        slot.used = true;
-        Some(&slot.value)
+        let page = self.pages.get_mut(at / PAGE)?;
+        page.used |= bit(at);
+        page.slots.get(at % PAGE).map(|slot| &slot.value)
     }
 
     /// Puts an entry in, in place of the last under this key; how many others had to go.
@@ -63,21 +80,17 @@ impl<K: Copy + Eq + Hash, T: Weigh, S: BuildHasher> Table<K, T, S> {
             return 0;
         }
         let mut evicted = 0;
-        while self.slots.len() >= self.most || self.bytes + weight > self.most_bytes {
+        while self.len() >= self.most || self.bytes + weight > self.most_bytes {
             if !self.evict() {
                 break;
             }
             evicted += 1;
         }
-        if self.slots.len() == self.slots.capacity() {
-            // An eighth more, not twice as much: the bound in bytes counts what is used.
-            self.slots.reserve_exact(self.slots.len() / 8 + 4);
-        }
-        let Ok(at) = u32::try_from(self.slots.len()) else { return evicted };
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        let rehash = |at: &u32| slots.get(*at as usize).map_or(0, |s| hasher.hash_one(s.key));
+        let Ok(at) = u32::try_from(self.len()) else { return evicted };
+        let (pages, hasher) = (&self.pages, &self.hasher);
+        let rehash = |at: &u32| slot(pages, *at as usize).map_or(0, |s| hasher.hash_one(s.key));
         self.index.insert_unique(hasher.hash_one(key), at, rehash);
-        self.slots.push(Slot { key, value, used: false });
+        self.push(Slot { key, value });
         self.bytes += weight;
         evicted
     }
@@ -89,8 +102,8 @@ impl<K: Copy + Eq + Hash, T: Weigh, S: BuildHasher> Table<K, T, S> {
 
     /// Takes out whatever `keep` says no to. It looks at every entry.
     pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
-        for at in (0..self.slots.len()).rev() {
-            if self.slots.get(at).is_some_and(|slot| !keep(&slot.value)) {
+        for at in (0..self.len()).rev() {
+            if slot(&self.pages, at).is_some_and(|slot| !keep(&slot.value)) {
                 self.remove_at(at);
             }
         }
@@ -99,14 +112,15 @@ impl<K: Copy + Eq + Hash, T: Weigh, S: BuildHasher> Table<K, T, S> {
     /// Takes everything out and gives its memory back.
     pub(crate) fn clear(&mut self) {
         self.index = HashTable::new();
-        self.slots = Vec::new();
+        self.pages = Vec::new();
         self.hand = 0;
         self.bytes = 0;
     }
 
     /// Entries.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        let last = self.pages.last().map_or(0, |page| page.slots.len());
+        self.pages.len().saturating_sub(1) * PAGE + last
     }
 
     /// Bytes in use: slots, index, and what the values hold.
@@ -117,7 +131,7 @@ impl<K: Copy + Eq + Hash, T: Weigh, S: BuildHasher> Table<K, T, S> {
     /// Every entry, in no order that means anything.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &T)> {
-        self.slots.iter().map(|slot| (&slot.key, &slot.value))
+        self.pages.iter().flat_map(|page| &page.slots).map(|slot| (&slot.key, &slot.value))
     }
 
     fn weight(value: &T) -> usize {
@@ -125,47 +139,78 @@ impl<K: Copy + Eq + Hash, T: Weigh, S: BuildHasher> Table<K, T, S> {
     }
 
     fn find(&self, key: &K) -> Option<usize> {
-        if self.slots.is_empty() {
+        if self.pages.is_empty() {
             return None;
         }
-        let is_it = |at: &u32| self.slots.get(*at as usize).is_some_and(|slot| slot.key == *key);
+        let is_it = |at: &u32| slot(&self.pages, *at as usize).is_some_and(|slot| slot.key == *key);
         self.index.find(self.hasher.hash_one(key), is_it).map(|at| *at as usize)
     }
 
     fn evict(&mut self) -> bool {
         // After one turn of the hand no entry counts as used.
-        for _ in 0..=self.slots.len() {
-            if self.hand >= self.slots.len() {
+        for _ in 0..=self.len() {
+            if self.hand >= self.len() {
                 self.hand = 0;
             }
-            let Some(slot) = self.slots.get_mut(self.hand) else { return false };
-            if !slot.used {
+            let Some(page) = self.pages.get_mut(self.hand / PAGE) else { return false };
+            if page.used & bit(self.hand) == 0 {
                 return self.remove_at(self.hand);
             }
-            slot.used = false;
+            page.used &= !bit(self.hand);
             self.hand += 1;
         }
         false
     }
 
+    fn push(&mut self, slot: Slot<K, T>) {
+        let last = self.pages.pop_if(|page| page.slots.len() < PAGE);
+        let mut page = last.unwrap_or_default();
+        page.slots.push(slot);
+        self.pages.push(page);
+    }
+
+    /// The last slot, and whether it was in use.
+    fn pop(&mut self) -> Option<(Slot<K, T>, bool)> {
+        let page = self.pages.last_mut()?;
+        let slot = page.slots.pop()?;
+        let mask = bit(page.slots.len());
+        let was_used = page.used & mask != 0;
+        page.used &= !mask;
+        self.pages.pop_if(|page| page.slots.is_empty());
+        Some((slot, was_used))
+    }
+
     /// Takes the slot out; the last one moves into its place.
     fn remove_at(&mut self, at: usize) -> bool {
-        let Some(slot) = self.slots.get(at) else { return false };
-        let hash = self.hasher.hash_one(slot.key);
+        let Some(gone) = slot(&self.pages, at) else { return false };
+        let (hash, weight) = (self.hasher.hash_one(gone.key), Self::weight(&gone.value));
         if let Ok(entry) = self.index.find_entry(hash, |index| *index as usize == at) {
             entry.remove();
         }
-        let last = self.slots.len() - 1;
-        let gone = self.slots.swap_remove(at);
-        self.bytes = self.bytes.saturating_sub(Self::weight(&gone.value));
-        if let (Some(moved), Ok(to)) = (self.slots.get(at), u32::try_from(at)) {
+        self.bytes = self.bytes.saturating_sub(weight);
+        let Some((moved, was_used)) = self.pop() else { return false };
+        let last = self.len();
+        let place = self.pages.get_mut(at / PAGE).filter(|_| at != last);
+        if let (Some(page), Ok(to)) = (place, u32::try_from(at)) {
             let hash = self.hasher.hash_one(moved.key);
             if let Some(index) = self.index.find_mut(hash, |index| *index as usize == last) {
                 *index = to;
             }
+            page.used = if was_used { page.used | bit(at) } else { page.used & !bit(at) };
+            if let Some(slot) = page.slots.get_mut(at % PAGE) {
+                *slot = moved;
+            }
         }
         true
     }
+}
+
+fn slot<K, T>(pages: &[Page<K, T>], at: usize) -> Option<&Slot<K, T>> {
+    pages.get(at / PAGE)?.slots.get(at % PAGE)
+}
+
+fn bit(at: usize) -> u128 {
+    1 << (at % PAGE)
 }
 
 #[cfg(test)]

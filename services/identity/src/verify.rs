@@ -123,8 +123,8 @@ fn judge(
     }
     Verdict::Valid(UserPrincipal {
         user: UserId(row.user_id),
-        username: row.username,
-        email: row.email,
+        username: row.username.into(),
+        email: row.email.into(),
         session: claimed.session,
         is_original,
         expires_at,

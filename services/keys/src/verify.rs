@@ -95,7 +95,7 @@ fn judge(row: Option<VerifyRow>, now: Timestamp) -> Verdict<KeyPrincipal> {
         Some(row) if row.disabled_at.is_some() => Verdict::Inactive,
         Some(row) => Verdict::Valid(KeyPrincipal {
             key: KeyId(row.id),
-            name: row.name,
+            name: row.name.into(),
             owner: UserId(row.owner_id),
             expires_at: Timestamp(row.expires_at),
         }),

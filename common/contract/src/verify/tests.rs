@@ -160,15 +160,15 @@ fn a_contradiction_is_not_accepted() {
 fn the_largest_batch_of_the_longest_principals_fits() {
     let user = UserPrincipal {
         user: UserId(i64::MAX),
-        username: "\u{10400}".repeat(50),
-        email: "a".repeat(254),
+        username: "\u{10400}".repeat(50).into(),
+        email: "a".repeat(254).into(),
         session: SessionId([255; 16]),
         is_original: true,
         expires_at: Timestamp(253_402_300_799_999),
     };
     let key = KeyPrincipal {
         key: KeyId(i64::MAX),
-        name: "\u{10400}".repeat(100),
+        name: "\u{10400}".repeat(100).into(),
         owner: UserId(i64::MAX),
         expires_at: Timestamp(253_402_300_799_999),
     };

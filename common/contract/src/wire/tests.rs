@@ -87,8 +87,8 @@ fn what_is_above_the_limit_is_neither_written_nor_read() {
 fn the_largest_batch_of_the_longest_principals_fits() {
     let principal = crate::UserPrincipal {
         user: UserId(i64::MAX),
-        username: "\u{10400}".repeat(50),
-        email: "a".repeat(254),
+        username: "\u{10400}".repeat(50).into(),
+        email: "a".repeat(254).into(),
         session: crate::SessionId([255; 16]),
         is_original: true,
         expires_at: Timestamp(i64::MAX),

@@ -7,6 +7,7 @@ use latchkey_contract::{KeyId, KeyPrincipal, UserId};
 use latchkey_revocation::{Ask, Bounds, Capacity, Keeper, Next, Reply, Ruling};
 use latchkey_runtime::Root;
 use latchkey_runtime::supervisor::Running;
+use smol_str::SmolStr;
 
 use super::*;
 use crate::remembered::Remembered;
@@ -49,7 +50,7 @@ fn person() -> Person {
     let (key, owner) = (KeyId(1), UserId(2));
     Remembered::new(KeyPrincipal {
         key,
-        name: String::new(),
+        name: SmolStr::default(),
         owner,
         expires_at: Timestamp(i64::MAX),
     })

@@ -40,7 +40,7 @@ async fn bench() -> (Bench, Serving) {
         }
         Verdict::Valid(KeyPrincipal {
             key: KeyId(1),
-            name: "ci".to_owned(),
+            name: "ci".into(),
             owner: UserId(2),
             expires_at: Timestamp(3),
         })
@@ -63,8 +63,8 @@ async fn identity(bus: &Bus) -> Serving {
     let routes = Routes::new("identity", "0.0.0", "").on::<VerifyTokens, _, _>(async |_, ask| {
         let user = UserPrincipal {
             user: UserId(7),
-            username: "ada".to_owned(),
-            email: "ada@example.com".to_owned(),
+            username: "ada".into(),
+            email: "ada@example.com".into(),
             session: SessionId([1; 16]),
             is_original: true,
             expires_at: Timestamp(3),
