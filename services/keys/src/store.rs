@@ -37,8 +37,14 @@ const SETTLE: &str =
 const DISABLE: &str = "INSERT INTO keys_disabled_owners (owner_id, disabled_at) VALUES ($1, $2) \
     ON CONFLICT DO NOTHING";
 const ENABLE: &str = "DELETE FROM keys_disabled_owners WHERE owner_id = $1";
-const RECORD_USE: &str = "UPDATE api_keys SET last_used_at = $2 \
-    WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
+/// `$1` is a JSON text: an array of pairs of a key's id and a time in milliseconds.
+const RECORD_USES_SQLITE: &str = "UPDATE api_keys SET last_used_at = used.at FROM \
+    (SELECT value ->> 0 AS id, value ->> 1 AS at FROM json_each($1)) AS used \
+    WHERE api_keys.id = used.id AND (last_used_at IS NULL OR last_used_at < used.at)";
+const RECORD_USES_POSTGRES: &str = "UPDATE api_keys SET last_used_at = used.at FROM \
+    (SELECT CAST(value ->> 0 AS BIGINT) AS id, CAST(value ->> 1 AS BIGINT) AS at \
+    FROM json_array_elements(CAST($1 AS JSON))) AS used \
+    WHERE api_keys.id = used.id AND (last_used_at IS NULL OR last_used_at < used.at)";
 const DELETE_EXPIRED: &str = "DELETE FROM api_keys WHERE id IN \
     (SELECT id FROM api_keys WHERE expires_at < $1 LIMIT $2)";
 const FIND: Batched = verification!(
@@ -54,10 +60,13 @@ const FIND: Batched = verification!(
 /// Every statement, for the test that prepares each on both databases.
 #[must_use]
 pub fn statements(sqlite: bool) -> Vec<&'static str> {
-    let (find, authority) =
-        if sqlite { (FIND.sqlite, AUTHORITY.sqlite) } else { (FIND.postgres, AUTHORITY.postgres) };
+    let (find, record_uses, authority) = if sqlite {
+        (FIND.sqlite, RECORD_USES_SQLITE, AUTHORITY.sqlite)
+    } else {
+        (FIND.postgres, RECORD_USES_POSTGRES, AUTHORITY.postgres)
+    };
     let mut all = authority.all();
-    all.extend([find, INSERT, LIST, REVOKE, PLACE, SETTLE, DISABLE, ENABLE, RECORD_USE]);
+    all.extend([find, INSERT, LIST, REVOKE, PLACE, SETTLE, DISABLE, ENABLE, record_uses]);
     all.push(DELETE_EXPIRED);
     all
 }
@@ -277,14 +286,19 @@ pub async fn find(
     Ok((read, keys))
 }
 
-/// Writes down when keys were last used, all in one transaction. A later use that is written stays.
+/// Writes down when keys were last used, each key once, all in one statement. A later use that is
+/// written stays.
 ///
 /// # Errors
 /// What the database said instead.
 pub async fn record_uses(db: &Db, uses: &[(KeyId, Timestamp)]) -> Result<(), sqlx::Error> {
-    transaction!(db, |tx| for (key, at) in uses {
-        sqlx::query(RECORD_USE).bind(key.0).bind(at.0).execute(&mut *tx).await?;
-    })
+    let sql = match db {
+        Db::Sqlite(_) => RECORD_USES_SQLITE,
+        Db::Postgres(_) => RECORD_USES_POSTGRES,
+    };
+    let uses: Vec<_> = uses.iter().map(|(key, at)| (key.0, at.0)).collect();
+    let uses = serde_json::to_string(&uses).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    on!(write db, |at| sqlx::query(sql).bind(uses).execute(at).await.map(drop))
 }
 
 /// Deletes at most `most` keys that expired before `before`; how many there were.

@@ -15,7 +15,7 @@ use crate::{Keys, NAME, store};
 
 /// Keys whose uses wait to be written at most; beyond, uses of further keys are told to come later.
 const MAX_WAITING: usize = 100_000;
-/// Rows that one transaction writes at most.
+/// Rows that one statement writes at most.
 const BATCH: usize = 500;
 
 /// The latest uses that are not written yet.
@@ -53,7 +53,9 @@ impl Chore for UsageLedger {
     const AT_THE_END: bool = true;
 
     async fn run(&self) {
-        let uses: Vec<_> = mem::take(&mut *self.table()).into_iter().collect();
+        let mut uses: Vec<_> = mem::take(&mut *self.table()).into_iter().collect();
+        // Replicas lock the rows of keys they have in common in the same order.
+        uses.sort_unstable_by_key(|(key, _)| *key);
         for batch in uses.chunks(BATCH) {
             if let Err(error) = store::record_uses(&self.db, batch).await {
                 tracing::warn!(service = NAME, %error, "the latest uses of keys are written later");

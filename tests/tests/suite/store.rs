@@ -179,11 +179,15 @@ async fn keys_are_found_listed_revoked_by_their_owner_and_swept() {
         let (_, found) = keys::find(&db, &[&[6; 32]], &[]).await.unwrap();
         assert_eq!(found[0].disabled_at, None);
 
-        let uses = [(first[1].id, NOW.plus(5)), (first[1].id, NOW.plus(3))];
+        let uses = [(first[1].id, NOW.plus(5)), (first[2].id, NOW.plus(5))];
         keys::record_uses(&db, &uses).await.unwrap();
+        let uses = [(first[1].id, NOW.plus(3)), (first[2].id, NOW.plus(7)), (KeyId(99), NOW)];
+        keys::record_uses(&db, &uses).await.unwrap();
+        keys::record_uses(&db, &[]).await.unwrap();
         let listed = keys::list(&db, UserId(1), KeyId(0), 3).await.unwrap();
         assert!(listed[0].is_revoked);
-        assert_eq!(listed[1].last_used_at, Some(NOW.plus(5)));
+        let last: Vec<_> = listed.iter().map(|key| key.last_used_at).collect();
+        assert_eq!(last, [None, Some(NOW.plus(5)), Some(NOW.plus(7))]);
 
         let clock = Clock::manual(NOW.0 + latchkey_keys::sweeper::RETENTION + 1);
         let sweeper = latchkey_keys::sweeper::Sweeper { db: db.clone(), clock };
