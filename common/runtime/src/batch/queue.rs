@@ -15,6 +15,8 @@ struct Waiting<W: Work> {
     /// Of all of them.
     weight: usize,
     is_open: bool,
+    /// How many times it was opened.
+    openings: u64,
 }
 
 /// What waits.
@@ -38,8 +40,11 @@ pub(super) enum Pushed {
     Closed,
 }
 
-/// The queue while a batcher takes from it; closed when dropped.
-pub(super) struct Open<W: Work>(Arc<Queue<W>>);
+/// The queue while a batcher takes from it; closed when dropped, unless the next batcher has opened it.
+pub(super) struct Open<W: Work> {
+    queue: Arc<Queue<W>>,
+    opening: u64,
+}
 
 impl<W: Work> Queue<W> {
     fn lock(&self) -> MutexGuard<'_, Waiting<W>> {
@@ -49,8 +54,10 @@ impl<W: Work> Queue<W> {
     /// Opens it, empty.
     pub(super) fn open(self: &Arc<Self>) -> Open<W> {
         self.clear();
-        self.lock().is_open = true;
-        Open(Arc::clone(self))
+        let mut waiting = self.lock();
+        waiting.is_open = true;
+        waiting.openings += 1;
+        Open { queue: Arc::clone(self), opening: waiting.openings }
     }
 
     /// Adds a question at the end.
@@ -113,7 +120,8 @@ impl<W: Work> Queue<W> {
 
 impl<W: Work> Default for Queue<W> {
     fn default() -> Self {
-        Self(Mutex::new(Waiting { questions: VecDeque::new(), weight: 0, is_open: false }))
+        let questions = VecDeque::new();
+        Self(Mutex::new(Waiting { questions, weight: 0, is_open: false, openings: 0 }))
     }
 }
 
@@ -121,13 +129,17 @@ impl<W: Work> Deref for Open<W> {
     type Target = Queue<W>;
 
     fn deref(&self) -> &Queue<W> {
-        &self.0
+        &self.queue
     }
 }
 
 impl<W: Work> Drop for Open<W> {
     fn drop(&mut self) {
-        self.0.lock().is_open = false;
-        self.0.clear();
+        let mut waiting = self.queue.lock();
+        if waiting.openings == self.opening {
+            waiting.is_open = false;
+            drop(waiting);
+            self.queue.clear();
+        }
     }
 }

@@ -117,6 +117,26 @@ async fn who_asks_one_that_has_ended_is_told_so() {
     }
 }
 
+#[test]
+fn a_batcher_that_ends_late_does_not_close_what_the_next_one_has_opened() {
+    let queue: Arc<Queue<Double<1>>> = Arc::default();
+    let push = || {
+        let (reply, answer) = oneshot::channel();
+        let pushed = queue.push(2, Questioner { reply, span: Parent::current() });
+        (pushed, answer)
+    };
+    assert!(matches!(push().0, Pushed::Closed));
+    let first = queue.open();
+    let (_, mut dropped) = push();
+    let second = queue.open();
+    assert!(dropped.try_recv().is_err());
+    drop(first);
+    let (pushed, _answer) = push();
+    assert!(matches!(pushed, Pushed::First));
+    drop(second);
+    assert!(matches!(push().0, Pushed::Closed));
+}
+
 #[tokio::test]
 async fn a_failed_batch_is_told_to_everyone_in_it_and_the_next_one_works() {
     let bench = bench::<1>().await;
