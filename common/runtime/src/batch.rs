@@ -30,7 +30,7 @@ use queue::{Pushed, Queue};
 /// How long a batch is waited for before the next one goes beside it. Longer than most take; fewer and
 /// larger batches cost much less than many small ones.
 const LATE: Duration = Duration::from_millis(5);
-/// Times at most that a batch which is due waits until everybody else who could run has run.
+/// Times at most that a batch which is due lets what is ready run first.
 const PASSES: usize = 8;
 
 /// How many questions are answered, and with what.
@@ -128,7 +128,7 @@ impl<W: Work> Asker<W> {
             return Err(AskError::Overloaded);
         };
         let (reply, answer) = oneshot::channel();
-        let questioner = Questioner { reply, span: Parent::current() };
+        let questioner = Questioner { reply, span: Parent::current(), _place: place };
         match self.queue.push(item, questioner) {
             Pushed::First if self.address.send(Message::Asked).is_err() => {
                 // Nobody else tells of those that came behind this one.
@@ -138,9 +138,7 @@ impl<W: Work> Asker<W> {
             Pushed::Full => drop(self.address.send(Message::Asked)),
             Pushed::First | Pushed::Another | Pushed::Closed => {}
         }
-        let answer = answer.await.map_err(|_dropped| AskError::Gone)?;
-        drop(place);
-        answer.map_err(AskError::Failed)
+        answer.await.map_err(|_dropped| AskError::Gone)?.map_err(AskError::Failed)
     }
 }
 
@@ -223,20 +221,25 @@ impl<W: Work> Actor for Batcher<W> {
             if batch.is_empty() {
                 break;
             }
-            dispatch.lanes[number].send_message(batch)?;
+            // The askers of a lane that has just failed are told so.
+            drop(dispatch.lanes[number].send_message(batch));
         }
         for lane in &dispatch.lanes {
             // Without a bound of its own: the root gives a child only so long to stop.
-            lane.drain_and_wait(None).await?;
+            if let Err(error) = lane.drain_and_wait(None).await {
+                tracing::debug!(batcher = self.name, %error, "a lane had ended already");
+            }
         }
         Ok(())
     }
 }
 
-/// Where an answer goes, and the span that waits for it.
+/// Where an answer goes, the span that waits for it, and its place among those that may wait.
 pub struct Questioner<W: Work> {
     reply: oneshot::Sender<Result<W::Answer, W::Error>>,
     span: Parent,
+    /// Held until the question is answered or dropped, also where nobody waits for it any more.
+    _place: Place,
 }
 
 impl<W: Work> Questioner<W> {
@@ -283,10 +286,13 @@ impl<W: Work> Dispatch<W> {
         Ok(())
     }
 
-    /// Lets everybody ask who is about to: a batch is sent when all that can run has run without
-    /// asking anything. No time passes while nothing can run.
+    /// Lets everybody ask who is about to: a batch is sent when this thread has had what is ready run and
+    /// nothing was asked. No time passes while nothing can run, and what is late or full goes at once.
     async fn gather(&self) {
         let mut load = self.queue.load();
+        if load.weight >= W::MAX_WEIGHT || self.waited_for.is_some() {
+            return;
+        }
         for _ in 0..PASSES {
             // What became ready together with this task comes behind it: so once more.
             yield_now().await;

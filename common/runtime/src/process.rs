@@ -63,11 +63,10 @@ impl From<Exit> for ExitCode {
 
 /// How many threads answer requests.
 ///
-/// Each further one costs all of them: they take work from each other and wake each other up. On two
-/// cores, a request that one of one thread answers takes a fifth less than one of two.
+/// Each further one makes every request dearer: threads take work from each other and wake each other up.
 pub const WORKER_THREADS: Variable = Variable {
     name: "WORKER_THREADS",
-    default: "half of the cores",
+    default: "half of the cores, rounded up",
     help: "threads that answer requests; passwords are hashed by others",
     accepted: "1 to 1024",
 };

@@ -18,7 +18,7 @@ mod observe;
 mod on;
 mod watched;
 
-pub use batch::Batched;
+pub use batch::{Batched, BatchedPairs};
 pub use migrate::{Migration, MigrationError};
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;

@@ -211,7 +211,7 @@ impl Core {
         }
         let answered = match Shortcut::of(request.method(), request.uri()) {
             Some(shortcut) => {
-                let (parts, _no_body) = request.into_parts();
+                let (parts, _body) = request.into_parts();
                 let (gate, uri, headers) = (&self.edge.gate, &parts.uri, &parts.headers);
                 // The gate keeps the deadline: a timer less.
                 let work = shortcut.ask(gate, &context, uri, headers);

@@ -2,7 +2,7 @@
 //! plumbing costs more than the check. A request that shows a credential which is remembered as good is
 //! answered at once; any other waits for the gate alone.
 //!
-//! The router has the same routes, for what is unusual about a request: it gives the same answers.
+//! The router has the same routes for HEAD and for the API's description. Both must give the same answers.
 
 use axum::http::{HeaderMap, Method, Uri};
 use latchkey_bus::Context;

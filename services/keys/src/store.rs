@@ -5,7 +5,7 @@ use latchkey_authority::{Change, Read, SnapshotRow, record, verification};
 use latchkey_contract::keys::ListedKey;
 use latchkey_contract::lease::{Position, Subject};
 use latchkey_contract::{CredentialHash, KeyId, Timestamp, UserId};
-use latchkey_store::{Batched, Db, Migration, on, transaction};
+use latchkey_store::{Batched, BatchedPairs, Db, Migration, batched_pairs, on, transaction};
 use sqlx::FromRow;
 
 /// The service's tables, step by step.
@@ -37,14 +37,11 @@ const SETTLE: &str =
 const DISABLE: &str = "INSERT INTO keys_disabled_owners (owner_id, disabled_at) VALUES ($1, $2) \
     ON CONFLICT DO NOTHING";
 const ENABLE: &str = "DELETE FROM keys_disabled_owners WHERE owner_id = $1";
-/// `$1` is a JSON text: an array of pairs of a key's id and a time in milliseconds.
-const RECORD_USES_SQLITE: &str = "UPDATE api_keys SET last_used_at = used.at FROM \
-    (SELECT value ->> 0 AS id, value ->> 1 AS at FROM json_each($1)) AS used \
-    WHERE api_keys.id = used.id AND (last_used_at IS NULL OR last_used_at < used.at)";
-const RECORD_USES_POSTGRES: &str = "UPDATE api_keys SET last_used_at = used.at FROM \
-    (SELECT CAST(value ->> 0 AS BIGINT) AS id, CAST(value ->> 1 AS BIGINT) AS at \
-    FROM json_array_elements(CAST($1 AS JSON))) AS used \
-    WHERE api_keys.id = used.id AND (last_used_at IS NULL OR last_used_at < used.at)";
+/// The pairs are a key's id and a time in milliseconds.
+const RECORD_USES: BatchedPairs = batched_pairs!(
+    "UPDATE api_keys SET last_used_at = pairs.b FROM ",
+    " WHERE api_keys.id = pairs.a AND (last_used_at IS NULL OR last_used_at < pairs.b)"
+);
 const DELETE_EXPIRED: &str = "DELETE FROM api_keys WHERE id IN \
     (SELECT id FROM api_keys WHERE expires_at < $1 LIMIT $2)";
 const FIND: Batched = verification!(
@@ -61,9 +58,9 @@ const FIND: Batched = verification!(
 #[must_use]
 pub fn statements(sqlite: bool) -> Vec<&'static str> {
     let (find, record_uses, authority) = if sqlite {
-        (FIND.sqlite, RECORD_USES_SQLITE, AUTHORITY.sqlite)
+        (FIND.sqlite, RECORD_USES.sqlite, AUTHORITY.sqlite)
     } else {
-        (FIND.postgres, RECORD_USES_POSTGRES, AUTHORITY.postgres)
+        (FIND.postgres, RECORD_USES.postgres, AUTHORITY.postgres)
     };
     let mut all = authority.all();
     all.extend([find, INSERT, LIST, REVOKE, PLACE, SETTLE, DISABLE, ENABLE, record_uses]);
@@ -292,13 +289,8 @@ pub async fn find(
 /// # Errors
 /// What the database said instead.
 pub async fn record_uses(db: &Db, uses: &[(KeyId, Timestamp)]) -> Result<(), sqlx::Error> {
-    let sql = match db {
-        Db::Sqlite(_) => RECORD_USES_SQLITE,
-        Db::Postgres(_) => RECORD_USES_POSTGRES,
-    };
     let uses: Vec<_> = uses.iter().map(|(key, at)| (key.0, at.0)).collect();
-    let uses = serde_json::to_string(&uses).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    on!(write db, |at| sqlx::query(sql).bind(uses).execute(at).await.map(drop))
+    RECORD_USES.execute(db, &uses).await
 }
 
 /// Deletes at most `most` keys that expired before `before`; how many there were.

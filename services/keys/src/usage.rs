@@ -54,7 +54,7 @@ impl Chore for UsageLedger {
 
     async fn run(&self) {
         let mut uses: Vec<_> = mem::take(&mut *self.table()).into_iter().collect();
-        // Replicas lock the rows of keys they have in common in the same order.
+        // So that replicas that write the same keys seldom wait for each other.
         uses.sort_unstable_by_key(|(key, _)| *key);
         for batch in uses.chunks(BATCH) {
             if let Err(error) = store::record_uses(&self.db, batch).await {

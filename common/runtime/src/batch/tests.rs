@@ -120,9 +120,11 @@ async fn who_asks_one_that_has_ended_is_told_so() {
 #[test]
 fn a_batcher_that_ends_late_does_not_close_what_the_next_one_has_opened() {
     let queue: Arc<Queue<Double<1>>> = Arc::default();
+    let waiting = Arc::default();
     let push = || {
         let (reply, answer) = oneshot::channel();
-        let pushed = queue.push(2, Questioner { reply, span: Parent::current() });
+        let place = Place::take(&waiting, 8).unwrap();
+        let pushed = queue.push(2, Questioner { reply, span: Parent::current(), _place: place });
         (pushed, answer)
     };
     assert!(matches!(push().0, Pushed::Closed));
@@ -135,6 +137,23 @@ fn a_batcher_that_ends_late_does_not_close_what_the_next_one_has_opened() {
     assert!(matches!(pushed, Pushed::First));
     drop(second);
     assert!(matches!(push().0, Pushed::Closed));
+}
+
+#[tokio::test]
+async fn a_question_that_was_given_up_keeps_its_place_until_it_is_taken() {
+    let bench = bench::<1>().await;
+    bench.permits.add_permits(1);
+    let hanging = bench.ask(HANGS).await;
+    while bench.sizes.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    for item in 3..10 {
+        let given_up = bench.ask(item).await;
+        given_up.abort();
+        assert!(given_up.await.is_err());
+    }
+    assert_eq!(bench.asker.ask(10).await, Err(AskError::Overloaded));
+    hanging.abort();
 }
 
 #[tokio::test]

@@ -1,4 +1,6 @@
 //! `/protected/…`: what a service behind Latchkey would do with a verified caller.
+//!
+//! A GET of these does not come here: `crate::shortcut` answers it, and what changes here changes there.
 
 use crate::credential::{Caller, Service, User};
 use crate::problem::Problem;
