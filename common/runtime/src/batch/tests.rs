@@ -93,7 +93,7 @@ async fn what_queued_up_is_answered_together_and_never_above_the_bound() {
 #[tokio::test]
 async fn whoever_is_about_to_ask_gets_into_the_batch() {
     let bench = bench::<1>().await;
-    bench.permits.add_permits(1);
+    bench.permits.add_permits(4);
     let ask_after = |passes: u64| {
         let asker = bench.asker.clone();
         async move {
