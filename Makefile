@@ -1,12 +1,12 @@
 # The commands of this project, one line each; what needs more than a line has a script in tests/.
-.PHONY: help run cluster build test lint bench faults model nemesis setup fmt deny docs pages
+.PHONY: help run cluster build test lint bench faults model mutants nemesis miniature setup fmt deny docs pages
 .NOTPARALLEL:
 
 # Parts of the suite that start what they need themselves, whatever STACK says.
-SAME_ON_BOTH = checks client cluster database expiry faults member nemesis postgres store verify
+SAME_ON_BOTH = away births checks chores client cluster database expiry faults late member miniature mixed names nemesis owners postgres readiness refusals releases restore store tasks telling transactions verify
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start the whole system in one process, at http://localhost:8000
 	cargo run
@@ -19,6 +19,7 @@ build: ## Compile everything
 
 test: setup lint docs deny build ## Install what is missing, then run every check and every test
 	cargo test --workspace
+	RUSTFLAGS="--cfg latchkey_portable" cargo test -p latchkey-os --target-dir target/portable
 	STACK=cluster cargo test --workspace --test suite -- $(SAME_ON_BOTH:%=--skip %::)
 	$(MAKE) --no-print-directory pages
 
@@ -37,8 +38,14 @@ faults: build ## Print what each fault costs a cluster
 	FAULTS=$(CURDIR)/target/faults.md cargo test --workspace --test suite -- faults:: --test-threads 1
 	@cat target/faults.md
 
-nemesis: build ## Break a cluster in every way while 2,000 keys are revoked, and print what came of it
+nemesis: build ## Break a cluster in every way while 2,000 keys are revoked and users go through every change
 	NEMESIS_REVOKES=$${NEMESIS_REVOKES:-2000} cargo test --workspace --test suite -- nemesis::no_edge --nocapture
+
+miniature: ## Send users through thousands of changes inside one process whose bus loses, delays and doubles
+	MINIATURE_SECONDS=$${MINIATURE_SECONDS:-120} cargo test --release --workspace --test suite -- miniature:: --nocapture --test-threads 1
+
+mutants: ## Change the code that decides, one operator at a time: the tests have to notice (hours)
+	@tests/mutants.sh
 
 setup: ## Install what the tests need and this machine does not have
 	@tests/setup.sh

@@ -12,6 +12,15 @@ readonly FETCH_SECONDS=60 # a network that swallows packets must not hold up the
     exit 1
 }
 
+# The edge never sees a database, and the one start of a service knows none.
+for crate in latchkey-edge latchkey-service; do
+    tree=$(cargo tree --quiet -p "$crate" -e normal,build --prefix none)
+    if grep -E '^(sqlx|latchkey-store)' <<<"$tree"; then
+        echo "deny: $crate links a database" >&2
+        exit 1
+    fi
+done
+
 "$DENY" check licenses bans sources
 if fault=$(timeout "$FETCH_SECONDS" "$DENY" fetch db 2>&1); then
     "$DENY" check advisories

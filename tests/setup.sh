@@ -2,9 +2,9 @@
 # Installs whatever `make test` needs and this machine does not have. Run again, it changes nothing.
 #
 # From the system's packages (Debian or Ubuntu): a C compiler, make, python3 with venv, node with npm,
-# Chromium, and the programs of a Postgres server without a running cluster.
+# Chromium, the programs of a Postgres server without a running cluster, and PgBouncer without a running one.
 # Into target/tools, which git ignores and `cargo clean` removes: a NATS server, its Python client,
-# cargo-deny and playwright-core, in the versions below.
+# cargo-deny and playwright-core, in the versions below, and nginx out of the system's package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +15,7 @@ readonly PLAYWRIGHT_CORE=1.60.0  # npm playwright-core: the newest that runs on 
 readonly NODE_MAJOR=18           # the oldest node that playwright-core accepts
 readonly TOOLS=target/tools
 readonly VENV=$TOOLS/venv
+readonly NGINX=$TOOLS/nginx
 readonly APT_LOG=target/setup-apt.log
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -23,6 +24,7 @@ fail() {
     exit 1
 }
 has() { command -v "$1" >/dev/null 2>&1; }
+quietly() { "$@" >/dev/null 2>&1; }
 
 # As root, through sudo where there is one, or not at all.
 as_root() {
@@ -46,8 +48,11 @@ check_rust() {
 }
 
 has_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
+has_pgbouncer() { [ -x /usr/sbin/pgbouncer ] || has pgbouncer; }
 # The browser keeps one fixed place, so that the page check does not pick up another build by chance.
 has_chromium() { [ -x /usr/bin/chromium ]; }
+
+has_nginx() { has nginx || [ -x /usr/sbin/nginx ] || "$NGINX/usr/sbin/nginx" -v 2>/dev/null; }
 
 # The system packages that are missing, one a line.
 missing_packages() {
@@ -60,6 +65,7 @@ missing_packages() {
     if ! has npm; then echo npm; fi
     if ! has_chromium; then echo chromium; fi
     if ! has_postgres; then echo postgresql; fi
+    if ! has_pgbouncer; then echo pgbouncer; fi
 }
 
 # Debian's package makes a cluster and starts it; the tests start servers of their own. The
@@ -74,6 +80,8 @@ install_packages() {
     { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "$@"; } >"$APT_LOG" 2>&1 || result=$?
     as_root rm -f "$override"
+    # Debian's package starts a PgBouncer; the tests start their own.
+    case " $* " in *" pgbouncer "*) quietly as_root systemctl disable --now pgbouncer || true ;; esac
     [ "$result" -eq 0 ] && return
     tail -n 20 "$APT_LOG" >&2
     fail "apt-get could not install: $*"
@@ -100,10 +108,25 @@ install_tools() {
         "playwright-core@$PLAYWRIGHT_CORE"
 }
 
+# Unpacked, not installed: the package would start a server at port 80.
+unpack_nginx() {
+    has apt-get || fail "no apt-get here; install nginx by hand"
+    say "unpacking nginx into $NGINX"
+    rm -rf "$NGINX"
+    mkdir -p "$NGINX"
+    # The list of packages may be older than the package, or not be there at all.
+    (cd "$NGINX" && apt-get download -qq nginx >/dev/null 2>&1) ||
+        { as_root apt-get update -qq && (cd "$NGINX" && apt-get download -qq nginx); } >>"$APT_LOG" 2>&1 ||
+        fail "apt-get could not download nginx (log: $APT_LOG)"
+    dpkg -x "$NGINX"/nginx_*.deb "$NGINX"
+    "$NGINX/usr/sbin/nginx" -v 2>/dev/null || fail "nginx does not run: install it by hand"
+}
+
 # Everything that was installed must run, not merely be there.
 try_everything() {
     local postgres
     for postgres in /usr/lib/postgresql/*/bin/postgres; do "$postgres" --version; done
+    PATH=$PATH:/usr/sbin pgbouncer --version | head -n 1
     /usr/bin/chromium --version 2>/dev/null || fail "chromium does not run"
     "$VENV/bin/nats-server" --version
     "$VENV/bin/python" -c 'import nats'
@@ -114,7 +137,7 @@ try_everything() {
 
 check_rust
 mapfile -t packages < <(missing_packages | tr ' ' '\n')
-if [ "${#packages[@]}" -eq 0 ] && tools_are_current; then
+if [ "${#packages[@]}" -eq 0 ] && tools_are_current && has_nginx; then
     say "nothing is missing"
     exit 0
 fi
@@ -122,6 +145,7 @@ if [ "${#packages[@]}" -gt 0 ]; then install_packages "${packages[@]}"; fi
 [ "$(node -p 'process.versions.node.split(".")[0]')" -ge "$NODE_MAJOR" ] ||
     fail "node $(node --version) is too old: at least $NODE_MAJOR is needed"
 tools_are_current || install_tools
+has_nginx || unpack_nginx
 try_everything
 tool_versions >"$TOOLS/versions"
 say "done"

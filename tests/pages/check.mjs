@@ -2,11 +2,13 @@
 //
 // A page passes when it shows every operation and tag of /openapi.json, asks nobody but its own
 // server for anything, and logs no error. In Swagger UI, "Try it out" must also get a 200 from
-// GET /health. Screenshots go to target/pages, for people to look at.
+// GET /health. So it must behind a proxy that has the server under a prefix, and with a slash at its end.
+// Screenshots go to target/pages, for people to look at.
 //
 // Usage: node tests/pages/check.mjs [BINARY]      default: target/debug/latchkey
 
 import { spawn } from 'node:child_process';
+import { createServer, request as forward } from 'node:http';
 import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -73,6 +75,34 @@ const PAGES = [
       ),
   },
 ];
+
+// Where the proxy has the server.
+const PREFIX = '/behind/a/prefix';
+const VISITS = PAGES.flatMap((page) => [
+  { ...page, base: '' },
+  { ...page, base: PREFIX, path: `${page.path}/`, name: `${page.name}-prefix` },
+]);
+
+/** Starts a proxy before the server at `address` that takes PREFIX off, and has nothing else. */
+async function startProxy(address) {
+  const { hostname, port } = new URL(address);
+  const proxy = createServer((request, response) => {
+    if (!request.url.startsWith(`${PREFIX}/`)) {
+      response.writeHead(404).end();
+      return;
+    }
+    const { method, headers } = request;
+    const path = request.url.slice(PREFIX.length);
+    const onward = forward({ hostname, port, method, headers, path }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    onward.once('error', () => response.destroy());
+    request.pipe(onward);
+  });
+  await new Promise((ready) => proxy.listen(0, '127.0.0.1', ready));
+  return proxy;
+}
 
 /** Starts the binary in a folder of its own; resolves with the process and its address. */
 async function startServer(folder) {
@@ -197,14 +227,14 @@ async function tryHealth(page) {
   return '"Try it out" on GET /health showed 200';
 }
 
-async function checkPage(browser, origin, specification, { path, name, container, operations, tags, also }) {
+async function checkPage(browser, origin, specification, { base, path, name, container, operations, tags, also }) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
   try {
     context.setDefaultTimeout(PAGE_MS);
     await context.route((url) => leaves(url, origin), (route) => route.abort());
     const page = await context.newPage();
     const faults = watch(context, page, origin);
-    await page.goto(origin + path);
+    await page.goto(origin + base + path);
     let done;
     try {
       await waitForAll(page, 'operations', operations, specification.operations);
@@ -236,24 +266,30 @@ async function checkAll(folder) {
   await mkdir(SCREENSHOTS, { recursive: true });
   const { child, address } = await startServer(folder);
   let browser;
+  let proxy;
   let failed = 0;
   try {
     const specification = await readSpecification(address);
+    proxy = await startProxy(address);
     browser = await chromium.launch(BROWSER);
-    const origin = `http://${HOST}:${new URL(address).port}`;
-    for (const page of PAGES) {
+    const origin = (port) => `http://${HOST}:${port}`;
+    const origins = { '': origin(new URL(address).port), [PREFIX]: origin(proxy.address().port) };
+    for (const page of VISITS) {
+      const shown = page.base + page.path;
       try {
-        console.log(`ok ${page.path}: ${await checkPage(browser, origin, specification, page)}`);
+        console.log(`ok ${shown}: ${await checkPage(browser, origins[page.base], specification, page)}`);
       } catch (error) {
         failed += 1;
-        console.log(`FAILED ${page.path}:\n  ${error.message}`);
+        console.log(`FAILED ${shown}:\n  ${error.message}`);
       }
     }
   } finally {
     await browser?.close();
+    proxy?.close();
+    proxy?.closeAllConnections();
     await stopServer(child);
   }
-  console.log(`${PAGES.length - failed} passed, ${failed} failed`);
+  console.log(`${VISITS.length - failed} passed, ${failed} failed`);
   return failed === 0;
 }
 
@@ -262,7 +298,7 @@ try {
   if (!(await checkAll(folder))) process.exitCode = 1;
 } catch (error) {
   console.log(`FAILED before a page could be opened: ${error.message}`);
-  console.log(`0 passed, ${PAGES.length} failed`);
+  console.log(`0 passed, ${VISITS.length} failed`);
   process.exitCode = 1;
 } finally {
   await rm(folder, { recursive: true, force: true });

@@ -22,13 +22,26 @@ pub fn named(name: &str) -> PathBuf {
     path
 }
 
-/// A command for the binary in `folder` with nothing inherited but the essentials, which may write no file
-/// above `largest_file` bytes.
-pub fn command(folder: &Path, largest_file: Option<u64>) -> Command {
-    let Some(bytes) = largest_file else { return clean(mortal(path()), folder) };
-    // Without its signal the limit is an error of the write, as on a full disk.
+/// What the system allows the binary.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// Bytes of a file at most.
+    pub largest_file: Option<u64>,
+    /// Open files at most, at its start and ever.
+    pub open_files: Option<(u64, u64)>,
+}
+
+/// A command for the binary in `folder` with nothing inherited but the essentials, within `limits`.
+pub fn command(folder: &Path, limits: &Limits) -> Command {
+    let files = limits.open_files.map(|(soft, hard)| format!("--nofile={soft}:{hard}"));
+    let size = limits.largest_file.map(|bytes| format!("--fsize={bytes}:"));
+    let options: Vec<String> = files.into_iter().chain(size).collect();
+    if options.is_empty() {
+        return clean(mortal(path()), folder);
+    }
+    // The soft limit of a size, which a test may lift again. Without its signal the limit of a file's size is an error of the write, as on a full disk.
     let mut command = mortal("prlimit");
-    command.arg(format!("--fsize={bytes}")).args(["env", "--ignore-signal=XFSZ"]).arg(path());
+    command.args(options).args(["env", "--ignore-signal=XFSZ"]).arg(path());
     clean(command, folder)
 }
 
@@ -45,7 +58,7 @@ pub fn clean(mut command: Command, folder: &Path) -> Command {
 
 /// Runs the binary in `folder` to its end.
 pub fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
-    let mut command = command(folder, None);
+    let mut command = command(folder, &Limits::default());
     command.args(arguments).envs(environment.iter().copied());
     Process::start(command).finish()
 }

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::process::{Finished, Process, free_port, mortal};
 use crate::relay::Relay;
-use crate::{Api, Folder, SECRET, binary, nats, poll, postgres};
+use crate::{Api, Folder, SECRET, binary, nats, poll, postgres, raw};
 
 /// Bound on the start of a service.
 const START: Duration = Duration::from_mins(1);
@@ -58,7 +58,7 @@ pub struct Cluster {
     replicas: BTreeMap<Service, Vec<Replica>>,
     databases: BTreeMap<Service, String>,
     bus: nats::Server,
-    relays: Vec<Relay>,
+    relays: BTreeMap<Service, Vec<Relay>>,
     postgres: Option<postgres::Server>,
 }
 
@@ -111,7 +111,7 @@ impl Builder {
         self
     }
 
-    /// Puts a relay of its own between each edge and the bus.
+    /// Puts a relay of its own between each process and the bus.
     #[must_use]
     pub fn relayed(mut self) -> Self {
         self.relayed = true;
@@ -135,15 +135,15 @@ impl Builder {
             .map(|service| (service, server.fresh_database_now()))
             .collect();
         let mut replicas: BTreeMap<Service, Vec<Replica>> = BTreeMap::new();
-        let mut relays = Vec::new();
+        let mut relays: BTreeMap<Service, Vec<Relay>> = BTreeMap::new();
         for service in Service::ALL {
             let count = self.replicas.get(&service).copied().unwrap_or(1);
             for _ in 0..count {
                 let mut replica = self.replica(service, &bus.url(), databases.get(&service));
-                if self.relayed && service == Service::Edge {
+                if self.relayed {
                     let relay = Relay::to(bus.port());
                     replica.set("NATS_URL", &format!("nats://127.0.0.1:{}", relay.port()));
-                    relays.push(relay);
+                    relays.entry(service).or_default().push(relay);
                 }
                 replicas.entry(service).or_default().push(replica);
             }
@@ -202,6 +202,10 @@ impl Cluster {
         }
         for replica in self.all() {
             replica.wait_ready();
+        }
+        // Some were ready before those that they ask.
+        for edge in self.of(Service::Edge) {
+            edge.until_it_asks();
         }
     }
 
@@ -279,14 +283,32 @@ impl Cluster {
         self.bus.url()
     }
 
+    /// Runs an operator's command, such as `user deactivate NAME`, to its end.
+    pub fn operator(&self, arguments: &[&str]) -> Finished {
+        let program = mortal(binary::named(Service::Identity.binary()));
+        let mut command = binary::clean(program, &std::env::temp_dir());
+        command.env("NATS_URL", self.bus_url()).args(arguments);
+        Process::start(command).finish()
+    }
+
+    /// Has a command begin that takes back every secret but this one, in identity's database; `--new` is an option.
+    pub fn enforcing(&self, secret: &str, options: &[&str]) -> Process {
+        let program = mortal(binary::named(Service::Identity.binary()));
+        let mut command = binary::clean(program, &std::env::temp_dir());
+        command.env("DATABASE_URL", self.database(Service::Identity)).env("SECRET_KEY", secret);
+        command.args(["secret", "enforce"]).args(options);
+        Process::start(command)
+    }
+
     /// The bus' server.
     pub fn bus(&mut self) -> &mut nats::Server {
         &mut self.bus
     }
 
-    /// What stands between an edge and the bus.
-    pub fn relay(&self, edge: usize) -> &Relay {
-        self.relays.get(edge).expect("asked for with Builder::relayed")
+    /// What stands between a process and the bus.
+    pub fn relay(&self, service: Service, number: usize) -> &Relay {
+        let relay = self.relays.get(&service).and_then(|relays| relays.get(number));
+        relay.expect("asked for with Builder::relayed")
     }
 
     /// The cluster's own Postgres server.
@@ -372,6 +394,15 @@ impl Replica {
         self.wait_ready();
     }
 
+    /// Waits until an edge says that it can answer.
+    fn until_it_asks(&self) {
+        let message = "GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n";
+        poll::until("the edge can answer", START, || {
+            assert!(self.runs(), "it has ended: {:#?}", self.logs());
+            raw::exchange(&self.url, message).filter(|answer| answer.status == 200)
+        });
+    }
+
     /// Starts it and returns at once.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "it runs");
@@ -391,6 +422,14 @@ impl Replica {
             assert!(ready || process.ended().is_none(), "{name} ended: {lines:#?}");
             ready.then_some(())
         });
+    }
+
+    /// Runs one of the service's own commands, such as `migrate`, with the same variables, to its end.
+    pub fn run(&self, arguments: &[&str]) -> Finished {
+        let program = binary::named(self.service.binary());
+        let mut command = binary::clean(mortal(program), self.folder.path());
+        command.envs(&self.environment).args(arguments);
+        Process::start(command).finish()
     }
 
     fn running(&self) -> &Process {

@@ -1,6 +1,7 @@
 //! The support library of the end-to-end tests: it starts the real binaries (a [`Stack`], a [`Cluster`]),
 //! speaks HTTP to them ([`Api`], [`raw`]), forges tokens ([`forge`]) and keeps throw-away servers
-//! ([`postgres`], [`nats`]).
+//! ([`postgres`], [`nats`]). Or it has the whole system in this process, on a bus with faults
+//! ([`miniature`]).
 //!
 //! Tests ask the stack for addresses and for restarts, never for a process or a file: the same suite
 //! runs on a cluster with `STACK=cluster`. What is about the one process alone asks
@@ -27,9 +28,12 @@ pub mod cluster;
 pub mod database;
 pub mod folder;
 pub mod forge;
+pub mod miniature;
 pub mod nats;
 pub mod nemesis;
+pub mod nginx;
 pub mod otlp;
+pub mod pgbouncer;
 pub mod poll;
 pub mod postgres;
 pub mod process;
@@ -38,6 +42,8 @@ pub mod python;
 pub mod raw;
 pub mod relay;
 pub mod stack;
+pub mod stories;
+pub mod tap;
 pub mod traffic;
 
 pub use account::{Key, User, unique};

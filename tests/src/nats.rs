@@ -109,6 +109,18 @@ impl Server {
         self.process.as_ref().expect("NATS runs").resume();
     }
 
+    /// Has it read its configuration again, and waits until it has.
+    pub fn reload(&self) {
+        let done = |lines: &[String]| {
+            lines.iter().filter(|line| line.contains("Reloaded server configuration")).count()
+        };
+        let before = done(&self.logs());
+        self.process.as_ref().expect("NATS runs").hang_up();
+        poll::until("NATS has read its configuration", START, || {
+            (done(&self.logs()) > before).then_some(())
+        });
+    }
+
     fn launch(&mut self) {
         let mut command = mortal(program());
         command.current_dir(self.folder.path());

@@ -18,6 +18,8 @@ pub use load::{Load, attempt, end, lost, prepare};
 const STEP: Duration = Duration::from_mins(2);
 /// How late a slow bus is. Longer than half of the lease that [`builder`] sets: some renewals come too late.
 const DELAY: Duration = Duration::from_millis(150);
+/// How late the bus of a slow service is: longer than its askers' patience.
+const LONG_DELAY: Duration = Duration::from_millis(600);
 /// How many credentials have to end between two faults.
 const BETWEEN: usize = 6;
 
@@ -41,10 +43,20 @@ pub enum Fault {
     KillKeys,
     /// kill -9 a key service in the moment in which a revoke is seen under way.
     KillKeysInRevoke,
-    /// Stop a key service.
+    /// Stop a key service, with whatever lies in it.
     StopKeys,
+    /// Cut a key service off the bus.
+    CutKeys,
+    /// Whatever goes between a key service and the bus is late.
+    SlowKeys,
     /// kill -9 an identity service.
     KillIdentity,
+    /// Stop an identity service, with whatever lies in it.
+    StopIdentity,
+    /// Cut an identity service off the bus.
+    CutIdentity,
+    /// Whatever goes between an identity service and the bus is late.
+    SlowIdentity,
     /// kill -9 nats-server.
     KillNats,
     /// Stop nats-server for longer than the lease.
@@ -62,7 +74,7 @@ pub type Done = BTreeMap<Fault, usize>;
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::KillEdge,
         Self::StopEdge,
         Self::CutEdge,
@@ -70,32 +82,44 @@ impl Fault {
         Self::KillKeys,
         Self::KillKeysInRevoke,
         Self::StopKeys,
+        Self::CutKeys,
+        Self::SlowKeys,
         Self::KillIdentity,
+        Self::StopIdentity,
+        Self::CutIdentity,
+        Self::SlowIdentity,
         Self::KillNats,
         Self::StopNats,
         Self::KillPostgres,
     ];
 
-    fn target(self, cluster: &Cluster, dice: &mut Dice) -> usize {
-        let service = match self {
+    /// What it is done to, unless that is the bus or the database.
+    fn service(self) -> Service {
+        match self {
             Self::KillEdge | Self::StopEdge | Self::CutEdge | Self::SlowEdge => Service::Edge,
-            Self::KillIdentity => Service::Identity,
+            Self::KillIdentity | Self::StopIdentity | Self::CutIdentity | Self::SlowIdentity => {
+                Service::Identity
+            }
             _ => Service::Keys,
-        };
-        dice.below(cluster.count(service))
+        }
+    }
+
+    fn target(self, cluster: &Cluster, dice: &mut Dice) -> usize {
+        dice.below(cluster.count(self.service()))
     }
 
     fn begin(self, cluster: &mut Cluster, at: usize) {
+        let service = self.service();
         match self {
-            Self::KillEdge => cluster.replica_mut(Service::Edge, at).kill(),
-            Self::StopEdge => cluster.replica(Service::Edge, at).pause(),
-            Self::CutEdge => cluster.relay(at).cut(),
-            Self::SlowEdge => cluster.relay(at).delay(DELAY),
-            Self::KillKeys | Self::KillKeysInRevoke => {
-                cluster.replica_mut(Service::Keys, at).kill();
+            Self::KillEdge | Self::KillKeys | Self::KillKeysInRevoke | Self::KillIdentity => {
+                cluster.replica_mut(service, at).kill();
             }
-            Self::StopKeys => cluster.replica(Service::Keys, at).pause(),
-            Self::KillIdentity => cluster.replica_mut(Service::Identity, at).kill(),
+            Self::StopEdge | Self::StopKeys | Self::StopIdentity => {
+                cluster.replica(service, at).pause();
+            }
+            Self::CutEdge | Self::CutKeys | Self::CutIdentity => cluster.relay(service, at).cut(),
+            Self::SlowEdge => cluster.relay(service, at).delay(DELAY),
+            Self::SlowKeys | Self::SlowIdentity => cluster.relay(service, at).delay(LONG_DELAY),
             Self::KillNats => cluster.bus().kill(),
             Self::StopNats => cluster.bus().pause(),
             Self::KillPostgres => cluster.postgres().kill(),
@@ -104,11 +128,18 @@ impl Fault {
 
     /// Ends it, but for processes that have to be started again.
     fn end(self, cluster: &mut Cluster, at: usize) {
+        let service = self.service();
         match self {
             Self::KillEdge | Self::KillKeys | Self::KillKeysInRevoke | Self::KillIdentity => {}
-            Self::StopEdge => cluster.replica(Service::Edge, at).resume(),
-            Self::CutEdge | Self::SlowEdge => cluster.relay(at).mend(),
-            Self::StopKeys => cluster.replica(Service::Keys, at).resume(),
+            Self::StopEdge | Self::StopKeys | Self::StopIdentity => {
+                cluster.replica(service, at).resume();
+            }
+            Self::CutEdge
+            | Self::SlowEdge
+            | Self::CutKeys
+            | Self::SlowKeys
+            | Self::CutIdentity
+            | Self::SlowIdentity => cluster.relay(service, at).mend(),
             Self::KillNats => cluster.bus().restart(),
             Self::StopNats => cluster.bus().resume(),
             Self::KillPostgres => cluster.postgres().restart(),
@@ -120,8 +151,12 @@ impl Fault {
         match self {
             Self::KillEdge | Self::StopEdge => 0,
             Self::CutEdge | Self::SlowEdge => 1,
-            Self::KillKeys | Self::KillKeysInRevoke | Self::StopKeys => 2,
-            Self::KillIdentity => 3,
+            Self::KillKeys
+            | Self::KillKeysInRevoke
+            | Self::StopKeys
+            | Self::CutKeys
+            | Self::SlowKeys => 2,
+            Self::KillIdentity | Self::StopIdentity | Self::CutIdentity | Self::SlowIdentity => 3,
             Self::KillNats | Self::StopNats => 4,
             Self::KillPostgres => 5,
         }
@@ -156,7 +191,7 @@ impl Dice {
     }
 }
 
-/// A cluster to be broken: edges behind relays, two key services, cheap passwords and a short lease.
+/// A cluster to be broken: processes behind relays, two key services, cheap passwords and a short lease.
 pub fn builder(edges: usize) -> Builder {
     Cluster::builder()
         .relayed()

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use crate::process::{Process, free_port, mortal_nobody};
+use crate::process::{Process, free_port, mortal, mortal_nobody};
 use crate::{Folder, poll};
 
 /// Bound on the start of the server.
@@ -185,6 +185,24 @@ pub fn server() -> &'static Server {
 /// Makes an empty database on the shared server and gives its address.
 pub async fn fresh_database() -> String {
     server().fresh_database().await
+}
+
+/// Writes everything in a database into a file.
+pub fn dump(database: &str, file: &Path) {
+    let mut dump = mortal(bin().join("pg_dump"));
+    dump.args(["--format=custom", "--dbname", database, "--file"]).arg(file);
+    let done = Process::start(dump).finish();
+    assert_eq!(done.code, Some(0), "pg_dump: {}", done.stderr);
+}
+
+/// Puts what [`dump`] has written in the place of what is in a database.
+pub fn restore(database: &str, file: &Path) {
+    let mut restore = mortal(bin().join("pg_restore"));
+    restore
+        .args(["--clean", "--if-exists", "--single-transaction", "--dbname", database])
+        .arg(file);
+    let done = Process::start(restore).finish();
+    assert_eq!(done.code, Some(0), "pg_restore: {}", done.stderr);
 }
 
 /// The processes that `pid` has started.

@@ -24,6 +24,23 @@ pub struct Process {
     stderr: Output,
 }
 
+/// Memory that a process has in use, in MiB.
+pub fn resident_mib(pid: u32) -> f64 {
+    memory_mib(pid, "VmRSS:")
+}
+
+/// The most that it had in use at any time.
+pub fn peak_mib(pid: u32) -> f64 {
+    memory_mib(pid, "VmHWM:")
+}
+
+fn memory_mib(pid: u32, name: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("its memory");
+    let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse().expect("a number of kB");
+    kib / 1_024.0
+}
+
 /// A child that has ended.
 #[derive(Debug)]
 pub struct Finished {
@@ -85,9 +102,24 @@ impl Process {
         self.signal(Signal::QUIT);
     }
 
-    /// Stops it (SIGSTOP): it keeps its connections and answers nothing.
+    /// Sends SIGHUP: to a NATS server it means to read its configuration again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// Stops it (SIGSTOP): it keeps its connections and answers nothing. On a loaded machine some of its threads run on
+    /// for a moment, so it is waited until all of them stand still.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.id());
+        let stands_still = |task: io::Result<std::fs::DirEntry>| {
+            let status = task.and_then(|task| std::fs::read_to_string(task.path().join("status")));
+            // A thread that has ended meanwhile has no status.
+            status.map_or(true, |status| status.lines().any(|line| line.starts_with("State:\tT")))
+        };
+        poll::until("every thread stands still", END, || {
+            std::fs::read_dir(&tasks).expect("a process").all(stands_still).then_some(())
+        });
     }
 
     /// Lets it go on after [`Process::pause`].

@@ -1,7 +1,7 @@
 //! HTTP/1.1 by hand on a TCP connection: for messages that no client would send.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 /// Bound on waiting for one answer.
@@ -37,6 +37,11 @@ impl Connection {
     /// Sends bytes; false where the other side has closed.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Says that nothing more will be sent, and goes on listening.
+    pub fn half_close(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("half a connection to close");
     }
 
     /// The next answer; nothing where the connection closes first.
@@ -91,6 +96,31 @@ impl Connection {
         let count = self.stream.read(&mut chunk).unwrap_or(0);
         self.read.extend(chunk.iter().take(count));
         count > 0
+    }
+}
+
+impl RawAnswer {
+    /// A header's value in lower case; the empty string where it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        let lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        let mut found = lines.filter(|(known, _)| *known == name);
+        found.next().map_or("", |(_, value)| value.trim())
+    }
+
+    /// Fails unless this is a problem document of `status` with a request id; gives it.
+    #[track_caller]
+    pub fn problem(&self, status: u16) -> serde_json::Value {
+        let text = String::from_utf8_lossy(&self.body);
+        assert_eq!(self.status, status, "{}{text}", self.head);
+        assert_eq!(self.header("content-type"), "application/problem+json", "{text}");
+        let body: serde_json::Value =
+            serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_eq!(body["status"], status, "{body}");
+        assert_eq!(body["request_id"], self.header("x-request-id"), "{body}");
+        assert!(body["detail"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+        assert!(!self.header("date").is_empty(), "{}", self.head);
+        assert_eq!(self.header("x-content-type-options"), "nosniff", "{}", self.head);
+        body
     }
 }
 

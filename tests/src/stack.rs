@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::binary::Limits;
 use crate::cluster::Replica;
-use crate::process::{Finished, Process, mortal};
+use crate::process::{Finished, Process};
 use crate::{Api, Cluster, Folder, Service, binary, poll};
 
 /// The signing secret of every stack that does not choose its own.
@@ -29,14 +30,15 @@ const REPLICAS: usize = 2;
 pub struct Config {
     environment: BTreeMap<String, String>,
     dotenv: Option<String>,
-    largest_file: Option<u64>,
+    limits: Limits,
     edges: usize,
 }
 
 impl Config {
     fn new() -> Self {
         let environment = BTreeMap::new();
-        let mut config = Self { environment, dotenv: None, largest_file: None, edges: REPLICAS };
+        let mut config =
+            Self { environment, dotenv: None, limits: Limits::default(), edges: REPLICAS };
         config.set("SECRET_KEY", SECRET);
         config.set("RATE_LIMIT", "off");
         config
@@ -69,7 +71,13 @@ impl Config {
     /// Lets no file grow above so many bytes, as a full disk would; `None` lifts the limit. Only the
     /// embedded system writes files.
     pub fn largest_file(&mut self, bytes: Option<u64>) -> &mut Self {
-        self.largest_file = bytes;
+        self.limits.largest_file = bytes;
+        self
+    }
+
+    /// Starts with so many open files allowed, and no way to more than `hard`. For the embedded system alone.
+    pub fn open_files(&mut self, soft: u64, hard: u64) -> &mut Self {
+        self.limits.open_files = Some((soft, hard));
         self
     }
 
@@ -284,24 +292,49 @@ impl Stack {
         }
     }
 
-    /// Runs an operator's command, such as `user deactivate NAME`, to its end.
-    pub fn operator(&self, arguments: &[&str]) -> Finished {
-        let mut command = match &self.system {
-            System::Embedded(one) => {
-                let mut command = binary::command(one.folder.path(), None);
-                command.envs(&self.config.environment);
-                command
+    /// The processes that serve `service`: one and the same where the system is one process.
+    pub fn pids(&self, service: Service) -> Vec<u32> {
+        match &self.system {
+            System::Embedded(one) => one.process.iter().map(Process::id).collect(),
+            System::Cluster(cluster) => {
+                let replicas = 0..cluster.count(service);
+                replicas.map(|number| cluster.replica(service, number).pid()).collect()
+            }
+        }
+    }
+
+    /// The addresses of their second listeners. The one process has none unless it was told to.
+    pub fn monitors(&self, service: Service) -> Vec<String> {
+        match &self.system {
+            System::Embedded(_) => {
+                let lines = self.logs();
+                lines.iter().filter_map(|line| ready_field(line, "monitor")).collect()
             }
             System::Cluster(cluster) => {
-                let program = mortal(binary::named(Service::Identity.binary()));
-                let folder = std::env::temp_dir();
-                let mut command = binary::clean(program, &folder);
-                command.env("NATS_URL", cluster.bus_url());
-                command
+                let replicas = 0..cluster.count(service);
+                replicas.map(|number| cluster.replica(service, number).monitor()).collect()
             }
-        };
-        command.args(arguments);
-        Process::start(command).finish()
+        }
+    }
+
+    /// Runs an operator's command, such as `user deactivate NAME`, to its end.
+    pub fn operator(&self, arguments: &[&str]) -> Finished {
+        match &self.system {
+            System::Embedded(one) => {
+                let mut command = binary::command(one.folder.path(), &Limits::default());
+                command.envs(&self.config.environment).args(arguments);
+                Process::start(command).finish()
+            }
+            System::Cluster(cluster) => cluster.operator(arguments),
+        }
+    }
+
+    /// Takes back every secret but this one, where that is a command. The one process does it by its next start.
+    pub fn enforce(&self, secret: &str) {
+        if let System::Cluster(cluster) = &self.system {
+            let end = cluster.enforcing(secret, &["--new"]).finish();
+            assert_eq!(end.code, Some(0), "{}", end.stderr);
+        }
     }
 
     /// The one process and its files; nothing where the stack is a cluster.
@@ -315,7 +348,7 @@ impl Stack {
 
 impl One {
     fn launch(&mut self, config: &Config) {
-        let mut command = binary::command(self.folder.path(), config.largest_file);
+        let mut command = binary::command(self.folder.path(), &config.limits);
         command.envs(&config.environment);
         let mut process = Process::start(command);
         self.url = poll::until("latchkey is ready", START, || {

@@ -3,38 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use latchkey_contract::CredentialHash;
+use bytes::Bytes;
 use latchkey_contract::authority::{
     Authority as Named, Changed, Invalidating, Receipt as Confirmation,
 };
-use latchkey_contract::lease::{Acknowledge, Invalidate, Invalidation, Position, Subject};
-use latchkey_contract::{Failure, wire};
+use latchkey_contract::lease::{Acknowledge, Invalidate, Invalidation};
+use latchkey_contract::wire::{self, WireError};
+use latchkey_contract::{CredentialHash, Failure};
 use latchkey_revocation::revoker::{Commit, Revocation, Step};
 use latchkey_revocation::{Moment, Receipt};
+use latchkey_store::StoreError;
 use metrics::{counter, histogram};
 use tokio::sync::mpsc;
 
-use crate::{Authority, PositionRow};
-
-/// A change that is on disk.
-#[derive(Clone, Copy, Debug)]
-pub struct Change {
-    /// What it changes.
-    pub subject: Subject<CredentialHash>,
-    /// Its position: the one it took, or the one it had, with the row as it is now.
-    pub row: PositionRow,
-    /// The position of an earlier change that did the same, if there was one, and whether that one was
-    /// seen to its end.
-    pub earlier: Option<(Position, bool)>,
-}
-
-impl Change {
-    /// The position that is waited for: an earlier one, where the same was done before.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        self.earlier.map_or_else(|| self.row.position(), |(position, _)| position)
-    }
-}
+use crate::acknowledgements::Heard;
+use crate::awaited::Awaited;
+use crate::store::Member;
+use crate::{Authority, Change};
 
 impl<A: Named> Authority<A> {
     /// Answers for a change: after every edge is past it, or at once where the sender does not wait. When
@@ -50,7 +35,7 @@ impl<A: Named> Authority<A> {
         settle: F,
     ) -> Result<Changed, Failure>
     where
-        F: Future<Output = Result<(), sqlx::Error>> + Send + 'static,
+        F: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
         if wait {
             return Ok(Changed::Confirmed(self.confirm(change, settle).await));
@@ -70,7 +55,7 @@ impl<A: Named> Authority<A> {
     /// Sees a change to its end.
     pub async fn confirm<F>(self: &Arc<Self>, change: Change, settle: F) -> Confirmation
     where
-        F: Future<Output = Result<(), sqlx::Error>> + Send + 'static,
+        F: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
         let (position, settled) = change.earlier.unwrap_or_else(|| (change.row.position(), false));
         let epoch = change.row.epoch();
@@ -80,7 +65,7 @@ impl<A: Named> Authority<A> {
         let early_from = self.early_from(&change.row);
         let commit = Commit { position, epoch, already, settled, early_from };
         core.committed(self.moment(), commit);
-        let invalidation = Invalidation { position, subject: change.subject };
+        let invalidation = Invalidation { position, tag: change.tag };
         let receipt =
             self.drive(&mut core, Invalidate { epoch, change: invalidation }, &mut heard).await;
         drop(heard);
@@ -114,8 +99,10 @@ impl<A: Named> Authority<A> {
         &self,
         core: &mut Revocation,
         invalidate: Invalidate<CredentialHash>,
-        heard: &mut mpsc::Receiver<Acknowledge>,
+        heard: &mut mpsc::Receiver<Heard>,
     ) -> Receipt {
+        let mut awaited = Awaited::unknown(self.bus.contracts());
+        let (mut message, mut has_warned) = (None, false);
         loop {
             let now = self.moment();
             match core.next(now) {
@@ -123,21 +110,41 @@ impl<A: Named> Authority<A> {
                 Step::Commit => {}
                 Step::ReadMembers => {
                     let members = self.store.members().await;
-                    if let Err(error) = &members {
-                        tracing::warn!(authority = A::NAME, %error, "members cannot be read: a revoke waits the whole wait");
+                    match &members {
+                        Ok((_, members)) => awaited = Awaited::of(self.bus.contracts(), members),
+                        Err(error) => {
+                            tracing::warn!(authority = A::NAME, %error, "members cannot be read: a revoke waits the whole wait");
+                        }
                     }
-                    core.members(members.ok());
+                    message = self.message(invalidate, awaited.contract());
+                    let ids = |members: Vec<Member>| members.into_iter().map(|it| it.key.id);
+                    core.members(members.ok().map(|(epoch, members)| (epoch, ids(members))));
                 }
                 Step::Publish => {
-                    self.publish(invalidate).await;
+                    self.publish(message.as_ref()).await;
                     core.published(self.moment());
                 }
                 Step::Wait(until) => {
                     let span = Duration::from_nanos(until.since(now));
-                    if let Ok(Some(Acknowledge { member, epoch, position })) =
-                        tokio::time::timeout(span, heard.recv()).await
-                    {
-                        core.acknowledged(member, epoch, position);
+                    let Ok(Some(heard)) = tokio::time::timeout(span, heard.recv()).await else {
+                        continue;
+                    };
+                    let Acknowledge { member, epoch, position } = heard.acknowledge;
+                    match awaited.user(member) {
+                        Some(user) if *user == *heard.user => {
+                            core.acknowledged(member, epoch, position);
+                        }
+                        Some(user) if !has_warned => {
+                            has_warned = true;
+                            tracing::warn!(
+                                authority = A::NAME,
+                                user,
+                                sender = &*heard.user,
+                                "an acknowledgement for a member comes from another user of the bus: it does not count"
+                            );
+                        }
+                        // It is not waited for, or the log says already that somebody tries.
+                        _ => {}
                     }
                 }
                 Step::Return(receipt) => return receipt,
@@ -145,24 +152,35 @@ impl<A: Named> Authority<A> {
         }
     }
 
-    async fn publish(&self, invalidate: Invalidate<CredentialHash>) {
-        let message = Invalidating { invalidate, waiter: self.waiter };
-        let sent = match wire::encode(&message) {
-            Ok(bytes) => self.bus.publish(A::INVALIDATIONS, bytes.into()).await,
+    /// A change as members that read `contract` are told of it; `None` where that has no word for it.
+    fn message(&self, invalidate: Invalidate<CredentialHash>, contract: u16) -> Option<Bytes> {
+        match wire::encode(&Invalidating { invalidate, waiter: self.waiter }, contract) {
+            Ok(bytes) => Some(bytes.into()),
+            Err(error @ WireError::Untranslatable(_)) => {
+                tracing::warn!(authority = A::NAME, contract, %error, "a change cannot be published, as a member is of the release before: renewals tell it, and the revoke waits the whole wait");
+                None
+            }
             Err(error) => {
                 tracing::error!(authority = A::NAME, %error, "an invalidation cannot be encoded");
-                return;
+                None
             }
-        };
-        if let Err(error) = sent {
+        }
+    }
+
+    async fn publish(&self, message: Option<&Bytes>) {
+        let Some(message) = message else { return };
+        if let Err(error) = self.bus.publish(A::INVALIDATIONS, message.clone()).await {
             tracing::debug!(authority = A::NAME, %error, "an invalidation was not sent: it is sent again");
         }
     }
 
     /// What is not urgent may fail; a retry, or the janitor, does it.
-    fn complain(outcome: Result<(), sqlx::Error>) {
+    fn complain(outcome: Result<(), StoreError>) {
         if let Err(error) = outcome {
             tracing::warn!(authority = A::NAME, %error, "the end of a revoke was not noted");
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,8 @@
 //! Keeps an authority's tables short: members that are no more, records that every edge has seen.
+//!
+//! One replica at a time does it. One that was paused and goes on beside the next one does no harm: a member is retired
+//! only if it has not renewed by then, and deleted only if it is retired, which it stays; what is pruned is older the
+//! longer the pause was; a history is noted as watched only while it is the present one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,6 +11,7 @@ use latchkey_contract::Timestamp;
 use latchkey_contract::authority::Authority as Named;
 use latchkey_revocation::{Janitor as Rules, Moment, Upkeep};
 use latchkey_runtime::periodic::Chore;
+use latchkey_store::StoreError;
 
 use crate::Authority;
 
@@ -31,14 +36,14 @@ impl<A: Named> Janitor<A> {
         Self { authority, rules }
     }
 
-    async fn tidy(&self) -> Result<(), sqlx::Error> {
+    async fn tidy(&self) -> Result<(), StoreError> {
         let Authority { store, settings, .. } = &*self.authority;
         let (row, early_from) = self.authority.observe().await?;
         if !row.is_watched() && self.authority.moment() >= early_from {
-            store.watched(row.epoch().timeline).await?;
+            store.watched(row.epoch()).await?;
         }
         let lease_ms = settings.bounds.lease() / Moment::MILLISECOND;
-        let quiet = QUIET_LEASES * i64::try_from(lease_ms).unwrap_or(i64::MAX / QUIET_LEASES);
+        let quiet = QUIET_LEASES.saturating_mul(i64::try_from(lease_ms).unwrap_or(i64::MAX));
         // What is noted of a member's life may be this much behind.
         let quiet_before = self.authority.now().plus(-(quiet + crate::NOTE_EVERY));
         let rows = store.rows(quiet_before).await?;
@@ -48,7 +53,7 @@ impl<A: Named> Janitor<A> {
         };
         for step in upkeep {
             match step {
-                Upkeep::Retire(member) => store.retire(member).await?,
+                Upkeep::Retire(member) => store.retire_quiet(member, quiet_before).await?,
                 Upkeep::Delete(member) => store.delete_retired(member).await?,
             }
         }
@@ -67,3 +72,6 @@ impl<A: Named> Chore for Janitor<A> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,37 +4,45 @@
 //! The rules are cores without I/O in `latchkey-revocation`; here they meet the database and the bus.
 //!
 //! ```text
-//! handler -> record! in its transaction -> Authority::confirm -> members, publications, acknowledgements
+//! handler -> append_invalidation in its transaction -> Authority::confirm -> members, publications, acknowledgements
 //! edge    -> Authority::{join, renew, leave}
 //! ```
 
+pub mod changes;
 pub mod janitor;
+pub mod lookup;
+pub mod operator;
+pub mod replica;
 pub mod statements;
 pub mod store;
 
 mod acknowledgements;
+mod awaited;
+#[cfg(test)]
+mod bench;
 mod confirm;
 
-use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use latchkey_bus::{Bus, Context, Hear, Limit, Listener};
+use latchkey_bus::{Bus, Context, Hear, Limit, listener};
 use latchkey_contract::authority::{Authority as Named, Join, Leave, Renew, WaiterId};
 use latchkey_contract::lease::{Epoch, Joined, MemberId, Renewed, Standing};
 use latchkey_contract::{CredentialHash, Failure, FieldError, Refusal, Timestamp};
 use latchkey_revocation::config::Settings;
 use latchkey_revocation::revoker::EpochWatch;
 use latchkey_revocation::{Bounds, Moment, authority};
-use latchkey_runtime::{Address, Child, Clock, Entropy};
-use latchkey_store::Db;
+use latchkey_runtime::{Bounded, Child, Clock, Entropy, Exit, StartError};
+use latchkey_store::{Db, StoreError, wait_while_away};
 use metrics::counter;
 use tokio_util::task::TaskTracker;
 
 use acknowledgements::Acknowledgements;
-pub use confirm::Change;
+pub use changes::{
+    Change, Ended, PositionRow, append_invalidation, end_once, invalidate_everything,
+};
 use statements::Sql;
-pub use store::{PositionRow, Read, SnapshotRow, Store};
+pub use store::{MemberKey, Read, SnapshotRow, Store};
 
 /// Changes that are seen to their end at the same time at most, after their senders were answered.
 const MAX_UNWATCHED: u32 = 4_096;
@@ -52,8 +60,10 @@ pub struct Authority<A: Named> {
     waiter: WaiterId,
     watch: Mutex<EpochWatch>,
     /// When this replica last noted that a member lives.
-    noted: Mutex<HashMap<MemberId, Timestamp>>,
+    noted: Mutex<Bounded<MemberId, Timestamp>>,
     acknowledgements: Arc<Acknowledgements>,
+    /// What goes on after a sender was answered. The end of the process cuts it off: then a change is not marked as
+    /// seen to its end, and a repeat of it waits as the first try did.
     tasks: TaskTracker,
     unwatched: Limit,
     which: PhantomData<fn() -> A>,
@@ -64,7 +74,7 @@ impl<A: Named> Authority<A> {
     /// receives acknowledgements.
     ///
     /// # Errors
-    /// What the database said instead.
+    /// [`StartError`] where the tables cannot be used.
     pub async fn start(
         settings: Settings,
         db: Db,
@@ -72,15 +82,16 @@ impl<A: Named> Authority<A> {
         bus: Bus,
         clock: Clock,
         entropy: &Entropy,
-    ) -> Result<(Arc<Self>, Child), sqlx::Error> {
+    ) -> Result<(Arc<Self>, Child), StartError> {
+        let unusable = |error: StoreError| {
+            let message = format!("the {} tables cannot be used: {error}", A::NAME);
+            StartError::new(Exit::Data, message)
+        };
         let store = Store { db, sql };
-        store.begin(i64::from_ne_bytes(entropy.bytes())).await?;
-        if matches!(store.db, Db::Sqlite(_)) {
-            // One process has the file at a time, and its members are in it: all of these are gone.
-            store.clear_members().await?;
-            // For the same reason nobody relies on answers from another history.
-            store.watched(store.position().await?.epoch().timeline).await?;
-        }
+        let epoch = i64::from_ne_bytes(entropy.bytes());
+        // It may have gone away since its tables were prepared.
+        let prepare = || store.prepare(epoch);
+        wait_while_away(A::NAME, None, StoreError::is_away, prepare).await.map_err(unusable)?;
         let authority = Arc::new(Self {
             store,
             bus,
@@ -88,22 +99,21 @@ impl<A: Named> Authority<A> {
             settings,
             waiter: WaiterId(entropy.bytes()),
             watch: Mutex::default(),
-            noted: Mutex::default(),
+            noted: Mutex::new(Bounded::new(MAX_NOTED)),
             acknowledgements: Arc::default(),
             tasks: TaskTracker::new(),
             unwatched: Limit::new(MAX_UNWATCHED),
             which: PhantomData,
         });
-        authority.observe().await?;
+        let observe = || authority.observe();
+        wait_while_away(A::NAME, None, StoreError::is_away, observe).await.map_err(unusable)?;
         counter!("latchkey_members_retired_total", "authority" => A::NAME).increment(0);
         let (bus, subject) = (authority.bus.clone(), authority.waiter.subject::<A>('*'));
-        let heard = Arc::clone(&authority.acknowledgements);
-        let listener = Child::new("acknowledgements", Address::new(), move || {
-            let heard = Arc::clone(&heard);
-            let hear: Hear = Arc::new(move |message| heard.hear(&message));
-            (Listener::new(bus.clone(), subject.clone(), hear), ())
+        let (heard, reads) = (Arc::clone(&authority.acknowledgements), bus.contracts());
+        let hear: Hear = Arc::new(move |subject, message| {
+            heard.hear(subject, &message, reads);
         });
-        Ok((authority, listener))
+        Ok((authority, listener("acknowledgements", bus, subject, hear)))
     }
 
     /// The authority's tables.
@@ -111,18 +121,29 @@ impl<A: Named> Authority<A> {
         &self.store
     }
 
-    /// Takes an edge as a member.
+    /// Takes an edge as a member: as the user of the bus that it is, and in the contract number that it speaks.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] where the edge would rely on answers for longer than revokes wait.
-    pub async fn join(&self, request: Join<A>) -> Result<Joined, Failure> {
+    /// [`Refusal::Invalid`] where the edge would rely on answers for longer than revokes wait, where nothing
+    /// says which user of the bus it is, and where its id is taken.
+    pub async fn join(&self, context: &Context, request: Join<A>) -> Result<Joined, Failure> {
         let bounds = &self.settings.bounds;
         if request.lease_ms.saturating_mul(Moment::MILLISECOND) > bounds.lease() {
             let most = bounds.lease() / Moment::MILLISECOND;
             let fault = format!("must be at most {most}, as this authority is configured");
             return Err(Refusal::Invalid(vec![FieldError::new("lease_ms", fault)]).into());
         }
-        let row = self.store.join(request.member, self.now()).await?;
+        let key = MemberKey::of(context, request.member);
+        if key.user.is_empty() {
+            let fault =
+                "must ask for an answer below _INBOX_USER, where USER is its user on the bus";
+            return Err(Refusal::Invalid(vec![FieldError::new("", fault)]).into());
+        }
+        let joined = self.store.join(&key, context.contract, self.now()).await?;
+        let Some(row) = joined else {
+            let fault = "must be an id that nobody has had";
+            return Err(Refusal::Invalid(vec![FieldError::new("member", fault)]).into());
+        };
         self.early_from(&row);
         Ok(Joined { epoch: row.epoch(), position: row.position() })
     }
@@ -130,12 +151,14 @@ impl<A: Named> Authority<A> {
     /// Answers a renewal.
     ///
     /// # Errors
-    /// What the database said instead.
+    /// [`StoreError`]
     pub async fn renew(
         &self,
+        context: &Context,
         request: Renew<A>,
     ) -> Result<Standing<Renewed<CredentialHash>>, Failure> {
-        let (snapshot, changes) = self.store.renew(request.member, request.since).await?;
+        let key = MemberKey::of(context, request.member);
+        let (snapshot, changes) = self.store.renew(&key, request.since).await?;
         let answer = authority::renew(&snapshot, request.since, changes);
         if matches!(answer, Standing::Member(_)) {
             let now = self.now();
@@ -147,9 +170,9 @@ impl<A: Named> Authority<A> {
     /// Lets a member go that has forgotten everything.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn leave(&self, request: Leave<A>) -> Result<(), Failure> {
-        Ok(self.store.leave(request.member).await?)
+    /// [`StoreError`]
+    pub async fn leave(&self, context: &Context, request: Leave<A>) -> Result<(), Failure> {
+        Ok(self.store.leave(&MemberKey::of(context, request.member)).await?)
     }
 
     /// Notes, now and then, that a member lives. It is no part of the proof: who is retired in error
@@ -168,20 +191,20 @@ impl<A: Named> Authority<A> {
     fn was_noted(&self, member: MemberId, now: Timestamp) -> bool {
         let lately = |at: Timestamp| (now.plus(-NOTE_EVERY).0..=now.0).contains(&at.0);
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.get(&member).is_some_and(|at| lately(*at)) {
+        let Some(at) = noted.find(&member) else {
+            // Full: it is noted again each time.
+            noted.insert(member, now, |at| !lately(*at));
+            return false;
+        };
+        if lately(*at) {
             return true;
         }
-        if noted.len() >= MAX_NOTED {
-            noted.retain(|_, at| lately(*at));
-        }
-        if noted.len() < MAX_NOTED {
-            noted.insert(member, now);
-        }
+        *at = now;
         false
     }
 
     /// Reads the position once, so that its history is known from now on.
-    async fn observe(&self) -> Result<(PositionRow, Moment), sqlx::Error> {
+    async fn observe(&self) -> Result<(PositionRow, Moment), StoreError> {
         let row = self.store.position().await?;
         Ok((row, self.early_from(&row)))
     }
@@ -207,22 +230,19 @@ impl<A: Named> Authority<A> {
     fn bounds(&self) -> &Bounds {
         &self.settings.bounds
     }
-
-    /// Waits for changes that are still seen to their end.
-    pub async fn drain(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
 }
 
-/// Handlers take the context, and most have no use for it.
 impl<A: Named> Authority<A> {
     /// The route of [`Join`].
     ///
     /// # Errors
     /// As [`Self::join`].
-    pub async fn on_join(self: Arc<Self>, _: Context, request: Join<A>) -> Result<Joined, Failure> {
-        self.join(request).await
+    pub async fn on_join(
+        self: Arc<Self>,
+        context: Context,
+        request: Join<A>,
+    ) -> Result<Joined, Failure> {
+        self.join(&context, request).await
     }
 
     /// The route of [`Renew`].
@@ -231,17 +251,24 @@ impl<A: Named> Authority<A> {
     /// As [`Self::renew`].
     pub async fn on_renew(
         self: Arc<Self>,
-        _: Context,
+        context: Context,
         request: Renew<A>,
     ) -> Result<Standing<Renewed<CredentialHash>>, Failure> {
-        self.renew(request).await
+        self.renew(&context, request).await
     }
 
     /// The route of [`Leave`].
     ///
     /// # Errors
     /// As [`Self::leave`].
-    pub async fn on_leave(self: Arc<Self>, _: Context, request: Leave<A>) -> Result<(), Failure> {
-        self.leave(request).await
+    pub async fn on_leave(
+        self: Arc<Self>,
+        context: Context,
+        request: Leave<A>,
+    ) -> Result<(), Failure> {
+        self.leave(&context, request).await
     }
 }
+
+#[cfg(test)]
+mod tests;

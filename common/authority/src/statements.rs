@@ -3,7 +3,7 @@
 //!
 //! What goes into one answer comes from one statement: that is one snapshot, on both engines.
 
-use latchkey_store::Db;
+use latchkey_store::Engine;
 
 /// One authority's statements for one engine.
 #[derive(Clone, Copy, Debug)]
@@ -16,9 +16,9 @@ pub struct Statements {
     pub record: &'static str,
     /// The present position.
     pub position: &'static str,
-    /// Adds a member.
+    /// Adds a member, unless its id is taken.
     pub join: &'static str,
-    /// Deletes a member.
+    /// Deletes a member; `$2` is the user of the bus that it joined as.
     pub leave: &'static str,
     /// Notes that a member lives, unless that was noted lately.
     pub touch: &'static str,
@@ -28,16 +28,20 @@ pub struct Statements {
     pub rows: &'static str,
     /// Retires a member.
     pub retire: &'static str,
+    /// Retires a member that has not renewed since `$2`.
+    pub retire_quiet: &'static str,
     /// Deletes a retired member.
     pub delete_retired: &'static str,
-    /// The answer to a renewal.
+    /// The answer to a renewal by the member `$1` of the user `$4`.
     pub renew: &'static str,
     /// Deletes old records.
     pub prune: &'static str,
     /// Notes up to where records were deleted.
     pub pruned: &'static str,
-    /// Notes that this timeline was watched for a whole wait.
+    /// Notes that this timeline of this epoch was watched for a whole wait.
     pub watched: &'static str,
+    /// Begins another epoch, `$1`, which nobody has watched.
+    pub new_epoch: &'static str,
     /// Deletes all members.
     pub clear_members: &'static str,
 }
@@ -52,12 +56,12 @@ pub struct Sql {
 }
 
 impl Sql {
-    /// Those for the open database.
+    /// Those for one kind of database.
     #[must_use]
-    pub fn of(&self, db: &Db) -> &Statements {
-        match db {
-            Db::Sqlite(_) => &self.sqlite,
-            Db::Postgres(_) => &self.postgres,
+    pub fn of(&self, engine: Engine) -> &Statements {
+        match engine {
+            Engine::Sqlite => &self.sqlite,
+            Engine::Postgres => &self.postgres,
         }
     }
 }
@@ -68,8 +72,18 @@ impl Statements {
     pub fn all(&self) -> Vec<&'static str> {
         let Self { begin, take, record, position, join, leave, touch, members, .. } = *self;
         let Self {
-            rows, retire, delete_retired, renew, prune, pruned, watched, clear_members, ..
+            rows,
+            retire,
+            retire_quiet,
+            delete_retired,
+            renew,
+            prune,
+            pruned,
+            watched,
+            new_epoch,
+            ..
         } = *self;
+        let Self { clear_members, .. } = *self;
         vec![
             begin,
             take,
@@ -81,11 +95,13 @@ impl Statements {
             members,
             rows,
             retire,
+            retire_quiet,
             delete_retired,
             renew,
             prune,
             pruned,
             watched,
+            new_epoch,
             clear_members,
         ]
     }
@@ -136,21 +152,26 @@ macro_rules! sql {
                 $authority, "_position WHERE id = 1"
             ),
             join: concat!(
-                "INSERT INTO ", $authority, "_members (id, state, renewed_at) ",
-                "VALUES ($1, 'member', $2)"
+                "INSERT INTO ", $authority, "_members (id, bus_user, contract, renewed_at, state) ",
+                "VALUES ($1, $2, $3, $4, 'member') ON CONFLICT (id) DO NOTHING"
             ),
-            leave: concat!("DELETE FROM ", $authority, "_members WHERE id = $1"),
+            leave: concat!("DELETE FROM ", $authority, "_members WHERE id = $1 AND bus_user = $2"),
             touch: concat!(
                 "UPDATE ", $authority, "_members SET renewed_at = $2 ",
                 "WHERE id = $1 AND state = 'member' AND renewed_at < $3"
             ),
             members: concat!(
-                "SELECT here.epoch, ", $timeline, " AS timeline, members.id FROM ",
+                "SELECT here.epoch, ", $timeline, " AS timeline, ",
+                "members.id, members.bus_user, members.contract FROM ",
                 $authority, "_position AS here LEFT JOIN ",
                 $authority, "_members AS members ON members.id IS NOT NULL"
             ),
             rows: concat!("SELECT id, state, renewed_at FROM ", $authority, "_members"),
             retire: concat!("UPDATE ", $authority, "_members SET state = 'retired' WHERE id = $1"),
+            retire_quiet: concat!(
+                "UPDATE ", $authority, "_members SET state = 'retired' ",
+                "WHERE id = $1 AND state = 'member' AND renewed_at < $2"
+            ),
             delete_retired: concat!(
                 "DELETE FROM ", $authority, "_members WHERE id = $1 AND state = 'retired'"
             ),
@@ -159,7 +180,7 @@ macro_rules! sql {
                 "CAST(NULL AS TEXT) AS state, CAST(NULL AS BYTEA) AS credential, ",
                 "CAST(NULL AS BIGINT) AS owner_id FROM ", $authority, "_position ",
                 "UNION ALL SELECT 1, 0, 0, 0, 0, state, NULL, NULL FROM ",
-                $authority, "_members WHERE id = $1 ",
+                $authority, "_members WHERE id = $1 AND bus_user = $4 ",
                 "UNION ALL SELECT 2, position, 0, 0, 0, NULL, credential, owner_id FROM ",
                 "(SELECT position, credential, owner_id FROM ", $authority, "_invalidations ",
                 "WHERE position > $2 ORDER BY position LIMIT $3) AS missed"
@@ -173,7 +194,10 @@ macro_rules! sql {
                 "UPDATE ", $authority, "_position SET pruned = $1 WHERE pruned < $1"
             ),
             watched: concat!(
-                "UPDATE ", $authority, "_position SET watched = $1 WHERE watched <> $1"
+                "UPDATE ", $authority, "_position SET watched = $1 WHERE watched <> $1 AND epoch = $2"
+            ),
+            new_epoch: concat!(
+                "UPDATE ", $authority, "_position SET epoch = $1, watched = -1 WHERE id = 1"
             ),
             clear_members: concat!("DELETE FROM ", $authority, "_members"),
         }
@@ -184,20 +208,26 @@ macro_rules! sql {
 /// set `$1`, the position, and which of the members `$2` there are.
 ///
 /// `verification!("keys", columns: "a, …", nulls: "NULL, …", from: "api_keys", where: "hash")`
+///
+/// What every verdict depends on besides, whichever credential is asked about, is of the same snapshot:
+/// `facts: "fingerprint", "identity_signers WHERE …"` is a column of bytes and where it stands
+/// ([`Read::facts`](crate::Read::facts)).
 #[macro_export]
 macro_rules! verification {
     ($authority:literal, columns: $columns:literal, nulls: $nulls:literal, from: $from:literal,
-     where: $column:literal) => {
+     where: $column:literal $(, facts: $fact:literal, $facts:literal)?) => {
         ::latchkey_store::Batched {
             sqlite: concat!(
                 $crate::verification!(@own $columns, $from, $column),
                 " IN (SELECT unhex(value) FROM json_each($1)) ",
+                $($crate::verification!(@facts $nulls, $fact, $facts),)?
                 $crate::verification!(@snapshot $authority, $nulls, $crate::timeline_sqlite!()),
                 " IN (SELECT unhex(value) FROM json_each($2))"
             ),
             postgres: concat!(
                 $crate::verification!(@own $columns, $from, $column),
                 " = ANY($1) ",
+                $($crate::verification!(@facts $nulls, $fact, $facts),)?
                 $crate::verification!(@snapshot $authority, $nulls, $crate::timeline_postgres!()),
                 " = ANY($2)"
             ),
@@ -207,14 +237,19 @@ macro_rules! verification {
         concat!(
             "SELECT CAST(2 AS BIGINT) AS kind, CAST(0 AS BIGINT) AS at_position, ",
             "CAST(0 AS BIGINT) AS at_epoch, CAST(0 AS BIGINT) AS at_timeline, ",
-            "CAST(NULL AS BYTEA) AS member, CAST(NULL AS TEXT) AS state, ",
+            "CAST(NULL AS BYTEA) AS member, CAST(NULL AS TEXT) AS bus_user, ",
+            "CAST(NULL AS TEXT) AS state, ",
             $columns, " FROM ", $from, " WHERE ", $column
         )
     };
+    (@facts $nulls:literal, $fact:literal, $facts:literal) => {
+        concat!("UNION ALL SELECT 3, 0, 0, 0, ", $fact, ", NULL, NULL, ", $nulls, " FROM ", $facts, " ")
+    };
     (@snapshot $authority:literal, $nulls:literal, $timeline:expr) => {
         concat!(
-            "UNION ALL SELECT 0, position, epoch, ", $timeline, ", NULL, NULL, ", $nulls,
-            " FROM ", $authority, "_position UNION ALL SELECT 1, 0, 0, 0, id, state, ", $nulls,
+            "UNION ALL SELECT 0, position, epoch, ", $timeline, ", NULL, NULL, NULL, ", $nulls,
+            " FROM ", $authority, "_position ",
+            "UNION ALL SELECT 1, 0, 0, 0, id, bus_user, state, ", $nulls,
             " FROM ", $authority, "_members WHERE id"
         )
     };

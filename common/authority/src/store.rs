@@ -1,43 +1,18 @@
 //! The rows behind an authority's answers.
 
-use latchkey_contract::lease::{Epoch, Invalidation, MemberId, Position, Subject};
-use latchkey_contract::{CredentialHash, Timestamp, UserId};
+use std::sync::Arc;
+
+use latchkey_bus::Context;
+use latchkey_contract::lease::{Epoch, Invalidation, MemberId, Position, SharedTag, Tag};
+use latchkey_contract::{CredentialHash, Owner, Timestamp, UserId};
 use latchkey_revocation::MemberState;
 use latchkey_revocation::authority::{Changes, MAX_MISSED, Snapshot};
 use latchkey_revocation::janitor::Row;
-use latchkey_store::{Db, on, transaction};
+use latchkey_store::{Db, StoreError, Value, values};
 use sqlx::FromRow;
 
-use crate::statements::Sql;
-
-/// A position that was taken or read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
-pub struct PositionRow {
-    position: i64,
-    epoch: i64,
-    timeline: i64,
-    watched: i64,
-}
-
-impl PositionRow {
-    /// The number.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        Position(self.position)
-    }
-
-    /// The history it counts.
-    #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        Epoch { made: self.epoch, timeline: self.timeline }
-    }
-
-    /// Whether some service has watched this history for a whole wait.
-    #[must_use]
-    pub fn is_watched(&self) -> bool {
-        self.watched == self.timeline
-    }
-}
+use crate::changes::{NO_POSITION, PositionRow, position};
+use crate::statements::{Sql, Statements};
 
 /// What each row of a verification's statement holds besides the service's own columns.
 #[derive(Clone, Debug, FromRow)]
@@ -47,7 +22,34 @@ pub struct SnapshotRow {
     at_epoch: i64,
     at_timeline: i64,
     member: Option<Vec<u8>>,
+    bus_user: Option<String>,
     state: Option<String>,
+}
+
+/// What a member's row is found by: whoever gives its id as another user of the bus finds none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberKey {
+    /// The id that it joined under.
+    pub id: MemberId,
+    /// The user of the bus that it joined as. Empty, and then nobody's, where that is not known.
+    pub user: Arc<str>,
+}
+
+/// A member that revokes wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Which.
+    pub key: MemberKey,
+    /// The contract number that it joined in, and reads.
+    pub contract: u16,
+}
+
+impl MemberKey {
+    /// What the row of an asker is found by, whose id is `id` as it says.
+    #[must_use]
+    pub fn of(context: &Context, id: MemberId) -> Self {
+        Self { id, user: context.asker.clone().unwrap_or_default() }
+    }
 }
 
 /// One snapshot's position and members.
@@ -55,7 +57,8 @@ pub struct SnapshotRow {
 pub struct Read {
     position: Position,
     epoch: Epoch,
-    members: Vec<(MemberId, MemberState)>,
+    members: Vec<(MemberKey, MemberState)>,
+    facts: Vec<Vec<u8>>,
 }
 
 impl Read {
@@ -68,19 +71,35 @@ impl Read {
                 true
             }
             1 => {
-                let id = row.member.as_deref().and_then(member_of);
-                self.members.extend(id.zip(row.state.as_deref().and_then(state_of)));
+                let key = key_of(row.member.as_deref(), row.bus_user.as_deref());
+                self.members.extend(key.zip(row.state.as_deref().and_then(state_of)));
+                true
+            }
+            3 => {
+                self.facts.extend(row.member.clone());
                 true
             }
             _ => false,
         }
     }
 
+    /// What every verdict depends on besides its credential's row, as the statement named it.
+    #[must_use]
+    pub fn facts(&self) -> &[Vec<u8>] {
+        &self.facts
+    }
+
+    /// The history that it is of.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// The snapshot as `asker` sees it; whoever asks as nobody is answered all the same.
     #[must_use]
-    pub fn for_asker(&self, asker: Option<MemberId>) -> Snapshot {
+    pub fn for_asker(&self, asker: Option<&MemberKey>) -> Snapshot {
         let state = |asker| {
-            self.members.iter().find(|(member, _)| *member == asker).map(|(_, state)| *state)
+            self.members.iter().find(|(member, _)| member == asker).map(|(_, state)| *state)
         };
         let membership = asker.map_or(Some(MemberState::Member), state);
         Snapshot { membership, epoch: self.epoch, position: self.position }
@@ -104,6 +123,8 @@ struct MembersRow {
     epoch: i64,
     timeline: i64,
     id: Option<Vec<u8>>,
+    bus_user: Option<String>,
+    contract: Option<i64>,
 }
 
 #[derive(FromRow)]
@@ -123,86 +144,99 @@ pub struct Store {
 }
 
 impl Store {
+    fn sql(&self) -> &'static Statements {
+        self.sql.of(self.db.engine())
+    }
+
+    async fn write(&self, sql: &'static str, values: &[Value<'_>]) -> Result<(), StoreError> {
+        self.db.execute(sql, values).await.map(drop)
+    }
+
     /// Makes the position row, if there is none. `epoch` is random.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn begin(&self, epoch: i64) -> Result<(), sqlx::Error> {
-        let sql = self.sql.of(&self.db).begin;
-        on!(write & self.db, |at| sqlx::query(sql).bind(epoch).execute(at).await.map(drop))
+    /// [`StoreError`]
+    pub async fn begin(&self, epoch: i64) -> Result<(), StoreError> {
+        self.write(self.sql().begin, values![epoch]).await
+    }
+
+    /// What a start does to the tables.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub(crate) async fn prepare(&self, epoch: i64) -> Result<(), StoreError> {
+        self.begin(epoch).await?;
+        if matches!(self.db, Db::Sqlite(_)) {
+            // One process has the file at a time, and its members are in it: all of these are gone.
+            self.clear_members().await?;
+            // For the same reason nobody relies on answers from another history.
+            self.watched(self.position().await?.epoch()).await?;
+        }
+        Ok(())
     }
 
     /// The present position.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn position(&self) -> Result<PositionRow, sqlx::Error> {
-        let sql = self.sql.of(&self.db).position;
-        on!(read & self.db, |at| sqlx::query_as(sql).fetch_one(at).await)
+    /// [`StoreError`]
+    pub async fn position(&self) -> Result<PositionRow, StoreError> {
+        self.db.fetch_first(self.sql().position, &[]).await?.ok_or(NO_POSITION)
     }
 
-    /// Adds a member and reads the position, in one transaction.
+    /// Adds a member, which speaks `contract`, and reads the position, in one transaction; `None` where its id
+    /// is taken.
     ///
     /// # Errors
-    /// What the database said instead; an id that somebody had before is refused.
-    pub async fn join(&self, id: MemberId, now: Timestamp) -> Result<PositionRow, sqlx::Error> {
-        let sql = self.sql.of(&self.db);
-        transaction!(&self.db, |tx| {
-            sqlx::query(sql.join).bind(id.0.as_slice()).bind(now.0).execute(&mut *tx).await?;
-            sqlx::query_as(sql.position).fetch_one(&mut *tx).await?
-        })
+    /// [`StoreError`]
+    pub async fn join(
+        &self,
+        key: &MemberKey,
+        contract: u16,
+        now: Timestamp,
+    ) -> Result<Option<PositionRow>, StoreError> {
+        let mut tx = self.db.begin("join").await?;
+        let values = values![&key.id.0, &*key.user, i64::from(contract), now.0];
+        if tx.execute(self.sql().join, values).await? == 0 {
+            return Ok(None);
+        }
+        let position = position(&mut tx, self.sql).await?;
+        tx.commit().await?;
+        Ok(Some(position))
     }
 
     /// Deletes a member that has left.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn leave(&self, id: MemberId) -> Result<(), sqlx::Error> {
-        let sql = self.sql.of(&self.db).leave;
-        on!(write & self.db, |at| sqlx::query(sql)
-            .bind(id.0.as_slice())
-            .execute(at)
-            .await
-            .map(drop))
+    /// [`StoreError`]
+    pub async fn leave(&self, key: &MemberKey) -> Result<(), StoreError> {
+        self.write(self.sql().leave, values![&key.id.0, &*key.user]).await
     }
 
     /// Notes that a member lives, unless that was noted since `lately`.
     ///
     /// # Errors
-    /// What the database said instead.
+    /// [`StoreError`]
     pub async fn touch(
         &self,
         id: MemberId,
         now: Timestamp,
         lately: Timestamp,
-    ) -> Result<(), sqlx::Error> {
-        let sql = self.sql.of(&self.db).touch;
-        on!(write & self.db, |at| sqlx::query(sql)
-            .bind(id.0.as_slice())
-            .bind(now.0)
-            .bind(lately.0)
-            .execute(at)
-            .await
-            .map(drop))
+    ) -> Result<(), StoreError> {
+        self.write(self.sql().touch, values![&id.0, now.0, lately.0]).await
     }
 
-    /// What a renewal by `id` since a position needs, from one snapshot.
+    /// What a renewal by a member since a position needs, from one snapshot.
     ///
     /// # Errors
-    /// What the database said instead.
+    /// [`StoreError`]
     pub async fn renew(
         &self,
-        id: MemberId,
+        key: &MemberKey,
         since: Position,
-    ) -> Result<(Snapshot, Changes<CredentialHash>), sqlx::Error> {
-        let sql = self.sql.of(&self.db).renew;
+    ) -> Result<(Snapshot, Changes<CredentialHash>), StoreError> {
         let most = i64::try_from(MAX_MISSED).unwrap_or(i64::MAX).saturating_add(1);
-        let rows: Vec<RenewRow> = on!(read & self.db, |at| sqlx::query_as(sql)
-            .bind(id.0.as_slice())
-            .bind(since.0)
-            .bind(most)
-            .fetch_all(at)
-            .await)?;
+        let rows: Vec<RenewRow> =
+            self.db.fetch(self.sql().renew, values![&key.id.0, since.0, most, &*key.user]).await?;
         let mut snapshot =
             Snapshot { membership: None, epoch: Epoch::default(), position: Position::default() };
         let mut changes = Changes { rows: Vec::new(), pruned: Position::default() };
@@ -214,7 +248,7 @@ impl Store {
                     changes.pruned = Position(row.pruned);
                 }
                 1 => snapshot.membership = row.state.as_deref().and_then(state_of),
-                _ => changes.rows.push(invalidation(&row)?),
+                _ => changes.rows.push(invalidation(&row)),
             }
         }
         Ok((snapshot, changes))
@@ -223,25 +257,26 @@ impl Store {
     /// Every member in either state, and the epoch, from one snapshot.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn members(&self) -> Result<(Epoch, Vec<MemberId>), sqlx::Error> {
-        let sql = self.sql.of(&self.db).members;
-        let rows: Vec<MembersRow> =
-            on!(read & self.db, |at| sqlx::query_as(sql).fetch_all(at).await)?;
-        let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    /// [`StoreError`]
+    pub async fn members(&self) -> Result<(Epoch, Vec<Member>), StoreError> {
+        let rows: Vec<MembersRow> = self.db.fetch(self.sql().members, &[]).await?;
+        let first = rows.first().ok_or(NO_POSITION)?;
         let epoch = Epoch { made: first.epoch, timeline: first.timeline };
-        let ids = rows.iter().filter_map(|row| row.id.as_deref().and_then(member_of)).collect();
-        Ok((epoch, ids))
+        let member = |row: &MembersRow| {
+            let key = key_of(row.id.as_deref(), row.bus_user.as_deref())?;
+            // A number that cannot be one is lower than any.
+            let contract = row.contract.and_then(|it| u16::try_from(it).ok()).unwrap_or_default();
+            Some(Member { key, contract })
+        };
+        Ok((epoch, rows.iter().filter_map(member).collect()))
     }
 
     /// Every member's row; quiet is who has not renewed since `quiet_before`.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn rows(&self, quiet_before: Timestamp) -> Result<Vec<Row>, sqlx::Error> {
-        let sql = self.sql.of(&self.db).rows;
-        let rows: Vec<MemberRow> =
-            on!(read & self.db, |at| sqlx::query_as(sql).fetch_all(at).await)?;
+    /// [`StoreError`]
+    pub async fn rows(&self, quiet_before: Timestamp) -> Result<Vec<Row>, StoreError> {
+        let rows: Vec<MemberRow> = self.db.fetch(self.sql().rows, &[]).await?;
         let row = |row: MemberRow| {
             let (member, state) = (member_of(&row.id)?, state_of(&row.state)?);
             Some(Row { member, state, quiet: row.renewed_at < quiet_before.0 })
@@ -252,85 +287,60 @@ impl Store {
     /// Retires a member: it is granted nothing any more.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn retire(&self, id: MemberId) -> Result<(), sqlx::Error> {
-        let sql = self.sql.of(&self.db).retire;
-        on!(write & self.db, |at| sqlx::query(sql)
-            .bind(id.0.as_slice())
-            .execute(at)
-            .await
-            .map(drop))
+    /// [`StoreError`]
+    pub async fn retire(&self, id: MemberId) -> Result<(), StoreError> {
+        self.write(self.sql().retire, values![&id.0]).await
+    }
+
+    /// Retires a member that has not renewed since `before`.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn retire_quiet(&self, id: MemberId, before: Timestamp) -> Result<(), StoreError> {
+        self.write(self.sql().retire_quiet, values![&id.0, before.0]).await
     }
 
     /// Deletes a retired member.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn delete_retired(&self, id: MemberId) -> Result<(), sqlx::Error> {
-        let sql = self.sql.of(&self.db).delete_retired;
-        on!(write & self.db, |at| sqlx::query(sql)
-            .bind(id.0.as_slice())
-            .execute(at)
-            .await
-            .map(drop))
+    /// [`StoreError`]
+    pub async fn delete_retired(&self, id: MemberId) -> Result<(), StoreError> {
+        self.write(self.sql().delete_retired, values![&id.0]).await
     }
 
     /// Deletes at most `most` records from before `before`, and notes up to where; how many there were.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn prune(&self, before: Timestamp, most: i64) -> Result<usize, sqlx::Error> {
-        let sql = self.sql.of(&self.db);
-        transaction!(&self.db, |tx| {
-            let deleted: Vec<i64> =
-                sqlx::query_scalar(sql.prune).bind(before.0).bind(most).fetch_all(&mut *tx).await?;
-            if let Some(last) = deleted.iter().max() {
-                sqlx::query(sql.pruned).bind(last).execute(&mut *tx).await?;
-            }
-            deleted.len()
-        })
+    /// [`StoreError`]
+    pub async fn prune(&self, before: Timestamp, most: i64) -> Result<usize, StoreError> {
+        let mut tx = self.db.begin("prune invalidations").await?;
+        let deleted: Vec<(i64,)> = tx.fetch(self.sql().prune, values![before.0, most]).await?;
+        if let Some((last,)) = deleted.iter().max() {
+            tx.execute(self.sql().pruned, values![*last]).await?;
+        }
+        tx.commit().await?;
+        Ok(deleted.len())
     }
 
-    /// Notes that this timeline was watched for a whole wait.
+    /// Notes that this history was watched for a whole wait. Where another one has begun meanwhile, nothing is.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn watched(&self, timeline: i64) -> Result<(), sqlx::Error> {
-        let sql = self.sql.of(&self.db).watched;
-        on!(write & self.db, |at| sqlx::query(sql).bind(timeline).execute(at).await.map(drop))
+    /// [`StoreError`]
+    pub async fn watched(&self, history: Epoch) -> Result<(), StoreError> {
+        self.write(self.sql().watched, values![history.timeline, history.made]).await
     }
 
     /// Deletes every member. Sound where none of them can live: all were in a process that has ended.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn clear_members(&self) -> Result<(), sqlx::Error> {
-        let sql = self.sql.of(&self.db).clear_members;
-        on!(write & self.db, |at| sqlx::query(sql).execute(at).await.map(drop))
+    /// [`StoreError`]
+    pub async fn clear_members(&self) -> Result<(), StoreError> {
+        self.write(self.sql().clear_members, &[]).await
     }
 }
 
-/// Takes the next position and records what it changes, inside the transaction that changes it.
-///
-/// `record!(tx, store, credential: Option<&[u8]>, owner: Option<i64>, now: Timestamp)` gives the
-/// [`PositionRow`](crate::store::PositionRow).
-#[macro_export]
-macro_rules! record {
-    ($tx:ident, $sql:expr, $credential:expr, $owner:expr, $now:expr) => {{
-        let sql: &$crate::statements::Statements = $sql;
-        let rows: Vec<$crate::store::PositionRow> =
-            sqlx::query_as(sql.take).fetch_all(&mut *$tx).await?;
-        let taken = rows.first().copied().ok_or(sqlx::Error::RowNotFound)?;
-        let (credential, owner): (Option<&[u8]>, Option<i64>) = ($credential, $owner);
-        sqlx::query(sql.record)
-            .bind(taken.position().0)
-            .bind(credential)
-            .bind(owner)
-            .bind($now.0)
-            .execute(&mut *$tx)
-            .await?;
-        taken
-    }};
+fn key_of(id: Option<&[u8]>, user: Option<&str>) -> Option<MemberKey> {
+    Some(MemberKey { id: id.and_then(member_of)?, user: user?.into() })
 }
 
 fn member_of(id: &[u8]) -> Option<MemberId> {
@@ -345,16 +355,18 @@ fn state_of(text: &str) -> Option<MemberState> {
     }
 }
 
-fn invalidation(row: &RenewRow) -> Result<Invalidation<CredentialHash>, sqlx::Error> {
+/// What a record says; one that cannot be read is of everything.
+fn invalidation(row: &RenewRow) -> Invalidation<CredentialHash> {
     let credential: Option<[u8; 32]> = row.credential.as_deref().and_then(|c| c.try_into().ok());
-    let subject = match (credential, row.owner_id) {
-        (Some(hash), None) => Subject::Credential(CredentialHash(hash)),
-        (None, Some(owner)) => Subject::Owner(UserId(owner)),
-        _ => {
-            return Err(sqlx::Error::Decode(
-                "an invalidation names one credential or owner".into(),
-            ));
+    let tag = match (credential, row.owner_id) {
+        (Some(hash), None) => Tag::Credential(CredentialHash(hash)),
+        (None, Some(user)) if row.credential.is_none() => {
+            Tag::Shared(SharedTag::Owner(Owner::User(UserId(user))))
         }
+        _ => Tag::All,
     };
-    Ok(Invalidation { position: Position(row.position), subject })
+    Invalidation { position: Position(row.position), tag }
 }
+
+#[cfg(test)]
+mod tests;

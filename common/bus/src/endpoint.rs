@@ -1,43 +1,27 @@
-//! The actor that serves a service's routes for as long as it lives.
+//! The child that serves a service's routes for as long as it lives.
 //!
-//! It holds the value whose drop would stop serving; when it ends, requests in hand are answered first.
+//! It holds the value whose drop would stop serving, and notices where a subject is not served any more. When it is
+//! stopped, requests in hand are answered first.
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use latchkey_runtime::Child;
 
-use crate::{Bus, Routes, Serving};
+use crate::{Bus, Routes};
 
-/// Serves routes while it runs. Each of its lives serves them anew.
-pub struct Endpoint {
-    /// Where to serve.
-    pub bus: Bus,
-    /// What to serve.
-    pub routes: Routes,
-}
-
-/// An endpoint is told nothing; it only lives and ends.
-pub enum Nothing {}
-
-impl Actor for Endpoint {
-    type Msg = Nothing;
-    type State = Option<Serving>;
-    type Arguments = ();
-
-    async fn pre_start(
-        &self,
-        _myself: ActorRef<Self::Msg>,
-        (): Self::Arguments,
-    ) -> Result<Self::State, ActorProcessingErr> {
-        Ok(Some(self.bus.serve(self.routes.clone()).await?))
-    }
-
-    async fn post_stop(
-        &self,
-        _myself: ActorRef<Self::Msg>,
-        serving: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        if let Some(serving) = serving.take() {
-            serving.drain().await;
+/// Serves `routes`. Each life of the child serves all of them anew.
+#[must_use]
+pub fn endpoint(name: &'static str, bus: Bus, routes: Routes) -> Child {
+    Child::task(name, move |mut context| {
+        let (bus, routes) = (bus.clone(), routes.clone());
+        async move {
+            let mut serving = bus.serve(routes).await?;
+            context.up();
+            tokio::select! {
+                () = context.stopped() => serving.drain().await,
+                subject = serving.ended() => {
+                    return Err(format!("{subject} is not served any more").into());
+                }
+            }
+            Ok(())
         }
-        Ok(())
-    }
+    })
 }

@@ -5,15 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use latchkey_contract::FieldError;
+use latchkey_contract::caller::Malformed;
 use latchkey_contract::refusal::Document;
-use latchkey_contract::wire::{Encoding, WireError};
+use latchkey_contract::wire::{self, CONTRACT, Contracts, Encoding, WireError};
+use latchkey_contract::{Caller, FieldError, Forbidden, RequestId};
 use latchkey_runtime::trace::Parent;
 use tokio::time::Instant;
-
-/// Names one HTTP request in every log line and every message it causes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(Arc<str>);
 
 /// What a request carries besides its own fields.
 #[derive(Clone, Debug)]
@@ -26,6 +23,26 @@ pub struct Context {
     pub trace: Parent,
     /// What carries the request, as a trace calls it: `local` or `nats`.
     pub system: &'static str,
+    /// The contract number in which a handler was asked: what its asker reads.
+    pub contract: u16,
+    /// The user of the bus that asks, where a handler can tell. The server vouches for it where the request is
+    /// [`SIGNED`](latchkey_contract::Rpc::SIGNED). Else it is the one whose inbox the answer goes to: an asker
+    /// can name another's, and then does not hear the answer.
+    pub asker: Option<Arc<str>>,
+    /// Who acts, where the request has a [`SENDER`](latchkey_contract::Rpc::SENDER). A handler is given what the bus
+    /// believes of what was said; it goes along with no request of another kind.
+    pub caller: Option<Arc<Caller>>,
+}
+
+/// A request as it arrives.
+pub(crate) struct Incoming {
+    /// How it is written.
+    pub(crate) encoding: Encoding,
+    /// The contract numbers that are read here.
+    pub(crate) reads: Contracts,
+    /// Who acts, as whoever sent it says.
+    pub(crate) caller: Option<Result<Arc<Caller>, Malformed>>,
+    pub(crate) payload: Bytes,
 }
 
 /// What carries a request inside a process, as a trace calls it.
@@ -43,6 +60,8 @@ pub struct Response {
     /// Where the status is [`Status::Answered`]: in bincode a `Result<Reply, Refusal>`, in JSON a `Reply`.
     /// Else in JSON a [`Document`] where the sender can do something about it, and otherwise nothing.
     pub payload: Bytes,
+    /// Where the status is [`Status::Unreadable`]: the contract numbers that the answerer reads.
+    pub reads: Option<Contracts>,
 }
 
 /// The outcomes that the bus itself knows; each but the first is told in headers.
@@ -61,8 +80,10 @@ pub enum Status {
     Overloaded,
     /// The deadline had passed before the work began.
     Expired,
-    /// The request's bytes were not such a request.
+    /// The request's bytes were not such a request, or of a contract that is not read: nothing was done.
     Unreadable,
+    /// It comes from somebody who may not ask it, or does not say who acts, or whoever acts may not do it.
+    Forbidden,
     /// What the handler needs is not there just now.
     Unavailable,
     /// The handler failed.
@@ -79,7 +100,30 @@ impl Context {
     /// A context with this deadline.
     #[must_use]
     pub fn until(request_id: RequestId, deadline: Instant) -> Self {
-        Self { request_id, deadline, trace: Parent::default(), system: LOCAL }
+        let trace = Parent::default();
+        let (asker, caller) = (None, None);
+        Self { request_id, deadline, trace, system: LOCAL, contract: CONTRACT, asker, caller }
+    }
+
+    /// The same context for what `caller` does by their request.
+    #[must_use]
+    pub fn acting(&self, caller: Caller) -> Self {
+        let request_id = caller.request_id.clone();
+        Self { request_id, caller: Some(Arc::new(caller)), ..self.clone() }
+    }
+
+    /// Who acts.
+    ///
+    /// # Errors
+    /// [`Forbidden`] where nobody does: the request has no [`SENDER`](latchkey_contract::Rpc::SENDER).
+    pub fn caller(&self) -> Result<&Caller, Forbidden> {
+        self.caller.as_deref().ok_or(Forbidden("nobody acts"))
+    }
+
+    /// The kind of whoever acts, for logs.
+    #[must_use]
+    pub fn actor(&self) -> Option<&'static str> {
+        self.caller.as_deref().map(|caller| caller.actor.kind())
     }
 
     /// The same context with a deadline at most `timeout` from now.
@@ -106,25 +150,30 @@ impl Response {
     /// A response without an answer.
     #[must_use]
     pub fn empty(status: Status) -> Self {
-        Self { status, encoding: Encoding::Bincode, payload: Bytes::new() }
+        Self::of(status, Encoding::Bincode, Bytes::new())
+    }
+
+    /// A response with this payload.
+    #[must_use]
+    pub(crate) fn of(status: Status, encoding: Encoding, payload: Bytes) -> Self {
+        Self { status, encoding, payload, reads: None }
     }
 
     /// A response in JSON that says why there is no answer.
     pub(crate) fn document(status: Status, document: &Document<'_>) -> Self {
-        let encoding = Encoding::Json;
-        match encoding.encode(document) {
-            Ok(bytes) => Self { status, encoding, payload: bytes.into() },
+        match wire::to_json(document) {
+            Ok(bytes) => Self::of(status, Encoding::Json, bytes.into()),
             // More faulty fields than a message holds: the headers alone say it.
             Err(_) => Self::empty(status),
         }
     }
 
     /// The response to a request that cannot be read.
-    pub(crate) fn unreadable(encoding: Encoding, error: &WireError) -> Self {
+    pub(crate) fn unreadable(encoding: Encoding, reads: Contracts, error: &WireError) -> Self {
         match encoding {
-            Encoding::Bincode => Self::empty(Status::Unreadable),
+            Encoding::Bincode => Self { reads: Some(reads), ..Self::empty(Status::Unreadable) },
             Encoding::Json => {
-                let errors = &[FieldError::new("", error.to_string())];
+                let errors = &[FieldError::new(error.field(), error.to_string())];
                 let document = Document { code: "unreadable", errors, retry_after_ms: None };
                 Self::document(Status::Unreadable, &document)
             }
@@ -139,6 +188,7 @@ impl fmt::Debug for Response {
             .field("status", &self.status)
             .field("encoding", &self.encoding)
             .field("bytes", &self.payload.len())
+            .field("reads", &self.reads)
             .finish()
     }
 }
@@ -152,6 +202,7 @@ impl Status {
             Self::Answered => None,
             Self::Refused { code, .. } => Some(code),
             Self::Unreadable => Some(400),
+            Self::Forbidden => Some(403),
             Self::Expired => Some(408),
             Self::Fault => Some(500),
             Self::Overloaded | Self::Unavailable => Some(503),
@@ -164,6 +215,7 @@ impl Status {
     pub fn from_headers(code: &str, message: &str) -> Self {
         match code {
             "400" => Self::Unreadable,
+            "403" => Self::Forbidden,
             "408" => Self::Expired,
             "503" if message == Self::Unavailable.message() => Self::Unavailable,
             "503" => Self::Overloaded,
@@ -178,30 +230,11 @@ impl Status {
             Self::Answered => "answered",
             Self::Refused { message, .. } => message,
             Self::Unreadable => "the request cannot be read",
+            Self::Forbidden => "this may not be asked by whoever asks it",
             Self::Expired => "the deadline had passed before the work began",
             Self::Unavailable => "the service cannot answer just now",
             Self::Fault => "the service failed",
             Self::Overloaded => "the service is overloaded",
         }
-    }
-}
-
-impl RequestId {
-    /// Takes `text` as an id.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(Arc::from(text))
-    }
-
-    /// The id's text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }

@@ -4,33 +4,45 @@
 //! encoded bytes under the same limits with the same headers.
 //!
 //! ```text
-//! caller -> Bus::call -> retry -> envelope -> local | nats -> Routes -> Limit -> handler
+//! caller -> Bus::call -> retry -> negotiation -> envelope -> local | nats -> Limit -> Routes (who asks, who acts) -> handler
 //! ```
 
 pub mod config;
 pub mod endpoint;
 pub mod envelope;
+pub mod faults;
 pub mod limit;
 pub mod local;
 pub mod nats;
 pub mod routes;
 pub mod topic;
 
+mod felling;
+mod negotiation;
 mod observe;
+mod resource;
 mod retry;
 
-use bytes::Bytes;
-use latchkey_contract::{CallError, Refusal, Rpc, wire};
+use std::time::Duration;
 
+use bytes::Bytes;
+use latchkey_contract::wire::{self, Contracts, MAX_MESSAGE, WireError};
+use latchkey_contract::{CallError, FieldError, Refusal, Retry, Rpc};
+use latchkey_runtime::Child;
+use tokio::time::Instant;
+
+use negotiation::Negotiation;
 use retry::Attempts;
 
-pub use endpoint::Endpoint;
-pub use envelope::{Context, RequestId, Response, Status};
+pub use config::Connecting;
+pub use endpoint::endpoint;
+pub use envelope::{Context, Response, Status};
+pub use latchkey_contract::RequestId;
 pub use limit::Limit;
 pub use local::Local;
 pub use nats::{Nats, NatsOptions};
 pub use routes::Routes;
-pub use topic::{Hear, Listener, Subscription};
+pub use topic::{Ended, Hear, Subscription, listener};
 
 /// Counts attempts after the first.
 const RETRIES: &str = "latchkey_bus_retries_total";
@@ -99,6 +111,60 @@ impl Bus {
         }
     }
 
+    /// Whether the way is open, everything that was subscribed to may be heard, and messages arrive.
+    #[must_use]
+    pub fn hears(&self) -> bool {
+        match self {
+            Self::Local(_) => true,
+            Self::Nats(nats) => nats.hears(),
+        }
+    }
+
+    /// Waits, at most two seconds, until what the server has to say of subscriptions so far has been said. From then on
+    /// the way is tried every few seconds: [`Self::hears`] says whether messages arrive.
+    pub async fn settle(&self) {
+        if let Self::Nats(nats) = self {
+            nats.settle().await;
+        }
+    }
+
+    /// What the bus keeps up while a service runs, for its supervisor: first of all children.
+    #[must_use]
+    pub fn upkeep(&self) -> Vec<Child> {
+        match self {
+            Self::Local(_) => Vec::new(),
+            Self::Nats(nats) => nats.upkeep(),
+        }
+    }
+
+    /// The tests' own: ends the task that serves a subject, hears a pattern, or is called `inbox` or `hearing`, as a
+    /// fault in it would.
+    #[cfg(debug_assertions)]
+    pub fn fell(&self, task: &str) {
+        if let Self::Nats(nats) = self {
+            nats.felling.fell(task);
+        }
+    }
+
+    /// Who this process is on the bus.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        match self {
+            Self::Local(local) => local.user(),
+            Self::Nats(nats) => nats.user(),
+        }
+    }
+
+    /// The same bus as `user` has it, where parts of one process are users of their own. Over NATS each process is the
+    /// user that it has connected as.
+    #[must_use]
+    pub fn as_user(&self, user: &str) -> Self {
+        match self {
+            Self::Local(local) => Self::Local(Local { user: user.into(), ..local.clone() }),
+            Self::Nats(nats) => Self::Nats(nats.clone()),
+        }
+    }
+
     /// Sends `request` to whoever serves it and waits for the reply, at most until the deadline in
     /// `context` or for [`Rpc::TIMEOUT`], whichever is sooner. [`Rpc::RETRY`] says when it is sent again.
     ///
@@ -109,21 +175,43 @@ impl Bus {
         context: &Context,
         request: &R,
     ) -> Result<R::Reply, CallError> {
-        let payload: Bytes = wire::encode(request)
-            .map_err(|error| {
-                tracing::error!(subject = R::SUBJECT, %error, "a request cannot be encoded");
-                CallError::Unreadable
-            })?
-            .into();
+        self.call_by(R::RETRY, context, request).await
+    }
+
+    /// The same, where one attempt of a request that may be repeated waits for `attempt`: for those
+    /// whose answer is known to take as long as the settings say.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn call_waiting<R: Rpc>(
+        &self,
+        attempt: Duration,
+        context: &Context,
+        request: &R,
+    ) -> Result<R::Reply, CallError> {
+        let rule = match R::RETRY {
+            Retry::Idempotent(_) => Retry::Idempotent(attempt),
+            Retry::Unsent => Retry::Unsent,
+        };
+        self.call_by(rule, context, request).await
+    }
+
+    async fn call_by<R: Rpc>(
+        &self,
+        rule: Retry,
+        context: &Context,
+        request: &R,
+    ) -> Result<R::Reply, CallError> {
         let asking = observe::Asking::begin(self.system(), R::SUBJECT);
         let mut context = context.within(R::TIMEOUT);
+        if R::SENDER.is_none() {
+            context.caller = None;
+        }
         context.trace = asking.parent();
-        let mut attempts = Attempts::new(R::RETRY);
+        let mut attempts = Attempts::new(rule);
         loop {
             let attempt = attempts.next(&context);
-            let response = self.exchange(R::SUBJECT, &attempt, payload.clone()).await;
-            let outcome = response.and_then(|response| read_reply::<R>(&response));
-            match outcome {
+            match self.ask(&attempt, request).await {
                 Err(error) if attempts.again(&context, &error).await => {
                     metrics::counter!(RETRIES).increment(1);
                 }
@@ -142,15 +230,79 @@ impl Bus {
         }
     }
 
-    async fn exchange(
+    /// The contracts that this process reads; it writes the newest of them wherever it is understood.
+    #[must_use]
+    pub fn contracts(&self) -> Contracts {
+        self.negotiation().own()
+    }
+
+    fn negotiation(&self) -> &Negotiation {
+        match self {
+            Self::Local(local) => &local.negotiation,
+            Self::Nats(nats) => &nats.negotiation,
+        }
+    }
+
+    /// One attempt. Where the answerer is of another release it is asked once more, in the greatest number
+    /// that both read: it has done nothing yet.
+    async fn ask<R: Rpc>(&self, context: &Context, request: &R) -> Result<R::Reply, CallError> {
+        let negotiation = self.negotiation();
+        let contract = negotiation.begin(R::SUBJECT, Instant::now());
+        let response = self.exchange::<R>(context, write(request, contract)?).await?;
+        let Some(theirs) = response.reads.filter(|_| response.status == Status::Unreadable) else {
+            return self.read::<R>(&response);
+        };
+        match negotiation.again(R::SUBJECT, contract, theirs, Instant::now()) {
+            Some(common) => {
+                let response = self.exchange::<R>(context, write(request, common)?).await?;
+                self.read::<R>(&response)
+            }
+            None if theirs.reads(contract) => Err(CallError::Unreadable),
+            None => Err(CallError::Incompatible),
+        }
+    }
+
+    async fn exchange<R: Rpc>(
         &self,
-        subject: &'static str,
         context: &Context,
         payload: Bytes,
     ) -> Result<Response, CallError> {
         match self {
-            Self::Local(local) => local.request(subject, context, payload).await,
-            Self::Nats(nats) => nats.request(subject, context, payload).await,
+            Self::Local(local) => local.request(R::SUBJECT, context, payload).await,
+            Self::Nats(nats) => nats.request(R::SUBJECT, R::SIGNED, context, payload).await,
+        }
+    }
+
+    fn read<R: Rpc>(&self, response: &Response) -> Result<R::Reply, CallError> {
+        match response.status {
+            Status::Answered => self.read_reply::<R>(&response.payload),
+            Status::Overloaded => Err(CallError::Overloaded),
+            Status::Expired => Err(CallError::Timeout),
+            // A refusal outside the payload is for those who asked in JSON.
+            Status::Unreadable | Status::Refused { .. } => Err(CallError::Unreadable),
+            Status::Unavailable => Err(CallError::Unavailable),
+            Status::Forbidden => Err(CallError::Forbidden),
+            Status::Fault => Err(CallError::Fault),
+        }
+    }
+
+    fn read_reply<R: Rpc>(&self, payload: &[u8]) -> Result<R::Reply, CallError> {
+        let (subject, negotiation) = (R::SUBJECT, self.negotiation());
+        match wire::decode::<Result<R::Reply, Refusal>>(payload, negotiation.own()) {
+            Ok((_, Ok(reply))) => Ok(reply),
+            Ok((_, Err(refusal))) => Err(CallError::Refused(refusal)),
+            Err(WireError::Contract { found, .. }) => {
+                negotiation.foreign_reply(subject, found, Instant::now());
+                Err(CallError::Incompatible)
+            }
+            Err(error @ WireError::Untranslatable(_)) => {
+                tracing::warn!(subject, %error, "a reply of the release before means nothing here");
+                Err(CallError::Incompatible)
+            }
+            Err(error) => {
+                tracing::error!(subject, %error, "a reply cannot be read");
+                Err(CallError::Unreadable)
+            }
         }
     }
 
@@ -167,6 +319,14 @@ impl Bus {
 }
 
 impl Serving {
+    /// Returns where a subject is not served any more though nobody has stopped it, and which one.
+    pub async fn ended(&mut self) -> &'static str {
+        match self {
+            Self::Local(_) => std::future::pending().await,
+            Self::Nats(serving) => serving.ended().await,
+        }
+    }
+
     /// Takes no further requests and returns when those in hand are answered.
     pub async fn drain(self) {
         match self {
@@ -176,21 +336,21 @@ impl Serving {
     }
 }
 
-fn read_reply<R: Rpc>(response: &Response) -> Result<R::Reply, CallError> {
-    match response.status {
-        Status::Answered => match wire::decode::<Result<R::Reply, Refusal>>(&response.payload) {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(refusal)) => Err(CallError::Refused(refusal)),
-            Err(error) => {
-                tracing::error!(subject = R::SUBJECT, %error, "a reply cannot be read");
-                Err(CallError::Unreadable)
-            }
-        },
-        Status::Overloaded => Err(CallError::Overloaded),
-        Status::Expired => Err(CallError::Timeout),
-        // A refusal outside the payload is for those who asked in JSON.
-        Status::Unreadable | Status::Refused { .. } => Err(CallError::Unreadable),
-        Status::Unavailable => Err(CallError::Unavailable),
-        Status::Fault => Err(CallError::Fault),
-    }
+fn write<R: Rpc>(request: &R, contract: u16) -> Result<Bytes, CallError> {
+    wire::encode(request, contract).map(Bytes::from).map_err(|error| {
+        let subject = R::SUBJECT;
+        if let WireError::Untranslatable(_) = error {
+            tracing::warn!(subject, %error, "a request cannot be made to the release before");
+            return CallError::Incompatible;
+        }
+        if let WireError::TooLarge(bytes) = error {
+            let message = format!("is of {bytes} bytes, where a message holds {MAX_MESSAGE}");
+            return CallError::Refused(Refusal::Invalid(vec![FieldError::new("", message)]));
+        }
+        tracing::error!(subject, %error, "a request cannot be encoded");
+        CallError::Unreadable
+    })
 }
+
+#[cfg(test)]
+mod tests;

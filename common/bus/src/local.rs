@@ -1,4 +1,5 @@
-//! The bus inside one process: the same bytes, limits and deadlines as over NATS, without a network.
+//! The bus inside one process: the same bytes, limits and deadlines as over NATS, without a network. A test
+//! may have [`faults`](crate::faults) on it.
 //!
 //! Each request runs in a task of its own, as it would in another process: a caller that gives up
 //! does not stop work that has begun.
@@ -8,31 +9,44 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use latchkey_contract::CallError;
-use latchkey_contract::wire::Encoding;
+use latchkey_contract::wire::{Contracts, Encoding};
 use metrics::Counter;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
-use crate::envelope::{Context, Response, Status};
+use crate::envelope::{self, Context, Incoming, Response, Status};
+use crate::faults::Faults;
 use crate::limit::Limit;
+use crate::negotiation::Negotiation;
 use crate::routes::{Handler, Routes};
-use crate::topic::Hear;
+use crate::topic::LocalListener;
 use crate::{BusError, observe};
 
 /// Callers and services of one process.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Local {
-    subjects: Arc<RwLock<HashMap<&'static str, Endpoint>>>,
-    pub(crate) listeners: Arc<RwLock<BTreeMap<u64, (String, Hear)>>>,
+    pub(crate) negotiation: Negotiation,
+    /// Each with whoever serves it: one, or replicas where there are faults.
+    pub(crate) subjects: Arc<RwLock<HashMap<&'static str, Vec<Endpoint>>>>,
+    pub(crate) listeners: Arc<RwLock<BTreeMap<u64, LocalListener>>>,
+    /// Which process this is, to the faults.
+    pub(crate) process: u32,
+    /// Who this process is to those that it asks.
+    pub(crate) user: Arc<str>,
+    /// What a test does to messages.
+    pub(crate) faults: Option<Arc<dyn Faults>>,
 }
 
+/// One replica's answer to a subject.
 #[derive(Clone)]
-struct Endpoint {
+pub(crate) struct Endpoint {
     handler: Handler,
     limit: Limit,
     shed: Counter,
-    tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) process: u32,
+    reads: Contracts,
 }
 
 /// A service's subjects while this process serves them.
@@ -42,13 +56,65 @@ pub struct Serving {
     tasks: TaskTracker,
 }
 
+impl Default for Local {
+    fn default() -> Self {
+        Self {
+            negotiation: Negotiation::new(Contracts::OWN),
+            subjects: Arc::default(),
+            listeners: Arc::default(),
+            process: 0,
+            user: Arc::from(envelope::LOCAL),
+            faults: None,
+        }
+    }
+}
+
+impl Endpoint {
+    /// Takes a request, or says at once that there is too much work.
+    pub(crate) fn begin(
+        &self,
+        mut context: Context,
+        payload: Bytes,
+    ) -> Result<impl Future<Output = Response> + Send + use<>, Response> {
+        let Some(permit) = self.limit.try_enter() else {
+            self.shed.increment(1);
+            return Err(Response::empty(Status::Overloaded));
+        };
+        let caller = context.caller.take().map(Ok);
+        let incoming = Incoming { encoding: Encoding::Bincode, reads: self.reads, caller, payload };
+        let work = (self.handler)(context, incoming);
+        Ok(async move {
+            let response = work.await;
+            drop(permit);
+            response
+        })
+    }
+}
+
 impl Local {
+    /// The same bus for somebody who speaks these contracts: as another release beside this one would.
+    #[must_use]
+    pub fn speaking(&self, contracts: Contracts) -> Self {
+        Self { negotiation: Negotiation::new(contracts), ..self.clone() }
+    }
+
+    /// The same bus as another process has it: the user's name has its number.
+    pub(crate) fn of_process(&self, process: u32) -> Self {
+        let user = format!("{}-{process}", self.user).into();
+        Self { process, user, ..self.clone() }
+    }
+
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+
     pub(crate) fn serve(&self, routes: Routes) -> Result<Serving, BusError> {
         let tasks = TaskTracker::new();
         let limit = Limit::new(routes.max_in_flight);
         let shed = observe::watch_limit(routes.service, &limit);
         let mut table = self.subjects.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = routes.entries.iter().find(|r| table.contains_key(r.subject)) {
+        let taken = routes.entries.iter().find(|route| table.contains_key(route.subject));
+        if let (Some(taken), None) = (taken, &self.faults) {
             return Err(BusError::Taken(taken.subject));
         }
         let mut subjects = Vec::with_capacity(routes.entries.len());
@@ -59,8 +125,10 @@ impl Local {
                 limit: limit.clone(),
                 shed: shed.clone(),
                 tasks: tasks.clone(),
+                reads: self.negotiation.own(),
+                process: self.process,
             };
-            table.insert(route.subject, endpoint);
+            table.entry(route.subject).or_default().push(endpoint);
         }
         Ok(Serving { bus: self.clone(), subjects, tasks })
     }
@@ -71,20 +139,23 @@ impl Local {
         context: &Context,
         payload: Bytes,
     ) -> Result<Response, CallError> {
+        let context = Context { asker: Some(Arc::clone(&self.user)), ..context.clone() };
+        if let Some(faults) = &self.faults {
+            return Box::pin(self.carry(&**faults, subject, &context, payload)).await;
+        }
+        let deadline = context.deadline;
         let endpoint = self.find(subject).ok_or(CallError::NoResponder)?;
-        let Some(permit) = endpoint.limit.try_enter() else {
-            endpoint.shed.increment(1);
-            return Ok(Response::empty(Status::Overloaded));
-        };
         let (reply, answered) = oneshot::channel();
-        let work = (endpoint.handler)(context.clone(), Encoding::Bincode, payload);
+        let work = match endpoint.begin(context, payload) {
+            Ok(work) => work,
+            Err(overloaded) => return Ok(overloaded),
+        };
         endpoint.tasks.spawn(async move {
             let response = work.await;
-            drop(permit);
             // A caller that gave up has dropped its end: nobody misses this answer.
             drop(reply.send(response));
         });
-        match timeout_at(context.deadline, answered).await {
+        match timeout_at(deadline, answered).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(_gone)) => Err(CallError::NoResponder),
             Err(_late) => Err(CallError::Timeout),
@@ -92,7 +163,14 @@ impl Local {
     }
 
     fn find(&self, subject: &'static str) -> Option<Endpoint> {
-        self.subjects.read().unwrap_or_else(PoisonError::into_inner).get(subject).cloned()
+        let table = self.subjects.read().unwrap_or_else(PoisonError::into_inner);
+        table.get(subject)?.first().cloned()
+    }
+
+    /// Everybody who serves a subject, in the order in which they began.
+    pub(crate) fn replicas(&self, subject: &'static str) -> Vec<Endpoint> {
+        let table = self.subjects.read().unwrap_or_else(PoisonError::into_inner);
+        table.get(subject).cloned().unwrap_or_default()
     }
 }
 
@@ -108,8 +186,14 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         let mut table = self.bus.subjects.write().unwrap_or_else(PoisonError::into_inner);
+        let process = self.bus.process;
         for subject in &self.subjects {
-            table.remove(subject);
+            if let Some(replicas) = table.get_mut(subject) {
+                replicas.retain(|replica| replica.process != process);
+            }
+            if table.get(subject).is_some_and(Vec::is_empty) {
+                table.remove(subject);
+            }
         }
     }
 }

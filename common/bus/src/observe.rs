@@ -85,8 +85,10 @@ pub(crate) fn outcome<T>(called: &Result<T, CallError>) -> &'static str {
         Err(CallError::Timeout) => "timeout",
         Err(CallError::Overloaded) => "overloaded",
         Err(CallError::Unreadable) => "unreadable",
+        Err(CallError::Incompatible) => "incompatible",
         Err(CallError::Unavailable) => "unavailable",
         Err(CallError::Fault) => "fault",
+        Err(CallError::Forbidden) => "forbidden",
     }
 }
 
@@ -104,6 +106,7 @@ pub(crate) fn note_answer(span: &Span, subject: &'static str, response: &Respons
         Status::Unreadable => "unreadable",
         Status::Unavailable => "unavailable",
         Status::Fault => "fault",
+        Status::Forbidden => "forbidden",
     };
     let labels = [("subject", subject), ("status", status)];
     let served = || counter!("latchkey_bus_served_total", &labels);

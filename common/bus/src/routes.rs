@@ -6,12 +6,14 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
-use latchkey_contract::wire::Encoding;
-use latchkey_contract::{Failure, Refusal, Rpc};
+use latchkey_contract::caller::Malformed;
+use latchkey_contract::wire::{Encoding, MAX_MESSAGE, PREVIOUS, WireError};
+use latchkey_contract::{
+    Actor, Caller, Failure, FieldError, Forbidden, Refusal, RequestId, Rpc, Sender,
+};
 
-use crate::envelope::{Context, Response, Status};
+use crate::envelope::{Context, Incoming, Response, Status};
 use crate::observe;
 
 /// Requests that one service works on at the same time at most, unless it says otherwise.
@@ -31,11 +33,13 @@ pub struct Routes {
 #[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) subject: &'static str,
+    /// Whether the asker's name stands behind the subject, where a server vouches for it.
+    pub(crate) is_signed: bool,
     pub(crate) handler: Handler,
 }
 
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
-pub(crate) type Handler = Arc<dyn Fn(Context, Encoding, Bytes) -> Answering + Send + Sync>;
+pub(crate) type Handler = Arc<dyn Fn(Context, Incoming) -> Answering + Send + Sync>;
 
 impl Routes {
     /// No routes yet, of `service` in `version` (semantic versioning).
@@ -61,8 +65,9 @@ impl Routes {
     {
         let entry = Route {
             subject: R::SUBJECT,
-            handler: Arc::new(move |context, encoding, payload| {
-                Box::pin(answer(handler.clone(), context, encoding, payload))
+            is_signed: R::SIGNED,
+            handler: Arc::new(move |context, incoming| {
+                Box::pin(answer(handler.clone(), context, incoming))
             }),
         };
         self.entries.push(entry);
@@ -71,30 +76,20 @@ impl Routes {
 }
 
 /// Answers in a span of its own, where the caller has one.
-async fn answer<R, F, Fut>(
-    handler: F,
-    context: Context,
-    encoding: Encoding,
-    payload: Bytes,
-) -> Response
+async fn answer<R, F, Fut>(handler: F, context: Context, incoming: Incoming) -> Response
 where
     R: Rpc,
     F: Fn(Context, R) -> Fut + Send + Sync,
     Fut: Future<Output = Result<R::Reply, Failure>> + Send,
 {
     let span = observe::answering(&context, R::SUBJECT);
-    let response = span.run(work(handler, context, encoding, payload)).await;
+    let response = span.run(work(handler, context, incoming)).await;
     observe::note_answer(&span, R::SUBJECT, &response);
     response
 }
 
 /// Decodes, works, encodes. Whatever goes wrong is caught and logged here, once.
-async fn work<R, F, Fut>(
-    handler: F,
-    context: Context,
-    encoding: Encoding,
-    payload: Bytes,
-) -> Response
+async fn work<R, F, Fut>(handler: F, mut context: Context, incoming: Incoming) -> Response
 where
     R: Rpc,
     F: Fn(Context, R) -> Fut + Send + Sync,
@@ -104,44 +99,125 @@ where
         return Response::empty(Status::Expired);
     }
     let request_id = context.request_id.clone();
-    let request = match encoding.decode::<R>(&payload) {
-        Ok(request) => request,
+    let Incoming { encoding, reads, caller, payload } = incoming;
+    let (contract, request) = match encoding.decode::<R>(&payload, reads) {
+        Ok(read) => read,
+        // The asker is told which numbers are read, and asks again.
+        Err(error @ WireError::Contract { .. }) => {
+            tracing::debug!(subject = R::SUBJECT, %request_id, %error, "a request of another release");
+            return Response::unreadable(encoding, reads, &error);
+        }
         Err(error) => {
             tracing::warn!(subject = R::SUBJECT, %request_id, %error, "a request cannot be read");
-            return Response::unreadable(encoding, &error);
+            return Response::unreadable(encoding, reads, &error);
         }
     };
+    context.contract = contract;
+    context.caller = match believed(R::SENDER, &context, caller) {
+        Ok(caller) => caller,
+        Err(Forbidden(why)) => {
+            let asker = context.asker.as_deref();
+            tracing::warn!(subject = R::SUBJECT, %request_id, asker, why, "a request is not for whoever asks it");
+            return Response::empty(Status::Forbidden);
+        }
+    };
+    let actor = context.actor();
     let worked = AssertUnwindSafe(async { handler(context, request).await }).catch_unwind().await;
     let outcome: Result<R::Reply, Refusal> = match worked {
         Ok(Ok(reply)) => Ok(reply),
         Ok(Err(Failure::Refused(refusal))) => Err(refusal),
-        Ok(Err(Failure::Overloaded)) => return Response::empty(Status::Overloaded),
-        Ok(Err(Failure::Unavailable(error))) => {
-            let cause = causes(error.as_ref());
-            tracing::warn!(subject = R::SUBJECT, %request_id, cause, "a request has no answer");
-            return Response::empty(Status::Unavailable);
-        }
-        Ok(Err(Failure::Fault(error))) => {
-            let cause = causes(error.as_ref());
-            tracing::error!(subject = R::SUBJECT, %request_id, cause, "a request failed");
-            return Response::empty(Status::Fault);
-        }
+        Ok(Err(failure)) => return failed(R::SUBJECT, &request_id, actor, failure),
         Err(_panic) => {
             // The panic hook has logged the cause; this line says whose request it was.
-            tracing::error!(subject = R::SUBJECT, %request_id, "a handler panicked");
+            tracing::error!(subject = R::SUBJECT, %request_id, actor, "a handler panicked");
             return Response::empty(Status::Fault);
         }
     };
-    let written = match (encoding, &outcome) {
-        (Encoding::Bincode, outcome) => encoding.encode(outcome),
-        (Encoding::Json, Ok(reply)) => encoding.encode(reply),
+    write::<R>(&outcome, encoding, contract, &request_id)
+}
+
+/// Who acts, of what was said about it: what the sender of such a request may say. What others say, or what is said where
+/// nobody acts, is not believed.
+fn believed(
+    sender: Option<Sender>,
+    context: &Context,
+    said: Option<Result<Arc<Caller>, Malformed>>,
+) -> Result<Option<Arc<Caller>>, Forbidden> {
+    let Some(sender) = sender else { return Ok(None) };
+    let asker = context.asker.as_deref().filter(|asker| sender.is(asker));
+    let asker = asker.ok_or(Forbidden("its asker is not a user of the bus who may ask it"))?;
+    match said {
+        Some(Ok(caller)) if sender.may_name(asker, &caller.actor) => Ok(Some(caller)),
+        Some(Ok(_)) => Err(Forbidden("its asker may not say that this one acts")),
+        Some(Err(_malformed)) => Err(Forbidden("what it says of who acts cannot be read")),
+        // An edge of the release before does not say it.
+        None if sender == Sender::Edge && context.contract == PREVIOUS => {
+            let caller = Caller::of(Actor::Untold, context.request_id.clone());
+            Ok(Some(Arc::new(caller)))
+        }
+        None => Err(Forbidden("it does not say who acts")),
+    }
+}
+
+/// Tells the log why there is no answer; what the asker is told of it.
+fn failed(
+    subject: &'static str,
+    request_id: &RequestId,
+    actor: Option<&'static str>,
+    failure: Failure,
+) -> Response {
+    let status = match failure {
+        Failure::Refused(refusal) => {
+            Status::Refused { code: refusal.status(), message: refusal.message() }
+        }
+        Failure::Overloaded => Status::Overloaded,
+        Failure::Forbidden(Forbidden(why)) => {
+            tracing::warn!(subject, %request_id, actor, why, "a request is not for whoever acts");
+            Status::Forbidden
+        }
+        Failure::Unavailable(error) => {
+            let cause = causes(error.as_ref());
+            tracing::warn!(subject, %request_id, actor, cause, "a request has no answer");
+            Status::Unavailable
+        }
+        Failure::Fault(error) => {
+            let cause = causes(error.as_ref());
+            tracing::error!(subject, %request_id, actor, cause, "a request failed");
+            Status::Fault
+        }
+    };
+    Response::empty(status)
+}
+
+/// Writes an outcome as it was asked for.
+fn write<R: Rpc>(
+    outcome: &Result<R::Reply, Refusal>,
+    encoding: Encoding,
+    contract: u16,
+    request_id: &RequestId,
+) -> Response {
+    let written = match (encoding, outcome) {
+        (Encoding::Bincode, outcome) => encoding.encode(outcome, contract),
+        (Encoding::Json, Ok(reply)) => encoding.encode(reply, contract),
         (Encoding::Json, Err(refusal)) => {
             let status = Status::Refused { code: refusal.status(), message: refusal.message() };
             return Response::document(status, &refusal.document());
         }
     };
     match written {
-        Ok(bytes) => Response { status: Status::Answered, encoding, payload: bytes.into() },
+        Ok(bytes) => Response::of(Status::Answered, encoding, bytes.into()),
+        Err(error @ WireError::Untranslatable(_)) => {
+            tracing::warn!(subject = R::SUBJECT, %request_id, contract, %error, "an asker of the release before cannot be told");
+            Response::empty(Status::Unavailable)
+        }
+        Err(WireError::TooLarge(bytes)) if outcome.is_ok() => {
+            tracing::warn!(subject = R::SUBJECT, %request_id, bytes, "an answer is too large for a message: it is refused");
+            let message = format!(
+                "has an answer of {bytes} bytes, where a message holds {MAX_MESSAGE}: ask for fewer at once"
+            );
+            let refusal = Refusal::Invalid(vec![FieldError::new("", message)]);
+            write::<R>(&Err(refusal), encoding, contract, request_id)
+        }
         Err(error) => {
             tracing::error!(subject = R::SUBJECT, %request_id, %error, "a reply cannot be encoded");
             Response::empty(Status::Fault)

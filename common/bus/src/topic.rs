@@ -4,14 +4,21 @@
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use latchkey_runtime::Child;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::endpoint::Nothing;
-use crate::{Bus, BusError, Local};
+use crate::{Bus, BusError, Local, faults};
 
-/// What is done with each message's payload. It is run where messages are received: it may not wait.
-pub type Hear = Arc<dyn Fn(Bytes) + Send + Sync>;
+/// What is done with each message: its subject, and its payload. It is run where messages are received: it may
+/// not wait.
+pub type Hear = Arc<dyn Fn(&str, Bytes) + Send + Sync>;
+
+/// What is done when a subscription hears nothing any more.
+pub type Ended = Box<dyn FnOnce() + Send>;
+
+/// Does it when dropped, be it by a panic.
+pub(crate) struct AtEnd(Option<Ended>);
 
 /// Hears messages until it is dropped.
 #[must_use = "dropping it ends it"]
@@ -26,6 +33,15 @@ pub enum Subscription {
 pub struct LocalSubscription {
     bus: Local,
     number: u64,
+    _at_end: AtEnd,
+}
+
+/// Who listens inside this process.
+#[derive(Clone)]
+pub(crate) struct LocalListener {
+    pattern: String,
+    hear: Hear,
+    process: u32,
 }
 
 /// The task that reads a subscription over NATS.
@@ -47,17 +63,24 @@ impl Bus {
     }
 
     /// Hears everything that is published to subjects of `pattern` (`*` is one token, `>` the rest).
-    /// When it returns, the server knows of it.
+    /// When it returns, the server knows of it. `ended` is called when nothing is heard any more, at the latest when
+    /// the subscription is dropped.
     ///
     /// # Errors
     /// [`BusError`] where the server does not take it.
-    pub async fn subscribe(&self, pattern: &str, hear: Hear) -> Result<Subscription, BusError> {
+    pub async fn subscribe(
+        &self,
+        pattern: &str,
+        hear: Hear,
+        ended: Ended,
+    ) -> Result<Subscription, BusError> {
         match self {
             Self::Local(local) => {
                 let number = local.listen(pattern, hear);
-                Ok(Subscription::Local(LocalSubscription { bus: local.clone(), number }))
+                let (bus, at_end) = (local.clone(), AtEnd::new(ended));
+                Ok(Subscription::Local(LocalSubscription { bus, number, _at_end: at_end }))
             }
-            Self::Nats(nats) => nats.subscribe(pattern, hear).await.map(Subscription::Nats),
+            Self::Nats(nats) => nats.subscribe(pattern, hear, ended).await.map(Subscription::Nats),
         }
     }
 }
@@ -65,21 +88,25 @@ impl Bus {
 impl Local {
     fn publish(&self, subject: &str, payload: &Bytes) {
         let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
-        let hearing: Vec<Hear> = listeners
-            .values()
-            .filter(|(pattern, _)| fits(pattern, subject))
-            .map(|(_, hear)| Arc::clone(hear))
-            .collect();
+        let hearing = listeners.values().filter(|listener| fits(&listener.pattern, subject));
+        let hearing: Vec<LocalListener> = hearing.cloned().collect();
         drop(listeners);
-        for hear in hearing {
-            hear(payload.clone());
+        for LocalListener { hear, process, .. } in hearing {
+            match &self.faults {
+                None => hear(subject, payload.clone()),
+                Some(faults) => {
+                    let copies = faults.publication(subject, self.process, process);
+                    faults::tell(&hear, subject, payload, copies);
+                }
+            }
         }
     }
 
     fn listen(&self, pattern: &str, hear: Hear) -> u64 {
         let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
         let number = listeners.last_key_value().map_or(0, |(last, _)| last + 1);
-        listeners.insert(number, (pattern.to_owned(), hear));
+        let (pattern, process) = (pattern.to_owned(), self.process);
+        listeners.insert(number, LocalListener { pattern, hear, process });
         number
     }
 }
@@ -111,31 +138,34 @@ fn fits(pattern: &str, subject: &str) -> bool {
     tokens.next().is_none()
 }
 
-/// The actor that listens for as long as it lives. Each of its lives subscribes anew.
-pub struct Listener {
-    bus: Bus,
-    pattern: String,
-    hear: Hear,
+/// The child that hears everything of `pattern` for as long as it lives. Each of its lives subscribes anew.
+#[must_use]
+pub fn listener(name: &'static str, bus: Bus, pattern: String, hear: Hear) -> Child {
+    Child::task(name, move |mut context| {
+        let (bus, pattern, hear) = (bus.clone(), pattern.clone(), Arc::clone(&hear));
+        async move {
+            let (ends, ended) = oneshot::channel::<()>();
+            let _subscription = bus.subscribe(&pattern, hear, Box::new(|| drop(ends))).await?;
+            context.up();
+            tokio::select! {
+                () = context.stopped() => Ok(()),
+                _ = ended => Err(format!("{pattern} is not heard any more").into()),
+            }
+        }
+    })
 }
 
-impl Listener {
-    /// Hears everything of `pattern`.
-    pub fn new(bus: Bus, pattern: String, hear: Hear) -> Self {
-        Self { bus, pattern, hear }
+impl AtEnd {
+    pub(crate) fn new(ended: Ended) -> Self {
+        Self(Some(ended))
     }
 }
 
-impl Actor for Listener {
-    type Msg = Nothing;
-    type State = Subscription;
-    type Arguments = ();
-
-    async fn pre_start(
-        &self,
-        _myself: ActorRef<Self::Msg>,
-        (): Self::Arguments,
-    ) -> Result<Self::State, ActorProcessingErr> {
-        Ok(self.bus.subscribe(&self.pattern, Arc::clone(&self.hear)).await?)
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        if let Some(ended) = self.0.take() {
+            ended();
+        }
     }
 }
 

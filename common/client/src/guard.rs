@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use axum::http::{HeaderMap, Request};
 use axum::response::{IntoResponse, Response};
 use latchkey_contract::CallError;
-use latchkey_contract::verify::{Principal, PrincipalKind, Verified};
+use latchkey_contract::verify::{PrincipalKind, Verified, VerifiedPrincipal};
+use latchkey_gate::{Requirement, Unmet};
 use tower::{Layer, Service};
 
 use crate::Verifier;
@@ -15,14 +16,14 @@ use crate::credential::{Twice, presented};
 use crate::problem::Problem;
 
 /// Guards a route: takes `Authorization: Bearer` or `x-api-key` out of the headers, asks, and puts the
-/// [`Principal`] into the request's extensions. See the [crate]'s example.
+/// [`Principal`](crate::Principal) into the request's extensions. See the [crate]'s example.
 ///
 /// Without a good credential the answer is 401, with a good one of the other kind 403, and where nobody
 /// could say 503. A valid token wins over a key; a token that is not valid does not spoil a valid key.
 #[derive(Clone)]
 pub struct RequireCredential {
     verifier: Verifier,
-    only: Option<PrincipalKind>,
+    requirement: Requirement,
 }
 
 /// A service behind [`RequireCredential`].
@@ -36,22 +37,22 @@ impl RequireCredential {
     /// Lets users and services through.
     #[must_use]
     pub fn new(verifier: Verifier) -> Self {
-        Self { verifier, only: None }
+        Self { verifier, requirement: Requirement::ANYBODY }
     }
 
     /// Lets users through, by access token.
     #[must_use]
     pub fn users_only(self) -> Self {
-        Self { only: Some(PrincipalKind::User), ..self }
+        Self { requirement: Requirement::of_kind(PrincipalKind::User), ..self }
     }
 
     /// Lets services through, by API key.
     #[must_use]
     pub fn services_only(self) -> Self {
-        Self { only: Some(PrincipalKind::Service), ..self }
+        Self { requirement: Requirement::of_kind(PrincipalKind::Service), ..self }
     }
 
-    async fn check(&self, headers: &HeaderMap) -> Result<Principal, Problem> {
+    async fn check(&self, headers: &HeaderMap) -> Result<VerifiedPrincipal, Problem> {
         let mut credentials = presented(headers).map_err(|Twice| Problem::Twice)?;
         let presented = !credentials.is_empty();
         let verified = match (credentials.pop(), credentials.is_empty()) {
@@ -66,12 +67,13 @@ impl RequireCredential {
             tracing::warn!(%error, "a credential cannot be checked");
             Problem::Unavailable
         })?;
-        let mut accepted = verified.into_iter().filter_map(Verified::accepted).peekable();
-        let any = accepted.peek().is_some();
-        let fits = |principal: &Principal| self.only.is_none_or(|kind| principal.kind == kind);
-        accepted.find(fits).ok_or(match self.only {
-            Some(kind) if any => Problem::Forbidden(kind),
-            only => Problem::Unauthenticated { only, presented },
+        let accepted = verified.into_iter().filter_map(Verified::accepted);
+        let judged = self.requirement.judge(accepted, |principal| principal.kind);
+        judged.map_err(|unmet| match unmet {
+            Unmet::WrongKind(kind) => Problem::Forbidden(kind),
+            Unmet::NotAccepted => {
+                Problem::Unauthenticated { only: self.requirement.kind(), presented }
+            }
         })
     }
 }

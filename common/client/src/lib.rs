@@ -32,7 +32,9 @@ mod verifier;
 
 pub use guard::{Guard, RequireCredential};
 pub use latchkey_contract::lease::Position as Revision;
-pub use latchkey_contract::verify::{MinRevision, Outcome, Principal, PrincipalKind, Verified};
+pub use latchkey_contract::verify::{
+    MinRevision, Outcome, PrincipalKind, Verified, VerifiedPrincipal as Principal,
+};
 pub use latchkey_contract::{CallError, Secret};
 pub use memory::Memory;
 pub use verifier::{ConnectError, Options, Verifier};

@@ -99,6 +99,7 @@ impl Drop for Remembering {
 fn unanswered(failure: Failure) -> CallError {
     match failure {
         Failure::Refused(refusal) => CallError::Refused(refusal),
+        Failure::Forbidden(_) => CallError::Forbidden,
         Failure::Overloaded => CallError::Overloaded,
         Failure::Unavailable(cause) => {
             tracing::debug!(cause, "nobody can say whom a credential stands for");

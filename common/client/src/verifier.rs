@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use latchkey_bus::nats::User;
 use latchkey_bus::{Bus, BusError, Context, Limit, Nats, NatsOptions, RequestId};
-use latchkey_contract::verify::{MinRevision, Verified, Verify, VerifyBatch};
-use latchkey_contract::wire::MAX_BATCH;
+use latchkey_contract::verify::{MinRevision, Verified, VerifiedBatch, Verify, VerifyBatch};
+use latchkey_contract::wire::{Contracts, MAX_BATCH};
 use latchkey_contract::{CallError, Rpc, Secret};
 use latchkey_revocation::BoundsError;
 use latchkey_runtime::Entropy;
@@ -16,10 +16,12 @@ use crate::memory::{Memory, Remembering};
 
 /// Questions under way at the same time at most; beyond, [`CallError::Overloaded`] at once.
 const MAX_IN_FLIGHT: u32 = 1_024;
+/// Bytes of the credentials in one message at most; it holds 64 KiB.
+const MAX_PART: usize = 48 * 1_024;
 /// The user of the NATS server that may ask for verification and nothing else. Also the first part of
 /// the subjects on which replies arrive.
 const USER: &str = "verifier";
-/// The user that may be a member. Also what acknowledgements are signed with.
+/// The user that may be a member.
 pub(crate) const MEMBER: &str = "member";
 
 /// How to reach the bus.
@@ -43,12 +45,11 @@ pub struct Verifier {
 
 #[derive(Clone)]
 enum Source {
-    Edges(Edges),
+    Edges(Arc<Edges>),
     Memory(Arc<Remembering>),
 }
 
 /// Asks the edges, each time.
-#[derive(Clone)]
 struct Edges {
     bus: Bus,
     limit: Limit,
@@ -97,7 +98,7 @@ impl Verifier {
     #[must_use]
     pub fn on(bus: Bus) -> Self {
         let edges = Edges { bus, limit: Limit::new(MAX_IN_FLIGHT), entropy: Entropy::System };
-        Self { source: Source::Edges(edges), least: None }
+        Self { source: Source::Edges(Arc::new(edges)), least: None }
     }
 
     /// The same verifier, whose answers are of these revisions or later ones: those of changes that the
@@ -127,7 +128,7 @@ impl Verifier {
         let expected = credentials.len();
         let request = VerifyBatch { min_revision: self.least, ..VerifyBatch::of(credentials) };
         let batch = match &self.source {
-            Source::Edges(edges) => edges.ask(&request).await?,
+            Source::Edges(edges) => edges.verify_batch(request).await?,
             Source::Memory(memory) => memory.verify_batch(request).await?,
         };
         if batch.results.len() == expected { Ok(batch.results) } else { Err(CallError::Unreadable) }
@@ -147,6 +148,18 @@ impl Verifier {
 }
 
 impl Edges {
+    /// In as many messages as the credentials' bytes take; too many are left to the edge to refuse.
+    async fn verify_batch(&self, mut request: VerifyBatch) -> Result<VerifiedBatch, CallError> {
+        let (required_scope, min_revision) = (request.required_scope.take(), request.min_revision);
+        let mut results = Vec::with_capacity(request.credentials.len());
+        for credentials in parts(request.credentials) {
+            let required_scope = required_scope.clone();
+            let part = VerifyBatch { credentials, required_scope, min_revision };
+            results.extend(self.ask(&part).await?.results);
+        }
+        Ok(VerifiedBatch { results })
+    }
+
     async fn ask<R: Rpc>(&self, request: &R) -> Result<R::Reply, CallError> {
         let _permit = self.limit.try_enter().ok_or(CallError::Overloaded)?;
         let context = Context::new(RequestId::new(&unique(&self.entropy)), R::TIMEOUT);
@@ -154,15 +167,61 @@ impl Edges {
     }
 }
 
+/// Parts that fit a message each, in their order; one where there are more or fewer than a batch may hold.
+fn parts(credentials: Vec<Secret>) -> Vec<Vec<Secret>> {
+    if credentials.len() > MAX_BATCH {
+        return vec![credentials];
+    }
+    let (mut parts, mut bytes) = (vec![Vec::new()], 0);
+    for credential in credentials {
+        let more = credential.expose().len();
+        if bytes > 0 && bytes + more > MAX_PART {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += more;
+        if let Some(part) = parts.last_mut() {
+            part.push(credential);
+        }
+    }
+    parts
+}
+
 async fn connect(options: Options, user: &str) -> Result<Bus, ConnectError> {
     let name = user.to_owned();
     let user = options.password.map(|password| User { name: name.clone(), password });
     let (url, ca_file) = (options.url, options.ca_file);
-    let options = NatsOptions { url, name, unique: unique(&Entropy::System), user, ca_file };
+    let (unique, contracts) = (unique(&Entropy::System), Contracts::OWN);
+    let options = NatsOptions { url, name, unique, user, ca_file, contracts };
     let connected = Nats::connect(options).await;
     Ok(Bus::Nats(connected.map_err(|error| ConnectError::Bus(Arc::new(error)))?))
 }
 
 fn unique(entropy: &Entropy) -> String {
     format!("{:016x}", u64::from_be_bytes(entropy.bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_goes_in_parts_that_fit_a_message_and_keeps_its_order() {
+        let text = |at: usize| format!("{at:04}{}", "x".repeat(4_000));
+        let long: Vec<Secret> = (0..MAX_BATCH).map(|at| Secret::new(text(at))).collect();
+        let parts = parts(long.clone());
+        assert!(parts.len() > 1);
+        for part in &parts {
+            assert!(part.iter().map(|it| it.expose().len()).sum::<usize>() <= MAX_PART);
+        }
+        assert_eq!(parts.concat(), long);
+    }
+
+    #[test]
+    fn short_ones_go_together_and_what_an_edge_refuses_is_left_to_it() {
+        for count in [0, 1, MAX_BATCH, MAX_BATCH + 1] {
+            let parts = parts(vec![Secret::new("x".repeat(50)); count]);
+            assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [count]);
+        }
+    }
 }

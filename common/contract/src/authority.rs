@@ -8,19 +8,42 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::credential::CredentialHash;
+use crate::identity::VerifyTokens;
 use crate::ids::Timestamp;
+use crate::keys::VerifyKeys;
 use crate::lease::{Invalidate, Joined, MemberId, Position, Renewed, Standing};
+use crate::previous::{KeyPrincipalBefore, PrincipalBefore, UserPrincipalBefore};
 use crate::rpc::{Retry, Rpc, VERIFY_ATTEMPT};
+use crate::secret::Secret;
+use crate::verdict::Verdicts;
 
 /// How long a caller waits for a change to be confirmed: longer than any revoke waits for its edges.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// How long a caller waits for one replica to confirm a change before it asks another: longer than a
-/// revoke with a dead edge takes where nothing is configured.
+/// What an attempt at a change waits for besides the wait for the edges: the way, the database's lock, the
+/// commit.
+pub const CHANGE_MARGIN: Duration = Duration::from_millis(1_800);
+
+/// How long a caller waits for one replica to confirm a change before it asks another, where nothing is
+/// configured: the wait for a dead edge, and the margin. Who knows the settings waits by [`change_attempt`].
 pub const CHANGE_ATTEMPT: Duration = Duration::from_secs(4);
 
+/// The same where authorities wait for `wait`: an attempt that gives up before its answer is a repeat
+/// that begins to wait anew.
+#[must_use]
+pub fn change_attempt(wait: Duration) -> Duration {
+    wait.saturating_add(CHANGE_MARGIN)
+}
+
 /// One authority: its name, and where it is asked.
-pub trait Authority: Send + Sync + 'static {
+pub trait Authority: Clone + Send + Sync + 'static {
+    /// One question about a credential.
+    type Question: Clone + Send + Sync + 'static;
+    /// Many of them in one message.
+    type Verify: Rpc<Reply = Standing<Verdicts<Self>>>;
+    /// The principals of its answers by the contract before.
+    type Before: PrincipalBefore;
+
     /// The service's name.
     const NAME: &'static str;
     /// Of [`Join`].
@@ -31,16 +54,21 @@ pub trait Authority: Send + Sync + 'static {
     const LEAVE: &'static str;
     /// Where [`Invalidating`] is published.
     const INVALIDATIONS: &'static str;
+
+    /// Asks `questions` on behalf of `member`; the verdicts come in the same order.
+    fn verify(questions: Vec<Self::Question>, member: Option<MemberId>) -> Self::Verify;
 }
 
 /// The key service, on API keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeysAuthority {}
 
 /// The identity service, on access tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityAuthority {}
 
 /// Becomes a member, under an id that nobody has had.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Join<A: Authority> {
     /// 128 random bits, made for this question.
@@ -52,7 +80,7 @@ pub struct Join<A: Authority> {
 }
 
 /// Asks for everything since a position, and with it for a further lease.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Renew<A: Authority> {
     /// Who asks.
@@ -63,7 +91,7 @@ pub struct Renew<A: Authority> {
 }
 
 /// Says that this member has forgotten everything and will not be back: nobody need wait for it.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Leave<A: Authority> {
     /// Who leaves.
@@ -110,19 +138,33 @@ impl<A: Authority> Leave<A> {
 }
 
 impl Authority for KeysAuthority {
+    type Question = CredentialHash;
+    type Verify = VerifyKeys;
+    type Before = KeyPrincipalBefore;
     const NAME: &'static str = "keys";
     const JOIN: &'static str = "v1.keys.join";
     const RENEW: &'static str = "v1.keys.renew";
     const LEAVE: &'static str = "v1.keys.leave";
     const INVALIDATIONS: &'static str = "v1.keys.invalidate";
+
+    fn verify(hashes: Vec<CredentialHash>, member: Option<MemberId>) -> VerifyKeys {
+        VerifyKeys { hashes, member }
+    }
 }
 
 impl Authority for IdentityAuthority {
+    type Question = Secret;
+    type Verify = VerifyTokens;
+    type Before = UserPrincipalBefore;
     const NAME: &'static str = "identity";
     const JOIN: &'static str = "v1.identity.join";
     const RENEW: &'static str = "v1.identity.renew";
     const LEAVE: &'static str = "v1.identity.leave";
     const INVALIDATIONS: &'static str = "v1.identity.invalidate";
+
+    fn verify(tokens: Vec<Secret>, member: Option<MemberId>) -> VerifyTokens {
+        VerifyTokens { tokens, member }
+    }
 }
 
 impl<A: Authority> Rpc for Join<A> {
@@ -142,15 +184,17 @@ impl<A: Authority> Rpc for Leave<A> {
     const SUBJECT: &'static str = A::LEAVE;
     const TIMEOUT: Duration = Duration::from_secs(1);
     const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
+    // Who leaves is not waited for any more, so nobody may say it of another.
+    const SIGNED: bool = true;
     type Reply = ();
 }
 
 impl WaiterId {
-    /// Where members of an authority acknowledge to this replica; `member` is a user of the bus, so
+    /// Where members of an authority acknowledge to this replica; `user` is the member's on the bus, so
     /// that the server lets nobody acknowledge in another's name.
     #[must_use]
-    pub fn subject<A: Authority>(self, member: impl fmt::Display) -> String {
-        format!("v1.{}.acknowledge.{self}.{member}", A::NAME)
+    pub fn subject<A: Authority>(self, user: impl fmt::Display) -> String {
+        format!("v1.{}.acknowledge.{self}.{user}", A::NAME)
     }
 }
 

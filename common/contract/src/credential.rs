@@ -149,6 +149,8 @@ fn checksum(random: &[u8]) -> [u8; CHECKSUM_LENGTH] {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
     use super::*;
 
     /// A small deterministic generator (xorshift64*), so that the tests need no random crate.
@@ -179,6 +181,58 @@ mod tests {
         let key = ApiKey::generate(|bytes| bytes.fill(10));
         assert_eq!(key.expose(), "sk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0DofJ8");
         assert_eq!(key.hint(), "sk_AAAA…ofJ8");
+    }
+
+    #[test]
+    fn no_character_is_likelier_than_another() {
+        // 248 to 255 would make eight characters likelier, so they choose none; 247 is the last that chooses.
+        let mut fills = 0;
+        let key = ApiKey::generate(|bytes| {
+            fills += 1;
+            for (at, byte) in bytes.iter_mut().enumerate() {
+                *byte = [248, 247, 255, 247][at % 4];
+            }
+        });
+        assert_eq!(key.expose().matches('z').count(), RANDOM_LENGTH);
+        assert_eq!(fills, 1, "half of the bytes may be of no use, and one filling is enough");
+        let mut drawn = [0; 62];
+        let mut fill = random_bytes(17);
+        for _ in 0..1_000 {
+            let key = ApiKey::generate(&mut fill);
+            for byte in &key.expose().as_bytes()[PREFIX.len()..][..RANDOM_LENGTH] {
+                drawn[ALPHABET.iter().position(|known| known == byte).unwrap()] += 1;
+            }
+        }
+        // 694 of each are to be expected; five times the standard deviation is 131.
+        assert!(drawn.iter().all(|count| (563..825).contains(count)), "{drawn:?}");
+    }
+
+    #[test]
+    fn what_is_stored_of_a_key_is_the_digest_of_its_text() {
+        let key = ApiKey::generate(|bytes| bytes.fill(10));
+        let digest = CredentialHash::of(key.expose());
+        assert_eq!((key.hash(), ApiKey::hash_of(key.expose())), (digest, Ok(digest)));
+        assert_eq!(ApiKey::hash_of("sk_"), Err(MalformedKey));
+        // SHA-256 of "abc" (FIPS 180-2, B.1) begins so.
+        assert_eq!(CredentialHash::of("abc").0[..4], [0xba, 0x78, 0x16, 0xbf]);
+    }
+
+    #[test]
+    fn hashes_fall_apart_in_tables_and_stay_out_of_logs() {
+        let (tables, hash) = (BuildHasherDefault::<DefaultHasher>::default(), CredentialHash::of);
+        assert_ne!(tables.hash_one(hash("a")), tables.hash_one(hash("b")));
+        assert_eq!(tables.hash_one(hash("a")), tables.hash_one(hash("a")));
+        assert_eq!(format!("{:?}", hash("a")), "CredentialHash([redacted])");
+    }
+
+    #[test]
+    fn another_alphabet_is_refused_even_with_its_checksum() {
+        for other in ['-', '_', '+', ' '] {
+            let random = "A".repeat(RANDOM_LENGTH - 1) + &String::from(other);
+            let sum = checksum(random.as_bytes()).map(char::from);
+            let text = format!("{PREFIX}{random}{}", String::from_iter(sum));
+            assert_eq!(ApiKey::parse(&text), Err(MalformedKey), "{text}");
+        }
     }
 
     #[test]

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, Receipt};
-use crate::ids::{SessionId, Timestamp, UserId};
+use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, IdentityAuthority, Receipt};
+use crate::caller::Sender;
+use crate::ids::{Mark, SessionId, Timestamp, UserId};
 use crate::lease::{MemberId, Standing};
 use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
 use crate::secret::{Secret, exposed, exposed_list, exposed_option};
-use crate::verdict::{UserPrincipal, Verdicts};
+use crate::verdict::Verdicts;
 
 /// Opens an account. A field that is missing, or that is no text, is `None`; the service names it
 /// together with every other faulty field.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SignUp {
     /// An e-mail address of at most 254 characters, unique without regard to case.
     pub email: Option<String>,
@@ -40,17 +41,19 @@ pub struct Account {
 }
 
 /// Opens a session. Fields that are missing or no text are `None`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogIn {
     /// The username in any spelling that has the same canonical form.
     pub username: Option<String>,
     /// The password.
     #[serde(with = "exposed_option")]
     pub password: Option<Secret>,
+    /// The session is unique by it: a doubled message gets the same token and leaves no second session.
+    pub mark: Option<Mark>,
 }
 
 /// A session that was opened.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LoggedIn {
     /// A signed JWT that stands for the session.
     #[serde(with = "exposed")]
@@ -60,26 +63,58 @@ pub struct LoggedIn {
 }
 
 /// Ends a session: its token is refused from the reply on. Ending an ended session is no error.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LogOut {
-    /// The session, from a token that was verified.
+    /// The session: the one that acts.
     pub session: SessionId,
 }
 
-/// Ends every session of a user: their tokens are refused from the reply on.
-#[derive(Debug, Serialize, Deserialize)]
+/// Ends the sessions that a user had when this was first asked for: their tokens are refused from the reply
+/// on. A message that comes late, or twice, ends none that was opened since.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LogOutAll {
-    /// The user, from a token that was verified.
+    /// The user: the one who acts.
+    pub user: UserId,
+    /// [`UserState::last_session`] as the sender read it after its client had asked.
+    pub through: i64,
+}
+
+/// Asks for the present state of a user: what a command carries that would undo or replace something.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReadUser {
+    /// The user: the one who acts.
     pub user: UserId,
 }
 
-/// Sets a new password and ends every other session of the user.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ChangePassword {
-    /// The user, from a token that was verified.
+/// The same by name, for operators.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FindUser {
+    /// The username, in any spelling with the same canonical form.
+    pub username: String,
+}
+
+/// What commands on a user are decided on. Each number only rises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserState {
+    /// The user.
     pub user: UserId,
-    /// The session that goes on.
-    pub session: SessionId,
+    /// Rises with each new password and each change of activity; not where a login renews the hash.
+    pub version: i64,
+    /// Rises with each change of activity.
+    pub active_version: i64,
+    /// The number of the session that was opened last.
+    pub last_session: i64,
+}
+
+/// Sets a new password of the user who acts, and ends every session of theirs but the one by which they do. That must be
+/// good when the change is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangePassword {
+    /// [`UserState::version`] as the sender read it after its client had asked: a message that comes after
+    /// something newer is refused.
+    pub version: i64,
+    /// A doubled message is known by it.
+    pub mark: Mark,
     /// The password until now.
     #[serde(with = "exposed_option")]
     pub current_password: Option<Secret>,
@@ -90,12 +125,17 @@ pub struct ChangePassword {
 
 /// Deactivates a user, so that their tokens and keys are refused from the reply on, or reactivates them:
 /// their keys are accepted again, and they may log in.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SetActive {
-    /// The username, in any spelling with the same canonical form.
-    pub username: String,
+    /// The user, as [`FindUser`] found them.
+    pub user: UserId,
     /// Whether the user may act.
     pub active: bool,
+    /// [`UserState::active_version`] as the sender read it: a message that comes after something newer is
+    /// refused.
+    pub version: i64,
+    /// A doubled or repeated message is known by it.
+    pub mark: Mark,
 }
 
 /// What became of a user's state.
@@ -105,12 +145,13 @@ pub struct ActiveSet {
     pub user: UserId,
     /// The receipt of the tokens' change.
     pub tokens: Receipt,
-    /// The receipt of the keys' change.
-    pub keys: Receipt,
+    /// The receipt of the keys' change. `None`: it is decided and on disk, but the key service has not confirmed
+    /// it yet; it is told until it has.
+    pub keys: Option<Receipt>,
 }
 
 /// Asks who each of these access tokens stands for; the verdicts come in the same order.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VerifyTokens {
     /// At most [`MAX_BATCH`](crate::wire::MAX_BATCH) tokens of at most [`MAX_TOKEN`] bytes.
     #[serde(with = "exposed_list")]
@@ -120,7 +161,7 @@ pub struct VerifyTokens {
 }
 
 /// Asks whether the service can do its work: it answers after its database has answered.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ready;
 
 /// Bytes of the longest access token that is looked at; anything above is malformed.
@@ -129,12 +170,14 @@ pub const MAX_TOKEN: usize = 4_096;
 impl Rpc for SignUp {
     const SUBJECT: &'static str = "v1.identity.signup";
     const TIMEOUT: Duration = Duration::from_secs(5);
+    const SENDER: Option<Sender> = Some(Sender::Edge);
     type Reply = Account;
 }
 
 impl Rpc for LogIn {
     const SUBJECT: &'static str = "v1.identity.login";
     const TIMEOUT: Duration = Duration::from_secs(5);
+    const SENDER: Option<Sender> = Some(Sender::Edge);
     type Reply = LoggedIn;
 }
 
@@ -142,6 +185,7 @@ impl Rpc for LogOut {
     const SUBJECT: &'static str = "v1.identity.logout";
     const TIMEOUT: Duration = CHANGE_TIMEOUT;
     const RETRY: Retry = Retry::Idempotent(CHANGE_ATTEMPT);
+    const SENDER: Option<Sender> = Some(Sender::Edge);
     type Reply = Option<Receipt>;
 }
 
@@ -149,26 +193,45 @@ impl Rpc for LogOutAll {
     const SUBJECT: &'static str = "v1.identity.logout-all";
     const TIMEOUT: Duration = CHANGE_TIMEOUT;
     const RETRY: Retry = Retry::Idempotent(CHANGE_ATTEMPT);
+    const SENDER: Option<Sender> = Some(Sender::Edge);
     type Reply = Receipt;
 }
 
 impl Rpc for ChangePassword {
     const SUBJECT: &'static str = "v1.identity.password";
     const TIMEOUT: Duration = CHANGE_TIMEOUT;
+    const SENDER: Option<Sender> = Some(Sender::Edge);
     type Reply = Receipt;
 }
 
 impl Rpc for SetActive {
     const SUBJECT: &'static str = "v1.identity.operator.set-active";
     const TIMEOUT: Duration = Duration::from_secs(20);
+    const SENDER: Option<Sender> = Some(Sender::Operator);
     type Reply = ActiveSet;
+}
+
+impl Rpc for ReadUser {
+    const SUBJECT: &'static str = "v1.identity.user";
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
+    const SENDER: Option<Sender> = Some(Sender::Edge);
+    type Reply = UserState;
+}
+
+impl Rpc for FindUser {
+    const SUBJECT: &'static str = "v1.identity.operator.user";
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
+    const SENDER: Option<Sender> = Some(Sender::Operator);
+    type Reply = UserState;
 }
 
 impl Rpc for VerifyTokens {
     const SUBJECT: &'static str = "v1.identity.verify";
     const TIMEOUT: Duration = Duration::from_secs(2);
     const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
-    type Reply = Standing<Verdicts<UserPrincipal>>;
+    type Reply = Standing<Verdicts<IdentityAuthority>>;
 }
 
 impl Rpc for Ready {

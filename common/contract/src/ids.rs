@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::de::{Error as _, Unexpected};
 use serde::ser::Error as _;
@@ -24,12 +25,42 @@ pub struct KeyId(pub i64);
 #[serde(transparent)]
 pub struct SessionId(pub [u8; 16]);
 
+/// Names one HTTP request in every log line and every message it causes. It travels in the envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(Arc<str>);
+
+/// Names one command: 128 random bits, made by its first sender for one request of a client. A message that
+/// is doubled or repeated is known by it, and does nothing a second time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Mark(pub [u8; 16]);
+
 /// A moment on the wall clock, in milliseconds since 1970-01-01T00:00:00Z.
 ///
 /// On the bus it is that number in bincode, and in JSON a text of RFC 3339 in UTC, with a fraction of
 /// a second where there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
+
+impl RequestId {
+    /// Takes `text` as an id.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+
+    /// The id's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl Timestamp {
     /// Milliseconds in one second.

@@ -4,23 +4,34 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, Changed, Receipt};
+use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, Changed, KeysAuthority, Receipt};
+use crate::caller::Sender;
 use crate::credential::CredentialHash;
 use crate::ids::{KeyId, Timestamp, UserId};
-use crate::lease::{MemberId, Standing};
+use crate::lease::{Epoch, MemberId, Position, Standing};
 use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
-use crate::secret::{Secret, exposed};
-use crate::verdict::{KeyPrincipal, Verdicts};
+use crate::secret::{Secret, exposed, exposed_option};
+use crate::verdict::Verdicts;
+
+/// How long one attempt to make a key waits. Longer than others: each attempt writes.
+const ISSUE_ATTEMPT: Duration = Duration::from_secs(2);
+/// Characters of a seed at least.
+pub const SEED_MIN: usize = 32;
 
 /// Makes a key for `owner`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IssueKey {
-    /// The user who asks, from a token that was verified.
+    /// The user whose key it is to be: the one who acts.
     pub owner: UserId,
     /// 1 to 100 characters after trimming; `None` where it is missing or no text.
     pub name: Option<String>,
     /// How long the key is to live.
     pub expires_in: ExpiresIn,
+    /// What the key is made from: at least [`SEED_MIN`] random characters, made by the sender for one request of a
+    /// client. The same seed makes the same key, so a doubled message gets the same answer. `None`: the
+    /// service takes random bits of its own.
+    #[serde(default, with = "exposed_option")]
+    pub seed: Option<Secret>,
 }
 
 /// How long a new key is to live.
@@ -35,7 +46,7 @@ pub enum ExpiresIn {
 }
 
 /// A key that was made. The only message that holds its text.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IssuedKey {
     /// What a list shows of it from now on.
     pub listed: ListedKey,
@@ -45,9 +56,9 @@ pub struct IssuedKey {
 }
 
 /// A page of `owner`'s keys, oldest first.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ListKeys {
-    /// The user who asks, from a token that was verified.
+    /// The user whose keys they are: the one who acts.
     pub owner: UserId,
     /// Only keys with a greater id; 0 for the first page.
     pub after: KeyId,
@@ -56,7 +67,7 @@ pub struct ListKeys {
 }
 
 /// A page of keys.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyPage {
     /// The keys by rising id.
     pub keys: Vec<ListedKey>,
@@ -84,9 +95,9 @@ pub struct ListedKey {
 }
 
 /// Ends a key of `owner`'s: it is refused from the reply on. Revoking twice is no error.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RevokeKey {
-    /// The user who asks, from a token that was verified.
+    /// The user whose key it is: the one who acts, unless an edge ends a key that it could show nobody.
     pub owner: UserId,
     /// The key to end.
     pub key: KeyId,
@@ -95,7 +106,7 @@ pub struct RevokeKey {
 }
 
 /// Asks who each of these keys stands for; the verdicts come in the same order.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VerifyKeys {
     /// At most [`MAX_BATCH`](crate::wire::MAX_BATCH) hashes. The keys themselves stay with the caller.
     pub hashes: Vec<CredentialHash>,
@@ -103,25 +114,91 @@ pub struct VerifyKeys {
     pub member: Option<MemberId>,
 }
 
-/// Has every key of a user refused, or accepted again: the account was deactivated, or reactivated.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct DisableOwner {
+/// Tells the whole state of a key owner, as the identity service decided it. What is older than what was told
+/// before is refused: a message that comes late undoes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SetOwner {
     /// The user.
     pub owner: UserId,
-    /// Whether their keys are refused.
+    /// Whether their keys are refused: the account is deactivated.
     pub disabled: bool,
+    /// The identity service's history that the revision counts. Another history replaces what was told.
+    pub epoch: Epoch,
+    /// The revision of the decision.
+    pub revision: Position,
+}
+
+/// Asks how far the key service was told of owners.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReadTelling;
+
+/// How far the key service was told of owners: of each that is deactivated, and with that of each that is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Telling {
+    /// Rises with each [`TellOwners`] that is taken.
+    pub version: i64,
+    /// The key service's own history.
+    pub epoch: Epoch,
+    /// Whether the telling began in that history. If not, no key is accepted until everything was told.
+    pub is_current: bool,
+    /// The identity service's history that is told; `None` before the first time.
+    pub of: Option<Epoch>,
+    /// Owners were told of as of this revision.
+    pub revision: Position,
+    /// Up to this owner; `None`: all of them.
+    pub through: Option<UserId>,
+}
+
+/// Tells which owners are deactivated, a page at a time: every other one in the page's range is not. A decision that
+/// is newer than [`revision`](Self::revision) and was told by [`SetOwner`] stays. Of a page that is not the one that
+/// comes next nothing is done; the reply says how far it is told then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TellOwners {
+    /// [`Telling::version`] as the sender read it, before it read what it tells.
+    pub version: i64,
+    /// [`Telling::epoch`] as the sender read it.
+    pub keys: Epoch,
+    /// The identity service's history.
+    pub of: Epoch,
+    /// What is told was read when this revision was there.
+    pub revision: Position,
+    /// The page begins behind this owner, up to whom the same telling came; `None`: a telling begins.
+    pub after: Option<UserId>,
+    /// By rising id, at most [`TellOwners::MAX`].
+    pub deactivated: Vec<UserId>,
+    /// Whether the page ends with the last of these; if not, it goes to the end.
+    pub more: bool,
 }
 
 /// Tells when keys were last accepted. Counts for [`ListedKey::last_used_at`].
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecordUses {
     /// At most [`RecordUses::MAX`] keys, each with its latest use.
     pub uses: Vec<(KeyId, Timestamp)>,
 }
 
 /// Asks whether the service can do its work: it answers after its database has answered.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ready;
+
+impl Telling {
+    /// Whether all was told of identity's history `of`, in the key service's present one.
+    #[must_use]
+    pub fn is_complete(&self, of: Epoch) -> bool {
+        self.is_current && self.of == Some(of) && self.through.is_none()
+    }
+
+    /// Whether a telling of identity's history `of` is under way.
+    #[must_use]
+    pub fn is_under_way(&self, of: Epoch) -> bool {
+        self.is_current && self.of == Some(of) && self.through.is_some()
+    }
+}
+
+impl TellOwners {
+    /// Owners in one page at most.
+    pub const MAX: usize = 500;
+}
 
 impl RecordUses {
     /// Keys in one report at most; a report is at most 18 bytes a key.
@@ -131,6 +208,9 @@ impl RecordUses {
 impl Rpc for IssueKey {
     const SUBJECT: &'static str = "v1.keys.issue";
     const TIMEOUT: Duration = Duration::from_secs(5);
+    // The seed makes it so.
+    const RETRY: Retry = Retry::Idempotent(ISSUE_ATTEMPT);
+    const SENDER: Option<Sender> = Some(Sender::Edge);
     type Reply = IssuedKey;
 }
 
@@ -138,6 +218,7 @@ impl Rpc for ListKeys {
     const SUBJECT: &'static str = "v1.keys.list";
     const TIMEOUT: Duration = Duration::from_secs(5);
     const RETRY: Retry = Retry::Idempotent(ATTEMPT);
+    const SENDER: Option<Sender> = Some(Sender::Edge);
     type Reply = KeyPage;
 }
 
@@ -145,6 +226,7 @@ impl Rpc for RevokeKey {
     const SUBJECT: &'static str = "v1.keys.revoke";
     const TIMEOUT: Duration = CHANGE_TIMEOUT;
     const RETRY: Retry = Retry::Idempotent(CHANGE_ATTEMPT);
+    const SENDER: Option<Sender> = Some(Sender::Edge);
     type Reply = Changed;
 }
 
@@ -152,13 +234,27 @@ impl Rpc for VerifyKeys {
     const SUBJECT: &'static str = "v1.keys.verify";
     const TIMEOUT: Duration = Duration::from_secs(2);
     const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
-    type Reply = Standing<Verdicts<KeyPrincipal>>;
+    type Reply = Standing<Verdicts<KeysAuthority>>;
 }
 
-impl Rpc for DisableOwner {
-    const SUBJECT: &'static str = "v1.keys.operator.disable-owner";
+impl Rpc for SetOwner {
+    const SUBJECT: &'static str = "v1.keys.operator.set-owner";
     const TIMEOUT: Duration = CHANGE_TIMEOUT;
+    const RETRY: Retry = Retry::Idempotent(CHANGE_ATTEMPT);
     type Reply = Receipt;
+}
+
+impl Rpc for ReadTelling {
+    const SUBJECT: &'static str = "v1.keys.operator.telling";
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
+    type Reply = Telling;
+}
+
+impl Rpc for TellOwners {
+    const SUBJECT: &'static str = "v1.keys.operator.tell-owners";
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    type Reply = Telling;
 }
 
 impl Rpc for RecordUses {

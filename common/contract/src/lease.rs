@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::UserId;
+use crate::principal::Owner;
 
 /// The number of a change to credentials: the authority's database counts them in commit order.
 #[derive(
@@ -28,26 +29,40 @@ pub struct Epoch {
 #[serde(transparent)]
 pub struct MemberId(pub [u8; 16]);
 
-/// What is invalidated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Subject<C> {
+/// What a change is about, and what an answer depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tag<C> {
     /// One credential.
     Credential(C),
-    /// Every credential of one user.
-    Owner(UserId),
+    /// What many credentials share.
+    Shared(SharedTag),
+    /// Everything.
+    All,
+    /// A kind that this release does not know, by its number: it means everything, so that a newer authority can
+    /// add kinds.
+    Unknown(u16),
+}
+
+/// What many credentials share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SharedTag {
+    /// Their owner.
+    Owner(Owner),
 }
 
 /// One change to credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound(serialize = "Tag<C>: Serialize", deserialize = "Tag<C>: Deserialize<'de>"))]
 pub struct Invalidation<C> {
     /// Its number.
     pub position: Position,
     /// What it is about.
-    pub subject: Subject<C>,
+    pub tag: Tag<C>,
 }
 
 /// Tells every edge of a change. It is repeated to those that do not acknowledge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound(serialize = "Tag<C>: Serialize", deserialize = "Tag<C>: Deserialize<'de>"))]
 pub struct Invalidate<C> {
     /// Which history the position is of.
     pub epoch: Epoch,
@@ -86,6 +101,7 @@ pub struct Joined {
 
 /// The answer to a renewal: everything from one snapshot of the database.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound(serialize = "Tag<C>: Serialize", deserialize = "Tag<C>: Deserialize<'de>"))]
 pub struct Renewed<C> {
     /// The authority's history.
     pub epoch: Epoch,
@@ -97,6 +113,7 @@ pub struct Renewed<C> {
 
 /// Changes since a position.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound(serialize = "Tag<C>: Serialize", deserialize = "Tag<C>: Deserialize<'de>"))]
 pub enum Missed<C> {
     /// All of them.
     These(Vec<Invalidation<C>>),
@@ -113,5 +130,14 @@ pub struct ReadAt {
     pub position: Position,
 }
 
+impl<C> Tag<C> {
+    /// Every credential of a user.
+    #[must_use]
+    pub fn of_user(user: UserId) -> Self {
+        Self::Shared(SharedTag::Owner(Owner::User(user)))
+    }
+}
+
+mod tag;
 #[cfg(test)]
 mod tests;

@@ -9,31 +9,40 @@
 //! | [`keys`] | the requests that the key service answers |
 //! | [`authority`] | what an edge asks of an authority besides verdicts |
 //! | [`lease`] | membership, leases and invalidations |
+//! | [`caller`] | who acts, and from where |
 //! | [`verify`] | what every other service may ask, in any language |
-//! | [`lease`] | membership, leases and invalidations |
+//! | [`principal`] | whom a credential stands for |
 //! | [`verdict`] | what an authority says of a credential |
 //! | [`refusal`] | every expected "no", with a stable code |
 //! | [`credential`] | the API key format: make, parse, hash |
 //! | [`secret`] | text that is never printed |
 //! | [`ids`] | identifiers and times |
+//! | [`previous`] | the messages as the release before has them |
+//! | [`text`] | what a person can see of a name |
 //! | [`wire`] | bytes on the bus: the only file that names a codec |
 
 pub mod authority;
+pub mod caller;
 pub mod credential;
 pub mod identity;
 pub mod ids;
 pub mod keys;
 pub mod lease;
+pub mod previous;
+pub mod principal;
 pub mod refusal;
 pub mod rpc;
 pub mod secret;
+pub mod text;
 pub mod verdict;
 pub mod verify;
 pub mod wire;
 
+pub use caller::{Actor, Caller, Sender};
 pub use credential::{ApiKey, CredentialHash, MalformedKey};
-pub use ids::{KeyId, SessionId, Timestamp, UserId};
+pub use ids::{KeyId, Mark, RequestId, SessionId, Timestamp, UserId};
+pub use principal::{Detail, KeyDetail, Owner, Principal, UserDetail};
 pub use refusal::{FieldError, Refusal};
-pub use rpc::{CallError, Failure, Retry, Rpc};
+pub use rpc::{CallError, Failure, Forbidden, Retry, Rpc, Unavailable};
 pub use secret::Secret;
-pub use verdict::{KeyPrincipal, UserPrincipal, Verdict, Verdicts};
+pub use verdict::{Stored, Verdict, Verdicts};

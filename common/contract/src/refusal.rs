@@ -27,6 +27,10 @@ pub enum Refusal {
         /// How long to wait, in milliseconds.
         retry_after_ms: u64,
     },
+    /// The session that acts has ended, or its account is deactivated.
+    SessionEnded,
+    /// Something newer was decided since the sender read what this rests on; nothing was done.
+    Stale,
 }
 
 /// One field of a request that breaks a rule.
@@ -69,6 +73,8 @@ impl Refusal {
             Self::InactiveUser => "inactive_user",
             Self::KeyNotFound => "key_not_found",
             Self::UserNotFound => "user_not_found",
+            Self::SessionEnded => "session_ended",
+            Self::Stale => "stale",
             Self::TooManyRequests { .. } => "too_many_requests",
         }
     }
@@ -79,7 +85,8 @@ impl Refusal {
         match self {
             Self::Invalid(_) => 422,
             Self::EmailTaken | Self::UsernameTaken | Self::InactiveUser => 400,
-            Self::WrongCredentials => 401,
+            Self::WrongCredentials | Self::SessionEnded => 401,
+            Self::Stale => 409,
             Self::KeyNotFound | Self::UserNotFound => 404,
             Self::TooManyRequests { .. } => 429,
         }
@@ -96,6 +103,8 @@ impl Refusal {
             Self::InactiveUser => "the account is deactivated",
             Self::KeyNotFound => "there is no such key",
             Self::UserNotFound => "there is no such user",
+            Self::SessionEnded => "the session that acts has ended",
+            Self::Stale => "something newer was decided since: nothing was done",
             Self::TooManyRequests { .. } => "too many requests: try again later",
         }
     }
@@ -111,7 +120,9 @@ impl Refusal {
             | Self::WrongCredentials
             | Self::InactiveUser
             | Self::KeyNotFound
-            | Self::UserNotFound => (&[][..], None),
+            | Self::UserNotFound
+            | Self::SessionEnded
+            | Self::Stale => (&[][..], None),
         };
         Document { code: self.code(), errors, retry_after_ms }
     }

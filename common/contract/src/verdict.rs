@@ -1,10 +1,13 @@
 //! What an authority says of a credential.
 
-use serde::{Deserialize, Serialize};
-use smol_str::SmolStr;
+use std::marker::PhantomData;
 
-use crate::ids::{KeyId, SessionId, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+
+use crate::authority::Authority;
+use crate::ids::Timestamp;
 use crate::lease::ReadAt;
+use crate::principal::{Owner, Principal};
 
 /// What is known of one credential at the moment the authority looked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,50 +20,45 @@ pub enum Verdict<P> {
     Unknown,
     /// Its owner or an operator ended it.
     Revoked,
-    /// Its time is over.
-    Expired,
-    /// Its owner's account is deactivated.
-    Inactive,
+    /// Its time is over. `None` of what is stored: it was not told, by the release before.
+    Expired(Option<Box<Stored>>),
+    /// Its owner's account is deactivated. `None` as above.
+    Inactive(Option<Box<Stored>>),
 }
 
-/// Verdicts from one snapshot of the authority's database.
+/// What a refusal of a credential depends on that is stored and may be accepted again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Whose it is.
+    pub owner: Owner,
+    /// When its time is over.
+    pub expires_at: Timestamp,
+}
+
+/// Verdicts from one snapshot of an authority's database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdicts<P> {
+#[serde(bound = "")]
+pub struct Verdicts<A: Authority> {
     /// Which snapshot.
     pub read_at: ReadAt,
-    /// One for each credential, in the order of the question.
-    pub verdicts: Vec<Verdict<P>>,
+    /// One for each credential, in the order of the question; `None` where the answerer could not say: it lacks a
+    /// secret that the credential may be signed with, or was not told of its owner.
+    pub verdicts: Vec<Option<Verdict<Principal>>>,
+    authority: PhantomData<fn() -> A>,
 }
 
-/// Who an API key stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyPrincipal {
-    /// The key.
-    pub key: KeyId,
-    /// The name its owner gave it.
-    pub name: SmolStr,
-    /// The user who made it.
-    pub owner: UserId,
-    /// From then on it is no longer accepted.
-    pub expires_at: Timestamp,
-}
+impl<A: Authority> Verdicts<A> {
+    /// What `A` says of every credential as of one snapshot.
+    #[must_use]
+    pub fn new(read_at: ReadAt, verdicts: Vec<Verdict<Principal>>) -> Self {
+        Self::in_part(read_at, verdicts.into_iter().map(Some).collect())
+    }
 
-/// Who an access token stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserPrincipal {
-    /// The user.
-    pub user: UserId,
-    /// The user's name as it was written at signup.
-    pub username: SmolStr,
-    /// The user's e-mail address.
-    pub email: SmolStr,
-    /// The login session that the token belongs to.
-    pub session: SessionId,
-    /// Whether the token is the very text that the login gave. Another text with the same claims and a
-    /// right signature is as good, but no invalidation names it: it is not remembered.
-    pub is_original: bool,
-    /// From then on it is no longer accepted.
-    pub expires_at: Timestamp,
+    /// What `A` says as of one snapshot of those credentials that it could judge.
+    #[must_use]
+    pub fn in_part(read_at: ReadAt, verdicts: Vec<Option<Verdict<Principal>>>) -> Self {
+        Self { read_at, verdicts, authority: PhantomData }
+    }
 }
 
 impl<P> Verdict<P> {
@@ -71,18 +69,35 @@ impl<P> Verdict<P> {
             Self::Malformed => Verdict::Malformed,
             Self::Unknown => Verdict::Unknown,
             Self::Revoked => Verdict::Revoked,
-            Self::Expired => Verdict::Expired,
-            Self::Inactive => Verdict::Inactive,
+            Self::Expired(stored) => Verdict::Expired(stored),
+            Self::Inactive(stored) => Verdict::Inactive(stored),
         }
+    }
+
+    /// The same verdict with another form of the principal, where there is one.
+    ///
+    /// # Errors
+    /// What `form` said instead.
+    pub fn try_map<Q, E>(self, form: impl FnOnce(P) -> Result<Q, E>) -> Result<Verdict<Q>, E> {
+        Ok(match self.map(form) {
+            Verdict::Valid(formed) => Verdict::Valid(formed?),
+            Verdict::Malformed => Verdict::Malformed,
+            Verdict::Unknown => Verdict::Unknown,
+            Verdict::Revoked => Verdict::Revoked,
+            Verdict::Expired(stored) => Verdict::Expired(stored),
+            Verdict::Inactive(stored) => Verdict::Inactive(stored),
+        })
     }
 
     /// The principal, where the credential is good.
     pub fn valid(self) -> Option<P> {
         match self {
             Self::Valid(principal) => Some(principal),
-            Self::Malformed | Self::Unknown | Self::Revoked | Self::Expired | Self::Inactive => {
-                None
-            }
+            Self::Malformed
+            | Self::Unknown
+            | Self::Revoked
+            | Self::Expired(_)
+            | Self::Inactive(_) => None,
         }
     }
 
@@ -94,8 +109,8 @@ impl<P> Verdict<P> {
             Self::Malformed => "malformed",
             Self::Unknown => "unknown",
             Self::Revoked => "revoked",
-            Self::Expired => "expired",
-            Self::Inactive => "inactive",
+            Self::Expired(_) => "expired",
+            Self::Inactive(_) => "inactive",
         }
     }
 }

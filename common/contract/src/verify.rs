@@ -2,21 +2,23 @@
 //!
 //! These messages are for other languages too. Their JSON is pinned by tests, as are their bytes.
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{KeyId, Timestamp, UserId};
 use crate::lease::Position;
+use crate::principal::{Detail, Principal};
 use crate::refusal::FieldError;
 use crate::rpc::{ATTEMPT, Retry, Rpc};
 use crate::secret::{Secret, exposed_list, exposed_option};
-use crate::verdict::{KeyPrincipal, UserPrincipal, Verdict};
+use crate::verdict::Verdict;
 
 /// Asks who one credential stands for.
 ///
 /// A field that is not known is refused, so that a misspelt `required_scope` is not taken for none.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verify {
     /// An access token or an API key; its form says which. `None` where it is missing.
@@ -44,7 +46,7 @@ pub struct MinRevision {
 }
 
 /// Asks the same of many credentials; the answers come in the same order.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyBatch {
     /// 1 to [`MAX_BATCH`](crate::wire::MAX_BATCH) credentials, of both kinds.
@@ -64,7 +66,7 @@ pub struct Verified {
     /// Whether it is good, or why not.
     pub outcome: Outcome,
     /// Whom it stands for: there exactly where the outcome is [`Outcome::Valid`].
-    pub principal: Option<Principal>,
+    pub principal: Option<VerifiedPrincipal>,
 }
 
 /// What was found of each credential of a batch, in the order of the request.
@@ -92,9 +94,9 @@ pub enum Outcome {
     Inactive,
 }
 
-/// Whom a credential stands for.
+/// Whom a credential stands for, as other languages read it: every field is always there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Principal {
+pub struct VerifiedPrincipal {
     /// What it is. It says which of the other fields are there.
     #[serde(rename = "type")]
     pub kind: PrincipalKind,
@@ -169,7 +171,7 @@ impl Verified {
     /// Whom the credential stands for, where it is good; `None` for everything else, also for an answer
     /// that contradicts itself.
     #[must_use]
-    pub fn accepted(self) -> Option<Principal> {
+    pub fn accepted(self) -> Option<VerifiedPrincipal> {
         self.principal.filter(|_| self.outcome == Outcome::Valid)
     }
 }
@@ -189,44 +191,40 @@ impl Outcome {
     }
 }
 
-impl<P: Into<Principal>> From<Verdict<P>> for Verified {
+impl<P: Borrow<Principal>> From<Verdict<P>> for Verified {
     fn from(verdict: Verdict<P>) -> Self {
         let (outcome, principal) = match verdict {
-            Verdict::Valid(principal) => (Outcome::Valid, Some(principal.into())),
-            Verdict::Expired => (Outcome::Expired, None),
+            Verdict::Valid(principal) => (Outcome::Valid, Some(principal.borrow().into())),
+            Verdict::Expired(_) => (Outcome::Expired, None),
             Verdict::Revoked => (Outcome::Revoked, None),
             Verdict::Unknown => (Outcome::Unknown, None),
             Verdict::Malformed => (Outcome::Malformed, None),
-            Verdict::Inactive => (Outcome::Inactive, None),
+            Verdict::Inactive(_) => (Outcome::Inactive, None),
         };
         Self { outcome, principal }
     }
 }
 
-impl From<UserPrincipal> for Principal {
-    fn from(user: UserPrincipal) -> Self {
-        Self {
-            kind: PrincipalKind::User,
-            user_id: user.user,
-            username: Some(user.username.into()),
-            email: Some(user.email.into()),
-            key_id: None,
-            name: None,
-            expires_at: user.expires_at,
-        }
-    }
-}
-
-impl From<KeyPrincipal> for Principal {
-    fn from(key: KeyPrincipal) -> Self {
-        Self {
-            kind: PrincipalKind::Service,
-            user_id: key.owner,
+impl From<&Principal> for VerifiedPrincipal {
+    fn from(principal: &Principal) -> Self {
+        let nobody = Self {
+            kind: principal.kind(),
+            user_id: principal.owner().user(),
             username: None,
             email: None,
-            key_id: Some(key.key),
-            name: Some(key.name.into()),
-            expires_at: key.expires_at,
+            key_id: None,
+            name: None,
+            expires_at: principal.expires_at,
+        };
+        match &principal.detail {
+            Detail::User(user) => Self {
+                username: Some(user.username.to_string()),
+                email: Some(user.email.to_string()),
+                ..nobody
+            },
+            Detail::Key(key) => {
+                Self { key_id: Some(key.id), name: Some(key.name.to_string()), ..nobody }
+            }
         }
     }
 }

@@ -1,22 +1,20 @@
 //! How authorities are asked: many questions in one message, as a member where the answer is to be
-//! remembered. The desks' askers do it.
+//! remembered.
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use latchkey_bus::{Bus, Context, RequestId};
-use latchkey_contract::identity::VerifyTokens;
-use latchkey_contract::keys::VerifyKeys;
+use latchkey_contract::authority::Authority;
 use latchkey_contract::lease::{MemberId, Standing};
-use latchkey_contract::wire::MAX_BATCH;
-use latchkey_contract::{
-    CallError, CredentialHash, KeyPrincipal, Rpc, Secret, UserPrincipal, Verdict, Verdicts,
-};
+use latchkey_contract::{CallError, Principal, Rpc, Verdict, Verdicts};
 use latchkey_runtime::batch::Work;
 
-use crate::desk::Answer;
+use crate::cached_verifier::Answer;
+use crate::forms::OfForm;
 use crate::remembered::Remembered;
 
 /// Batches under way at most, of each kind: the second goes while the first is late, or when there is
@@ -24,59 +22,36 @@ use crate::remembered::Remembered;
 const IN_FLIGHT: usize = 4;
 /// Questions that wait or are under way at most, of each kind.
 const MAX_WAITING: usize = 4_096;
-/// Bytes of the tokens in one question at most; a message holds 64 KiB.
-const MAX_TOKEN_BYTES: usize = 48 * 1_024;
 /// What the log of a batch says in place of a request's id: a batch is many requests'.
 const BATCH_ID: &str = "batch";
 
-/// Asks the key service.
-pub(crate) struct AskKeys {
-    pub(crate) bus: Bus,
+/// Asks an authority.
+pub(crate) struct AskAuthority<A> {
+    bus: Bus,
+    authority: PhantomData<fn() -> A>,
 }
 
-/// Asks the identity service.
-pub(crate) struct AskTokens {
-    pub(crate) bus: Bus,
+impl<A: Authority> AskAuthority<A> {
+    pub(crate) fn on(bus: Bus) -> Self {
+        Self { bus, authority: PhantomData }
+    }
 }
 
-impl Work for AskKeys {
-    type Item = (CredentialHash, Option<MemberId>);
-    type Answer = Answer<Remembered<KeyPrincipal>>;
+impl<A: OfForm> Work for AskAuthority<A> {
+    type Item = (A::Question, Option<MemberId>);
+    type Answer = Result<Answer, CallError>;
     type Error = CallError;
-    const MAX_WEIGHT: usize = MAX_BATCH;
+    const MAX_WEIGHT: usize = A::MAX_WEIGHT;
     const IN_FLIGHT: usize = IN_FLIGHT;
     const MAX_WAITING: usize = MAX_WAITING;
 
-    fn weight(_: &Self::Item) -> usize {
-        1
+    fn weight((question, _): &Self::Item) -> usize {
+        A::weight(question)
     }
 
     async fn answer(&self, items: Vec<Self::Item>) -> Result<Vec<Self::Answer>, Self::Error> {
-        apart(items, |hashes, member| async move {
-            let ask = VerifyKeys { hashes, member };
-            self.bus.call(&batch(VerifyKeys::TIMEOUT), &ask).await
-        })
-        .await
-    }
-}
-
-impl Work for AskTokens {
-    type Item = (Secret, Option<MemberId>);
-    type Answer = Answer<Remembered<UserPrincipal>>;
-    type Error = CallError;
-    const MAX_WEIGHT: usize = MAX_TOKEN_BYTES;
-    const IN_FLIGHT: usize = IN_FLIGHT;
-    const MAX_WAITING: usize = MAX_WAITING;
-
-    /// So that neither the bytes nor the number of tokens in a batch pass their bounds.
-    fn weight((token, _): &Self::Item) -> usize {
-        token.expose().len().max(MAX_TOKEN_BYTES.div_ceil(MAX_BATCH))
-    }
-
-    async fn answer(&self, items: Vec<Self::Item>) -> Result<Vec<Self::Answer>, Self::Error> {
-        apart(items, |tokens, member| async move {
-            let ask = VerifyTokens { tokens, member };
-            self.bus.call(&batch(VerifyTokens::TIMEOUT), &ask).await
+        apart::<A, _>(items, |questions, member| async move {
+            self.bus.call(&batch(A::Verify::TIMEOUT), &A::verify(questions, member)).await
         })
         .await
     }
@@ -85,16 +60,15 @@ impl Work for AskTokens {
 /// Asks the questions of each asker in a message of its own: an answer that was given to nobody, or to
 /// another member, says nothing of this one's membership, and may not be remembered under it. Mostly
 /// there is one asker.
-async fn apart<T, P, F>(
-    items: Vec<(T, Option<MemberId>)>,
-    ask: impl Fn(Vec<T>, Option<MemberId>) -> F + Send,
-) -> Result<Vec<Answer<Remembered<P>>>, CallError>
+async fn apart<A, F>(
+    items: Vec<(A::Question, Option<MemberId>)>,
+    ask: impl Fn(Vec<A::Question>, Option<MemberId>) -> F + Send,
+) -> Result<Vec<Result<Answer, CallError>>, CallError>
 where
-    T: Send,
-    P: Send + Sync,
-    F: Future<Output = Result<Standing<Verdicts<P>>, CallError>> + Send,
+    A: Authority,
+    F: Future<Output = Result<Standing<Verdicts<A>>, CallError>> + Send,
 {
-    let mut askers: BTreeMap<_, (Vec<usize>, Vec<T>)> = BTreeMap::new();
+    let mut askers: BTreeMap<_, (Vec<usize>, Vec<A::Question>)> = BTreeMap::new();
     for (place, (item, member)) in items.into_iter().enumerate() {
         let (places, items) = askers.entry(member).or_default();
         places.push(place);
@@ -113,19 +87,20 @@ where
 }
 
 /// One answer for each of `count` questions, in their order. An authority that answers another number of
-/// questions than it was asked has answered none.
-fn answers<P>(
-    standing: Standing<Verdicts<P>>,
+/// questions than it was asked has answered none. What it could not judge is one asker's matter, and no other's.
+fn answers<A: Authority>(
+    standing: Standing<Verdicts<A>>,
     count: usize,
-) -> Result<Vec<Answer<Remembered<P>>>, CallError> {
-    let Standing::Member(Verdicts { read_at, verdicts }) = standing else {
-        return Ok(vec![Standing::NotMember; count]);
+) -> Result<Vec<Result<Answer, CallError>>, CallError> {
+    let Standing::Member(Verdicts { read_at, verdicts, .. }) = standing else {
+        return Ok(vec![Ok(Standing::NotMember); count]);
     };
     if verdicts.len() != count {
         return Err(CallError::Unreadable);
     }
-    let answer = |verdict: Verdict<P>| {
-        Standing::Member((read_at, verdict.map(|principal| Remembered::new(principal))))
+    let answer = |verdict: Option<Verdict<Principal>>| {
+        let verdict = verdict.ok_or(CallError::Unavailable)?;
+        Ok(Standing::Member((read_at, verdict.map(Remembered::new))))
     };
     Ok(verdicts.into_iter().map(answer).collect())
 }
@@ -139,7 +114,10 @@ mod tests {
     use super::*;
 
     use latchkey_bus::Routes;
+    use latchkey_contract::authority::{IdentityAuthority, KeysAuthority};
+    use latchkey_contract::keys::VerifyKeys;
     use latchkey_contract::lease::{Epoch, Position, ReadAt};
+    use latchkey_contract::{CredentialHash, Secret};
 
     #[tokio::test]
     async fn nobody_is_answered_on_the_strength_of_another_s_question() {
@@ -149,12 +127,13 @@ mod tests {
         let routes = Routes::new("keys", "0.0.0", "").on::<VerifyKeys, _, _>(
             move |_, ask: VerifyKeys| async move {
                 let verdict = |hash: &CredentialHash| match hash.0[0] {
-                    0..4 => Verdict::Unknown,
-                    _ => Verdict::Revoked,
+                    0..4 => Some(Verdict::Unknown),
+                    4 => None,
+                    _ => Some(Verdict::Revoked),
                 };
                 let verdicts = ask.hashes.iter().map(verdict).collect();
                 let is_known = ask.member != gone;
-                let standing = Standing::Member(Verdicts { read_at, verdicts });
+                let standing = Standing::Member(Verdicts::in_part(read_at, verdicts));
                 Ok(if is_known { standing } else { Standing::NotMember })
             },
         );
@@ -162,20 +141,40 @@ mod tests {
         let askers = [here, gone, None, here, None, gone, here];
         let items =
             askers.into_iter().zip(0..).map(|(asker, at)| (CredentialHash([at; 32]), asker));
-        let answers = AskKeys { bus }.answer(items.collect()).await.unwrap();
-        let code = |answer: &Answer<_>| match answer {
-            Standing::Member((_, verdict)) => verdict.code(),
-            Standing::NotMember => "no member",
+        let answers = AskAuthority::<KeysAuthority>::on(bus).answer(items.collect()).await.unwrap();
+        let code = |answer: &Result<Answer, CallError>| match answer {
+            Ok(Standing::Member((_, verdict))) => verdict.code(),
+            Ok(Standing::NotMember) => "no member",
+            Err(CallError::Unavailable) => "not judged",
+            Err(error) => panic!("{error}"),
         };
         let codes: Vec<_> = answers.iter().map(code).collect();
         let expected =
-            ["unknown", "no member", "unknown", "unknown", "revoked", "no member", "revoked"];
+            ["unknown", "no member", "unknown", "unknown", "not judged", "no member", "revoked"];
         assert_eq!(codes, expected);
     }
 
+    #[tokio::test]
+    async fn an_authority_that_answers_another_number_of_questions_has_answered_none() {
+        for (count, is_answered) in [(1, false), (2, true), (3, false)] {
+            let read_at = ReadAt { epoch: Epoch::default(), position: Position(7) };
+            let bus = Bus::local();
+            let answer = move |_, _| async move {
+                let verdicts = vec![Verdict::Unknown; count];
+                Ok(Standing::Member(Verdicts::new(read_at, verdicts)))
+            };
+            let routes = Routes::new("keys", "0.0.0", "").on::<VerifyKeys, _, _>(answer);
+            let _serving = bus.serve(routes).await.unwrap();
+            let items = [1, 2].map(|at| (CredentialHash([at; 32]), None));
+            let asked = AskAuthority::<KeysAuthority>::on(bus).answer(items.into()).await;
+            assert_eq!(asked.is_ok(), is_answered, "{count}");
+            assert!(is_answered || matches!(asked, Err(CallError::Unreadable)));
+        }
+    }
+
     #[test]
-    fn a_batch_of_tokens_stays_below_both_bounds() {
-        let shortest = AskTokens::weight(&(Secret::new("a.b.c".to_owned()), None));
-        assert!(AskTokens::MAX_WEIGHT / shortest <= MAX_BATCH);
+    fn a_question_weighs_what_its_authority_says() {
+        let token = Secret::new("t".repeat(4_000));
+        assert_eq!(AskAuthority::<IdentityAuthority>::weight(&(token, None)), 4_000);
     }
 }

@@ -1,7 +1,7 @@
 //! The self-check: now and then, what memory has answered is asked of its authority too, in the background.
 //! The two may differ while a change is on its way. Where they still do when memory has applied every
 //! change that the authority knew of, revoked does not mean revoked: that is an alarm, and everything
-//! is forgotten. Each desk has one.
+//! is forgotten. Each verifier has one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,8 +16,9 @@ use latchkey_runtime::{Address, Clock};
 use metrics::{Counter, counter};
 use tokio::time::sleep;
 
-use crate::desk::{Answer, Principal, ask, known};
+use crate::cached_verifier::{Answer, ask};
 use crate::lease::{Memory, Message};
+use crate::remembered::Remembered;
 
 /// One of so many answers from memory is checked, unless a check is under way.
 const EVERY: u64 = 1_024;
@@ -32,9 +33,9 @@ const SOON: i64 = 5 * 60 * Timestamp::SECOND;
 const CONTRADICTIONS: u32 = 2;
 
 /// Checks one kind of credential.
-pub(crate) struct Check<P, W: Work> {
+pub(crate) struct Check<W: Work> {
     kind: &'static str,
-    memory: Arc<Memory<P>>,
+    memory: Arc<Memory>,
     keeper: Address<Message>,
     asker: Asker<W>,
     clock: Clock,
@@ -44,15 +45,14 @@ pub(crate) struct Check<P, W: Work> {
     disagreements: Counter,
 }
 
-impl<P, T, W> Check<P, W>
+impl<T, W> Check<W>
 where
-    P: Principal,
     T: Clone + Send + 'static,
-    W: Work<Item = (T, Option<MemberId>), Answer = Answer<P>, Error = CallError>,
+    W: Work<Item = (T, Option<MemberId>), Answer = Result<Answer, CallError>, Error = CallError>,
 {
     pub(crate) fn new(
         kind: &'static str,
-        memory: Arc<Memory<P>>,
+        memory: Arc<Memory>,
         keeper: Address<Message>,
         asker: Asker<W>,
         clock: Clock,
@@ -69,14 +69,14 @@ where
     pub(crate) fn answered(
         self: &Arc<Self>,
         hash: CredentialHash,
-        said: &Verdict<P>,
+        said: &Verdict<Remembered>,
         item: impl Fn() -> T,
     ) {
         if self.answered.fetch_add(1, Ordering::Relaxed) % EVERY != EVERY - 1 {
             return;
         }
         let soon = Timestamp(self.clock.unix_millis()).plus(SOON);
-        if matches!(said, Verdict::Valid(principal) if principal.expires_at() < soon) {
+        if matches!(said, Verdict::Valid(principal) if principal.expires_at < soon) {
             return;
         }
         let Some(permit) = self.under_way.try_enter() else { return };
@@ -152,8 +152,8 @@ where
 
     fn look(&self, hash: CredentialHash, least: Position) -> Option<Verdict<()>> {
         let (now, wall) = (self.clock.lease_nanos(), self.clock.unix_millis());
-        let found = self.memory.look(&hash, Moment(now), Timestamp(wall), least);
-        Some(known(found)?.map(drop))
+        let found = self.memory.look(&hash, Moment(now), Timestamp(wall), least)?;
+        Some(found.0.map(drop))
     }
 }
 
@@ -161,7 +161,8 @@ where
 /// of their own.
 fn contradicts<P>(said: &Verdict<()>, answer: &Verdict<P>) -> bool {
     match said {
-        Verdict::Valid(()) => !matches!(answer, Verdict::Valid(_) | Verdict::Expired),
+        Verdict::Valid(()) => !matches!(answer, Verdict::Valid(_) | Verdict::Expired(_)),
+        Verdict::Expired(_) => false,
         _ => matches!(answer, Verdict::Valid(_)),
     }
 }

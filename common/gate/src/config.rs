@@ -86,3 +86,27 @@ impl MemoryConfig {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[(&str, &str)]) -> Result<MemoryConfig, ConfigError> {
+        let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        MemoryConfig::read(&Environment::of(values))
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_usual_and_what_is_said_is_taken() {
+        let usual = read(&[]).unwrap();
+        assert!(usual.enabled && !usual.without_lease);
+        assert_eq!((usual.capacity, usual.bounds), (Capacity::default(), Bounds::default()));
+        let said = [("CACHE", "off"), ("CACHE_ENTRIES", "100"), ("CACHE_MIB", "3")];
+        let said = read(&said).unwrap();
+        let capacity = Capacity { entries: 100, bytes: 3 * 1_024 * 1_024, ..Capacity::default() };
+        assert_eq!((said.enabled, said.capacity), (false, capacity));
+        for wrong in [("CACHE_ENTRIES", "63"), ("CACHE_MIB", "0"), ("CACHE_MIB", "65537")] {
+            assert!(read(&[wrong]).is_err(), "{wrong:?}");
+        }
+    }
+}

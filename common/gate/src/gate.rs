@@ -7,153 +7,106 @@
 use std::sync::Arc;
 
 use latchkey_bus::Context;
-use latchkey_contract::authority::{Authority, IdentityAuthority, KeysAuthority};
-use latchkey_contract::identity::MAX_TOKEN;
-use latchkey_contract::lease::{MemberId, Position};
-use latchkey_contract::{
-    ApiKey, CallError, CredentialHash, KeyPrincipal, Secret, Timestamp, UserPrincipal, Verdict,
-};
-use latchkey_runtime::batch::{Asker, Work};
+use latchkey_contract::authority::{IdentityAuthority, KeysAuthority};
+use latchkey_contract::verify::MinRevision;
+use latchkey_contract::{CallError, Timestamp, Verdict};
+use latchkey_runtime::batch::Asker;
 use latchkey_runtime::{Address, Child, Clock, periodic};
 
 use crate::Deps;
-use crate::ask::{AskKeys, AskTokens};
+use crate::ask::AskAuthority;
+use crate::cached_verifier::CachedVerifier;
 use crate::config::MemoryConfig;
-use crate::desk::{Answer, Desk, Principal};
-use crate::judged::Judged;
-use crate::lease::{self, Memory};
+use crate::forms::{CredentialText, Form, OfForm};
+use crate::lease::{self, LeaseDeps, Memory};
 use crate::remembered::Remembered;
 use crate::usage::UsageReporter;
 
 /// The gate.
 pub struct Gate {
-    keys: Desk<Remembered<KeyPrincipal>, AskKeys>,
-    tokens: Desk<Remembered<UserPrincipal>, AskTokens>,
+    keys: CachedVerifier<KeysAuthority>,
+    tokens: CachedVerifier<IdentityAuthority>,
     usage: Arc<UsageReporter>,
     clock: Clock,
-    judged: [Judged; 2],
 }
 
 impl Gate {
     /// The gate, and its actors in the order they start: they keep its leases, ask for it, and report uses.
     #[must_use]
     pub fn new(config: &MemoryConfig, deps: &Deps) -> (Self, Vec<Child>) {
-        let mut children = Vec::new();
-        let keys = desk::<KeysAuthority, _, _, _>(
-            config,
-            deps,
-            ["key", "lease of keys", "ask keys"],
-            AskKeys { bus: deps.bus.clone() },
-            &mut children,
-        );
-        let tokens = desk::<IdentityAuthority, _, _, _>(
-            config,
-            deps,
-            ["token", "lease of tokens", "ask tokens"],
-            AskTokens { bus: deps.bus.clone() },
-            &mut children,
-        );
+        let mut children = deps.bus.upkeep();
+        let keys = verifier(config, deps, ["lease of keys", "ask keys"], &mut children);
+        let tokens = verifier(config, deps, ["lease of tokens", "ask tokens"], &mut children);
         let usage = Arc::new(UsageReporter::new(deps));
         children.push(periodic::child("usage reporter", Arc::clone(&usage)));
-        let judged = [Judged::of("key"), Judged::of("token")];
-        (Self { keys, tokens, usage, clock: deps.clock.clone(), judged }, children)
+        (Self { keys, tokens, usage, clock: deps.clock.clone() }, children)
     }
 
-    /// Who an API key stands for, as of the revision `least` or a later one.
+    /// Who a credential stands for, as of the revision that `least` names for its authority, or a later one.
     ///
     /// # Errors
-    /// [`CallError`] where nobody could say; then the key is not accepted.
-    pub async fn key(
+    /// [`CallError`] where nobody could say; then it is not accepted.
+    pub async fn decide(
         &self,
         context: &Context,
-        text: &str,
-        least: Position,
-    ) -> Result<Verdict<Remembered<KeyPrincipal>>, CallError> {
-        let judged = self.judge_key(context, text, least).await;
-        self.judged[0].count(&judged);
-        judged
-    }
-
-    async fn judge_key(
-        &self,
-        context: &Context,
-        text: &str,
-        least: Position,
-    ) -> Result<Verdict<Remembered<KeyPrincipal>>, CallError> {
-        let Ok(hash) = ApiKey::hash_of(text) else { return Ok(Verdict::Malformed) };
-        let verdict = self.keys.decide(context, hash, least, || hash).await?;
+        credential: CredentialText<'_>,
+        least: MinRevision,
+    ) -> Result<Verdict<Remembered>, CallError> {
+        let verdict = match credential.form {
+            Form::Key => {
+                self.keys.decide(context, credential, least.keys.unwrap_or_default()).await
+            }
+            Form::Token => {
+                self.tokens.decide(context, credential, least.identity.unwrap_or_default()).await
+            }
+        }?;
         if let Verdict::Valid(principal) = &verdict {
-            self.usage.note(principal, Timestamp(self.clock.unix_millis()));
+            self.usage.note(principal, self.now());
         }
         Ok(verdict)
     }
 
-    /// Who an API key stands for, where that is remembered: at once, and as [`key`](Self::key) would
-    /// answer. `None` for everything else, which only `key` can judge.
+    /// Who a credential stands for, where that is remembered: at once, and as [`decide`](Self::decide) would
+    /// answer. `None` for everything else, which only `decide` can judge.
     #[must_use]
-    pub fn remembered_key(&self, text: &str) -> Option<Remembered<KeyPrincipal>> {
-        let now = Timestamp(self.clock.unix_millis());
-        let hash = ApiKey::hash_of(text).ok()?;
-        let principal = self.keys.remembered(hash, now, || hash)?;
-        self.judged[0].count_valid();
+    pub fn remembered(&self, credential: CredentialText<'_>) -> Option<Remembered> {
+        let now = self.now();
+        let principal = match credential.form {
+            Form::Key => self.keys.remembered(credential, now),
+            Form::Token => self.tokens.remembered(credential, now),
+        }?;
         self.usage.note(&principal, now);
         Some(principal)
     }
 
-    /// Who an access token stands for, where that is remembered: as
-    /// [`remembered_key`](Self::remembered_key).
-    #[must_use]
-    pub fn remembered_token(&self, text: &str) -> Option<Remembered<UserPrincipal>> {
-        if text.len() > MAX_TOKEN {
-            return None;
-        }
-        let now = Timestamp(self.clock.unix_millis());
-        let item = || Secret::new(text.to_owned());
-        let principal = self.tokens.remembered(CredentialHash::of(text), now, item)?;
-        self.judged[1].count_valid();
-        Some(principal)
+    /// The tests' own: leaves what is remembered of keys as a panic in the middle of a change would.
+    #[cfg(debug_assertions)]
+    pub fn tear(&self) {
+        self.keys.tear();
     }
 
-    /// Who an access token stands for, as of the revision `least` or a later one.
-    ///
-    /// # Errors
-    /// [`CallError`] where nobody could say; then the token is not accepted.
-    pub async fn token(
-        &self,
-        context: &Context,
-        text: &str,
-        least: Position,
-    ) -> Result<Verdict<Remembered<UserPrincipal>>, CallError> {
-        let judged = if is_compact_jws(text) {
-            let hash = CredentialHash::of(text);
-            let item = || Secret::new(text.to_owned());
-            self.tokens.decide(context, hash, least, item).await
-        } else {
-            Ok(Verdict::Malformed)
-        };
-        self.judged[1].count(&judged);
-        judged
+    /// Whether anything is answered from memory at this moment: there is a lease of one authority at least.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.keys.is_live() || self.tokens.is_live()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.clock.unix_millis())
     }
 }
 
-/// The desk for one kind of credential, with its actors. The keeper of the lease starts first, so that
+/// The verifier of one form of credential, with its actors. The keeper of the lease starts first, so that
 /// it stops last: after every request.
-fn desk<A, P, T, W>(
+fn verifier<A: OfForm>(
     config: &MemoryConfig,
     deps: &Deps,
-    [kind, lease_name, asker_name]: [&'static str; 3],
-    work: W,
+    [lease_name, asker_name]: [&'static str; 2],
     children: &mut Vec<Child>,
-) -> Desk<P, W>
-where
-    A: Authority,
-    P: Principal,
-    T: Clone + Send + 'static,
-    W: Work<Item = (T, Option<MemberId>), Answer = Answer<P>, Error = CallError>,
-{
+) -> CachedVerifier<A> {
     let memory = Arc::new(memory(config));
     let keeper = if config.enabled {
-        let desk = lease::Desk {
+        let lease = LeaseDeps {
             name: deps.name,
             bus: deps.bus.clone(),
             clock: deps.clock.clone(),
@@ -161,20 +114,20 @@ where
             bounds: config.bounds,
             memory: Arc::clone(&memory),
         };
-        let (keeper, child) = lease::child::<A, P>(lease_name, desk);
+        let (keeper, child) = lease::child::<A>(lease_name, lease);
         children.push(child);
         keeper
     } else {
         // Nobody joins, so nothing is ever remembered.
         Address::new()
     };
-    let (asker, child) = Asker::new(asker_name, work);
+    let (asker, child) = Asker::new(asker_name, AskAuthority::on(deps.bus.clone()));
     children.push(child);
-    Desk::new(kind, memory, keeper, asker, deps.clock.clone())
+    CachedVerifier::new(memory, keeper, asker, deps.clock.clone())
 }
 
 #[cfg(debug_assertions)]
-fn memory<P: Principal>(config: &MemoryConfig) -> Memory<P> {
+fn memory(config: &MemoryConfig) -> Memory {
     if config.without_lease {
         return Memory::without_lease(&config.bounds, config.capacity);
     }
@@ -182,29 +135,9 @@ fn memory<P: Principal>(config: &MemoryConfig) -> Memory<P> {
 }
 
 #[cfg(not(debug_assertions))]
-fn memory<P: Principal>(config: &MemoryConfig) -> Memory<P> {
+fn memory(config: &MemoryConfig) -> Memory {
     Memory::new(&config.bounds, config.capacity)
 }
 
-/// Three parts of base64url without padding (RFC 7515 §7.1), and not too long to look at.
-fn is_compact_jws(text: &str) -> bool {
-    let is_part = |part: &str| {
-        !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    text.len() <= MAX_TOKEN && text.split('.').count() == 3 && text.split('.').all(is_part)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_token_is_seen_without_asking() {
-        assert!(is_compact_jws("eyJh.eyJz.c2ln"));
-        let long = format!("a.b.{}", "c".repeat(MAX_TOKEN));
-        for text in ["", "a.b", "a.b.c.d", "a..c", "a.b.", "a.b=.c", "a.b.c ", "a.b.ç", &long] {
-            assert!(!is_compact_jws(text), "{text}");
-        }
-    }
-}
+mod tests;

@@ -10,11 +10,14 @@ use bytes::Bytes;
 use latchkey_bus::{Bus, Context, Hear, RequestId, Subscription};
 use latchkey_contract::authority::{Authority, Invalidating, Join, Leave, Renew};
 use latchkey_contract::lease::{Epoch, Joined, MemberId, Renewed, Standing};
-use latchkey_contract::{CallError, CredentialHash, Rpc, wire};
-use latchkey_revocation::{Ask, Bounds, Cache, Keeper, Moment, Next, Weigh};
+use latchkey_contract::wire::{self, Contracts};
+use latchkey_contract::{CallError, CredentialHash, Rpc};
+use latchkey_revocation::{Ask, Bounds, Cache, Keeper, Moment, Next};
 use latchkey_runtime::{Address, Child, Clock, Entropy};
 use metrics::{counter, gauge};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::remembered::Judged;
 
 /// Invalidations that wait to be applied at most. One that is dropped is published again, or waited out.
 const MAX_WAITING: usize = 10_000;
@@ -27,14 +30,16 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const DROPPED: &str = "latchkey_caches_dropped_total";
 
 /// What is remembered of one authority.
-pub type Memory<P> = Cache<CredentialHash, P>;
+pub type Memory = Cache<CredentialHash, Judged>;
 
 /// What the actor is told.
 pub enum Message {
     /// Look whether something is due. Carries which of the timers this is: only the last one counts.
     Tick(u64),
-    /// The authority published a change.
-    Invalidated(Invalidating),
+    /// The authority published a change, by this contract.
+    Invalidated(u16, Invalidating),
+    /// The authority published something that cannot be read: the next renewal tells what it was.
+    Unreadable,
     /// A join was answered.
     Joined(u64, Result<Joined, CallError>),
     /// A renewal was answered.
@@ -45,16 +50,19 @@ pub enum Message {
     Doubted(MemberId),
     /// An answer is of this history.
     OtherEpoch(Epoch),
+    /// What the authority publishes is not heard any more.
+    Unheard,
 }
 
 /// The actor.
-pub struct LeaseKeeper<A, P> {
-    desk: Desk<P>,
+pub struct LeaseKeeper<A> {
+    deps: LeaseDeps,
     authority: PhantomData<fn() -> A>,
 }
 
 /// What it works with.
-pub struct Desk<P> {
+#[derive(Clone)]
+pub struct LeaseDeps {
     /// What the process is called.
     pub name: &'static str,
     /// Where the authority is asked.
@@ -66,7 +74,7 @@ pub struct Desk<P> {
     /// Lease and renewal.
     pub bounds: Bounds,
     /// What requests look up.
-    pub memory: Arc<Memory<P>>,
+    pub memory: Arc<Memory>,
 }
 
 /// What the actor remembers.
@@ -78,38 +86,17 @@ pub struct State {
     _invalidations: Subscription,
 }
 
-impl<P> Clone for Desk<P> {
-    fn clone(&self) -> Self {
-        Self {
-            name: self.name,
-            bus: self.bus.clone(),
-            clock: self.clock.clone(),
-            entropy: self.entropy.clone(),
-            bounds: self.bounds,
-            memory: Arc::clone(&self.memory),
-        }
-    }
-}
-
 /// The child that keeps the membership at `A`, and where it is told of answers.
 #[must_use]
-pub fn child<A, P>(name: &'static str, desk: Desk<P>) -> (Address<Message>, Child)
-where
-    A: Authority,
-    P: Clone + Weigh + Send + Sync + 'static,
-{
+pub fn child<A: Authority>(name: &'static str, deps: LeaseDeps) -> (Address<Message>, Child) {
     let address = Address::new();
     let child = Child::new(name, address.clone(), move || {
-        (LeaseKeeper::<A, P> { desk: desk.clone(), authority: PhantomData }, ())
+        (LeaseKeeper::<A> { deps: deps.clone(), authority: PhantomData }, ())
     });
     (address, child)
 }
 
-impl<A, P> Actor for LeaseKeeper<A, P>
-where
-    A: Authority,
-    P: Clone + Weigh + Send + Sync + 'static,
-{
+impl<A: Authority> Actor for LeaseKeeper<A> {
     type Msg = Message;
     type State = State;
     type Arguments = ();
@@ -120,12 +107,18 @@ where
         (): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         let waiting = Arc::new(AtomicUsize::new(0));
-        let hear = hear(self.desk.name, myself.clone(), Arc::clone(&waiting));
-        let subscription = self.desk.bus.subscribe(A::INVALIDATIONS, hear).await?;
+        let reads = self.deps.bus.contracts();
+        let hear = hear(self.deps.name, reads, myself.clone(), Arc::clone(&waiting));
+        let actor = myself.clone();
+        let ended = Box::new(move || {
+            // An actor that has ended has dropped the subscription itself.
+            let _ = actor.send_message(Message::Unheard);
+        });
+        let subscription = self.deps.bus.subscribe(A::INVALIDATIONS, hear, ended).await?;
         myself.send_message(Message::Tick(0))?;
         counter!(DROPPED, "authority" => A::NAME).increment(0);
         Ok(State {
-            keeper: Keeper::new(&self.desk.bounds),
+            keeper: Keeper::new(&self.deps.bounds),
             waiting,
             timer: 0,
             connected: true,
@@ -139,45 +132,54 @@ where
         message: Self::Msg,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let (memory, was) = (&*self.desk.memory, state.keeper.member());
+        let (memory, was) = (&*self.deps.memory, state.keeper.member());
         match message {
             Message::Tick(timer) if timer < state.timer => return Ok(()),
-            Message::Invalidated(message) => {
+            Message::Invalidated(contract, message) => {
                 state.waiting.fetch_sub(1, Ordering::Relaxed);
-                self.apply(state, message).await;
+                self.apply(state, contract, message).await;
+            }
+            Message::Unreadable => {
+                state.waiting.fetch_sub(1, Ordering::Relaxed);
+                state.keeper.missed();
             }
             Message::Joined(nonce, Ok(joined)) => {
                 state.keeper.joined(memory, nonce, joined);
                 tracing::info!(
-                    service = self.desk.name,
+                    service = self.deps.name,
                     authority = A::NAME,
                     "joined: answers are remembered"
                 );
             }
             Message::Joined(nonce, Err(error)) => {
-                tracing::warn!(service = self.desk.name, authority = A::NAME, %error, "cannot join: nothing is remembered");
+                tracing::warn!(service = self.deps.name, authority = A::NAME, %error, "cannot join: nothing is remembered");
                 state.keeper.failed(nonce);
             }
             Message::Renewed(nonce, Ok(renewed)) => {
                 state.keeper.renewed(memory, nonce, renewed, self.now());
             }
             Message::Renewed(nonce, Err(error)) => {
-                tracing::debug!(service = self.desk.name, authority = A::NAME, %error, "a lease was not renewed");
+                tracing::debug!(service = self.deps.name, authority = A::NAME, %error, "a lease was not renewed");
                 state.keeper.failed(nonce);
             }
             Message::Expelled(member) => state.keeper.expelled(memory, member),
-            Message::Doubted(member) if was == Some(member) => {
-                state.keeper.expelled(memory, member);
-                // So that no revoke waits for it. What comes of it tells nobody anything.
-                self.ask(&myself, Leave::<A>::new(member), |_| Message::Tick(0));
-            }
+            Message::Doubted(member) if was == Some(member) => self.leave(&myself, state),
             Message::Tick(_) | Message::Doubted(_) => {}
             Message::OtherEpoch(epoch) => state.keeper.other_epoch(memory, epoch),
+            Message::Unheard => return Err(self.unheard(&myself, state)),
+        }
+        if state.keeper.member().is_some() && memory.is_torn() {
+            tracing::error!(
+                service = self.deps.name,
+                authority = A::NAME,
+                "a panic came in the middle of a change to what is remembered: it is dropped"
+            );
+            self.leave(&myself, state);
         }
         if was.is_some() && state.keeper.member().is_none() {
             counter!(DROPPED, "authority" => A::NAME).increment(1);
             tracing::warn!(
-                service = self.desk.name,
+                service = self.deps.name,
                 authority = A::NAME,
                 "no member any more: everything is forgotten"
             );
@@ -195,10 +197,10 @@ where
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         if let Some(member) = state.keeper.member() {
-            state.keeper.expelled(&*self.desk.memory, member);
+            state.keeper.expelled(&*self.deps.memory, member);
             let context = Context::new(RequestId::new(LEASE_ID), FAREWELL);
-            if let Err(error) = self.desk.bus.call(&context, &Leave::<A>::new(member)).await {
-                tracing::debug!(service = self.desk.name, authority = A::NAME, %error, "left without a word");
+            if let Err(error) = self.deps.bus.call(&context, &Leave::<A>::new(member)).await {
+                tracing::debug!(service = self.deps.name, authority = A::NAME, %error, "left without a word");
             }
         }
         Ok(())
@@ -206,61 +208,81 @@ where
 }
 
 /// Decodes what is published and puts it into the actor's queue, unless that is full.
-fn hear(name: &'static str, actor: ActorRef<Message>, waiting: Arc<AtomicUsize>) -> Hear {
-    Arc::new(move |payload: Bytes| {
-        let message: Invalidating = match wire::decode(&payload) {
-            Ok(message) => message,
+fn hear(
+    name: &'static str,
+    reads: Contracts,
+    actor: ActorRef<Message>,
+    waiting: Arc<AtomicUsize>,
+) -> Hear {
+    Arc::new(move |_: &str, payload: Bytes| {
+        let message = match wire::decode::<Invalidating>(&payload, reads) {
+            Ok((contract, message)) => Message::Invalidated(contract, message),
             Err(error) => {
-                tracing::warn!(service = name, %error, "an invalidation cannot be read");
-                return;
+                tracing::warn!(service = name, %error, "an invalidation cannot be read: the lease is renewed at once");
+                Message::Unreadable
             }
         };
         if waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING
-            || actor.send_message(Message::Invalidated(message)).is_err()
+            || actor.send_message(message).is_err()
         {
             waiting.fetch_sub(1, Ordering::Relaxed);
         }
     })
 }
 
-impl<A, P> LeaseKeeper<A, P>
-where
-    A: Authority,
-    P: Clone + Weigh + Send + Sync + 'static,
-{
-    fn now(&self) -> Moment {
-        Moment(self.desk.clock.lease_nanos())
+impl<A: Authority> LeaseKeeper<A> {
+    /// Forgets everything, and tells the authority, so that no revoke waits for this member. What comes of that tells
+    /// nobody anything.
+    fn leave(&self, myself: &ActorRef<Message>, state: &mut State) {
+        let Some(member) = state.keeper.member() else { return };
+        state.keeper.expelled(&*self.deps.memory, member);
+        self.ask(myself, Leave::<A>::new(member), |_| Message::Tick(0));
     }
 
-    /// Applies a change, and only then acknowledges it.
-    async fn apply(&self, state: &mut State, message: Invalidating) {
-        let applied = state.keeper.invalidate(&*self.desk.memory, &message.invalidate);
+    /// Leaves, so that the next life joins anew and nothing rests on what this one has not heard.
+    fn unheard(&self, myself: &ActorRef<Message>, state: &mut State) -> ActorProcessingErr {
+        self.leave(myself, state);
+        tracing::error!(
+            service = self.deps.name,
+            authority = A::NAME,
+            "invalidations are not heard any more: everything is forgotten"
+        );
+        "invalidations are not heard any more".into()
+    }
+
+    fn now(&self) -> Moment {
+        Moment(self.deps.clock.lease_nanos())
+    }
+
+    /// Applies a change, and only then acknowledges it, by the contract that told of it.
+    async fn apply(&self, state: &mut State, contract: u16, message: Invalidating) {
+        let applied = state.keeper.invalidate(&*self.deps.memory, &message.invalidate);
         let Some(acknowledge) = applied else { return };
-        let subject = message.waiter.subject::<A>(self.desk.name);
-        let sent = match wire::encode(&acknowledge) {
-            Ok(bytes) => self.desk.bus.publish(&subject, bytes.into()).await,
+        let subject = message.waiter.subject::<A>(self.deps.bus.user());
+        let sent = match wire::encode(&acknowledge, contract) {
+            Ok(bytes) => self.deps.bus.publish(&subject, bytes.into()).await,
             Err(error) => {
-                tracing::error!(service = self.desk.name, %error, "an acknowledgement cannot be encoded");
+                tracing::error!(service = self.deps.name, %error, "an acknowledgement cannot be encoded");
                 return;
             }
         };
         if let Err(error) = sent {
-            tracing::debug!(service = self.desk.name, %error, "an acknowledgement was not sent");
+            tracing::debug!(service = self.deps.name, %error, "an acknowledgement was not sent");
         }
     }
 
     /// Sends what is due, and sets the timer for what is not.
     fn advance(&self, myself: &ActorRef<Message>, state: &mut State) {
-        let connected = self.desk.bus.is_connected();
+        let connected = self.deps.bus.is_connected();
         if connected && !state.connected {
             state.keeper.reconnected();
         }
         state.connected = connected;
         loop {
             let now = self.now();
-            match state.keeper.next(now, || MemberId(self.desk.entropy.bytes())) {
+            match state.keeper.next(now, || MemberId(self.deps.entropy.bytes())) {
                 Next::Send(Ask::Join { nonce, member }) => {
-                    let lease_ms = self.desk.bounds.lease() / Moment::MILLISECOND;
+                    let lease_ms = self.deps.bounds.lease() / Moment::MILLISECOND;
                     let join = Join::<A>::new(member, lease_ms);
                     self.ask(myself, join, move |answer| Message::Joined(nonce, answer));
                 }
@@ -287,8 +309,8 @@ where
         request: R,
         tell: impl FnOnce(Result<R::Reply, CallError>) -> Message + Send + 'static,
     ) {
-        let (bus, myself) = (self.desk.bus.clone(), myself.clone());
-        let patience = Duration::from_nanos(self.desk.bounds.lease());
+        let (bus, myself) = (self.deps.bus.clone(), myself.clone());
+        let patience = Duration::from_nanos(self.deps.bounds.lease());
         #[expect(clippy::disallowed_methods, reason = "bounded in number and time by the keeper")]
         tokio::spawn(async move {
             let context = Context::new(RequestId::new(LEASE_ID), patience);
@@ -298,3 +320,6 @@ where
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,31 +3,39 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`gate`] | the one way to know: a key's or a token's verdict |
-//! | [`desk`] | one kind of credential: from memory where the lease allows it, by asking where not |
+//! | [`gate`] | the one way to know: a credential's verdict |
+//! | [`forms`] | from a text to the authority that is asked, to its question, and to the credential's name |
+//! | [`requirement`] | what a request requires, judged after the look-up |
+//! | `cached_verifier` | one form of credential: from memory where the lease allows it, by asking where not |
 //! | [`lease`] | the membership at one authority: join, renew, apply invalidations, acknowledge |
 //! | [`config`] | the variables of the memory |
 //!
 //! The rules are those of `latchkey-revocation`; here they get a bus, a clock and actors.
 
 pub mod config;
-pub mod desk;
+pub mod forms;
 pub mod gate;
 pub mod lease;
+pub mod requirement;
 
 mod ask;
+mod cached_verifier;
 mod check;
-mod judged;
+#[cfg(test)]
+mod played;
 mod remembered;
 mod usage;
+mod verification_metrics;
 mod verify;
 
 use latchkey_bus::Bus;
 use latchkey_runtime::{Clock, Entropy};
 
 pub use config::MemoryConfig;
+pub use forms::{CredentialText, Form};
 pub use gate::Gate;
 pub use remembered::Remembered;
+pub use requirement::{Requirement, Unmet};
 
 /// What the gate is given by the process it runs in.
 #[derive(Clone)]

@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use latchkey_bus::{Context, RequestId};
 use latchkey_contract::keys::RecordUses;
-use latchkey_contract::{KeyId, KeyPrincipal, Rpc, Timestamp};
+use latchkey_contract::{KeyId, Rpc, Timestamp};
+use latchkey_runtime::lock::lock_or_begin_anew;
 use latchkey_runtime::periodic::Chore;
 
 use crate::{Deps, Remembered};
@@ -32,22 +33,25 @@ impl UsageReporter {
         Self { deps: deps.clone(), waiting: Mutex::default(), report: AtomicU32::new(1) }
     }
 
-    /// Counts a use of `key` at `now`. The first in each report is enough.
-    pub fn note(&self, key: &Remembered<KeyPrincipal>, now: Timestamp) {
-        if !key.is_first_in(self.report.load(Ordering::Relaxed)) {
+    /// Counts a use at `now`, where it is a key's. The first in each report is enough.
+    pub fn note(&self, used: &Remembered, now: Timestamp) {
+        if !used.is_first_in(self.report.load(Ordering::Relaxed)) {
             return;
         }
-        let key = key.key;
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(key) = used.key().map(|key| key.id) else { return };
+        let mut waiting = self.waiting();
         if waiting.len() < MAX_WAITING || waiting.contains_key(&key) {
             waiting.insert(key, now);
         }
     }
 
-    fn take(&self) -> Vec<(KeyId, Timestamp)> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<KeyId, Timestamp>> {
+        lock_or_begin_anew(&self.waiting, "uses that wait to be reported", HashMap::clear)
+    }
+
+    pub(crate) fn take(&self) -> Vec<(KeyId, Timestamp)> {
         self.report.fetch_add(1, Ordering::Relaxed);
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        mem::take(&mut *waiting).into_iter().collect()
+        mem::take(&mut *self.waiting()).into_iter().collect()
     }
 }
 
@@ -65,5 +69,69 @@ impl Chore for UsageReporter {
                 tracing::warn!(service = self.deps.name, request_id = id, %error, "uses are not reported");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use latchkey_bus::Bus;
+    use latchkey_runtime::{Clock, Entropy};
+
+    use super::*;
+    use crate::played::{EXPIRY, Played, person, program};
+
+    fn used(id: i64) -> Remembered {
+        Remembered::new(program(id, EXPIRY))
+    }
+
+    fn reporter(bus: Bus) -> UsageReporter {
+        let (clock, entropy) = (Clock::manual(0), Entropy::seeded(1));
+        UsageReporter::new(&Deps { name: "edge", bus, clock, entropy })
+    }
+
+    #[tokio::test]
+    async fn every_use_is_in_one_report_and_no_report_holds_more_than_a_message() {
+        let (bus, played) = (Bus::local(), Played::new());
+        let _serving = played.serve_keys(&bus).await;
+        let reporter = reporter(bus);
+        let keys = i64::try_from(RecordUses::MAX).unwrap() + 1;
+        for id in 1..=keys {
+            reporter.note(&used(id), Timestamp(id));
+        }
+        reporter.note(&Remembered::new(person(true)), Timestamp(9));
+        reporter.run().await;
+        reporter.run().await;
+        let mut uses = played.script(|it| it.uses.clone());
+        uses.sort_unstable_by_key(|(key, _)| *key);
+        let expected: Vec<_> = (1..=keys).map(|id| (KeyId(id), Timestamp(id))).collect();
+        assert_eq!(uses, expected);
+    }
+
+    #[test]
+    fn a_key_is_counted_once_for_each_report() {
+        let (reporter, key) = (reporter(Bus::local()), used(1));
+        for at in [Timestamp(1), Timestamp(2)] {
+            reporter.note(&key, at);
+        }
+        assert_eq!(reporter.take(), [(KeyId(1), Timestamp(1))]);
+        reporter.note(&key, Timestamp(3));
+        assert_eq!(reporter.take(), [(KeyId(1), Timestamp(3))]);
+        assert_eq!(reporter.take(), []);
+    }
+
+    #[test]
+    fn the_keys_that_wait_have_a_bound() {
+        let reporter = reporter(Bus::local());
+        let most = i64::try_from(MAX_WAITING).unwrap();
+        *reporter.waiting.lock().unwrap() = (1..most).map(|id| (KeyId(id), Timestamp(0))).collect();
+        // The last for whom there is room, one for whom there is none, and one that waits already.
+        for id in [most, most + 1, 1] {
+            reporter.note(&used(id), Timestamp(5));
+        }
+        let waiting: HashMap<_, _> = reporter.take().into_iter().collect();
+        assert_eq!(waiting.len(), MAX_WAITING);
+        let at = |id| waiting.get(&KeyId(id)).copied();
+        assert_eq!((at(most), at(most + 1)), (Some(Timestamp(5)), None));
+        assert_eq!((at(1), at(2)), (Some(Timestamp(5)), Some(Timestamp(0))));
     }
 }

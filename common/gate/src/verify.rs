@@ -3,12 +3,13 @@
 
 use futures_util::future::try_join_all;
 use latchkey_bus::Context;
-use latchkey_contract::credential::PREFIX;
 use latchkey_contract::verify::{MinRevision, Verified, VerifiedBatch, Verify, VerifyBatch};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{CallError, Failure, FieldError, Refusal, Secret};
 
+use crate::forms::CredentialText;
 use crate::gate::Gate;
+use crate::requirement::Requirement;
 
 impl Gate {
     /// Who a credential of either kind stands for.
@@ -25,7 +26,7 @@ impl Gate {
         if !faults.is_empty() {
             return Err(Refusal::Invalid(faults).into());
         }
-        self.either(context, credential.expose(), least).await.map_err(failure)
+        self.say(context, credential.expose(), least).await.map_err(failure)
     }
 
     /// The same for many. One answer that cannot be had leaves the whole batch without one.
@@ -47,34 +48,25 @@ impl Gate {
             return Err(Refusal::Invalid(faults).into());
         }
         let texts = request.credentials.iter().map(Secret::expose);
-        let asked = texts.map(|text| self.either(context, text, least));
+        let asked = texts.map(|text| self.say(context, text, least));
         let results = try_join_all(asked).await.map_err(failure)?;
         Ok(VerifiedBatch { results })
     }
 
-    /// Its form says which kind it is. A token is three parts of base64url and has no `_` in its first
-    /// characters: its header is JSON.
-    async fn either(
+    /// Who a text stands for, whichever form it has. Any principal meets what the bus can require.
+    async fn say(
         &self,
         context: &Context,
         text: &str,
         least: MinRevision,
     ) -> Result<Verified, CallError> {
-        if text.starts_with(PREFIX) {
-            let key = self.key(context, text, least.keys.unwrap_or_default()).await?;
-            Ok(key.map(|key| (*key).clone()).into())
-        } else {
-            let user = self.token(context, text, least.identity.unwrap_or_default()).await?;
-            Ok(user.map(|user| (*user).clone()).into())
-        }
+        Ok(self.decide(context, CredentialText::of(text), least).await?.into())
     }
 }
 
-/// No credential has a scope, so none has the required one; whoever asks is to know why.
-fn faults(required: Option<&String>, least: MinRevision) -> Vec<FieldError> {
-    let message = "is reserved: credentials have no scopes yet, leave it out";
-    let scope = required.map(|_| FieldError::new("required_scope", message));
-    scope.into_iter().chain(least.faults()).collect()
+fn faults(scope: Option<&String>, least: MinRevision) -> Vec<FieldError> {
+    let required = Requirement::of_scope(scope.map(String::as_str));
+    required.err().into_iter().chain(least.faults()).collect()
 }
 
 fn failure(error: CallError) -> Failure {

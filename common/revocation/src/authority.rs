@@ -83,12 +83,12 @@ fn grants(rules: Rules, membership: Option<MemberState>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use latchkey_contract::lease::Subject;
+    use latchkey_contract::lease::Tag;
 
     use super::*;
 
     fn rows(count: usize) -> Vec<Invalidation<u8>> {
-        vec![Invalidation { position: Position(1), subject: Subject::Credential(1) }; count]
+        vec![Invalidation { position: Position(1), tag: Tag::Credential(1) }; count]
     }
 
     fn missed(since: i64, pruned: i64, count: usize) -> Option<Missed<u8>> {

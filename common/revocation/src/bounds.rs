@@ -161,7 +161,13 @@ mod tests {
 
     #[test]
     fn the_defaults_pass_their_own_check() {
-        assert_eq!(Bounds::new(Settings::default()), Ok(Bounds::default()));
+        let bounds = Bounds::default();
+        assert_eq!(Bounds::new(Settings::default()), Ok(bounds));
+        let times = [bounds.lease(), bounds.renewal(), bounds.wait(), bounds.repeat()];
+        let ms = times.map(|time| time / Moment::MILLISECOND);
+        assert_eq!(ms, [2_000, 500, 2_200, 20]);
+        assert_eq!((Moment(3).plus(4), Moment(7).since(Moment(3))), (Moment(7), 4));
+        assert_eq!(Moment(3).since(Moment(7)), 0);
     }
 
     #[test]

@@ -2,22 +2,24 @@
 //! threads; the [`Keeper`](crate::Keeper) writes what the authority says of leases and invalidations.
 //!
 //! Credentials are spread over shards, each under a lock of its own, so that a reply is checked against
-//! the tombstones and kept in one step. An acknowledgement goes out after the lock was held.
+//! the tombstones and kept in one step. An acknowledgement goes out after the lock was held. What many answers
+//! share is in `SharedTags`, and a change of it touches no shard.
 //!
-//! Of the edge's gate: [`Cache::look`] first; where it says [`Found::Ask`], [`Cache::ask`] *before* the
+//! Of the edge's gate: [`Cache::look`] first; where it knows nothing, [`Cache::ask`] *before* the
 //! question is sent, and [`Cache::take`] with the reply. Everybody who waits for a shared reply calls
 //! `take` for himself, with the question's token: nobody believes an answer that he did not check.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
-use latchkey_contract::lease::{Epoch, MemberId, Position, ReadAt, Subject};
-use latchkey_contract::{Timestamp, UserId};
+use latchkey_contract::Timestamp;
+use latchkey_contract::lease::{Epoch, MemberId, Position, ReadAt, SharedTag, Tag};
 
 use crate::bounds::{Bounds, Moment};
-use crate::rules::Rules;
-use crate::shard::{Shard, ShardCapacity, Sight, Tenure};
+use crate::rules::{Mutant, Rules};
+use crate::shard::{Membership, ReadView, Shard, ShardCapacity};
+use crate::tags::SharedTags;
 
 pub use crate::table::Weigh;
 
@@ -30,12 +32,13 @@ pub struct Capacity {
     pub entries: usize,
     /// Bytes of positive answers, with what their values hold.
     pub bytes: usize,
-    /// Credentials known to be revoked or unknown.
-    pub facts: usize,
+    /// Negative answers.
+    pub refusals: usize,
     /// Credentials whose invalidation is remembered. One that is evicted costs a few questions.
     pub tombstones: usize,
-    /// Owners whose invalidation is remembered, in each shard.
-    pub owners: usize,
+    /// Shared tags whose invalidation is remembered, all told. Where one is evicted, whatever was read before its
+    /// change is asked for again.
+    pub tags: usize,
 }
 
 /// A question to the authority, from before it is sent until its reply is judged.
@@ -54,56 +57,36 @@ pub struct Reply<V> {
     /// The snapshot that it was read from.
     pub read_at: ReadAt,
     /// What it says.
-    pub ruling: Ruling<V>,
+    pub verdict: V,
 }
 
-/// What an authority says of a credential, as far as a cache is concerned.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Ruling<V> {
-    /// It is good.
-    Valid {
-        /// Who it stands for.
-        value: V,
-        /// Whose it is, for invalidations that name the owner.
-        owner: UserId,
-        /// When it ends by itself.
-        expires_at: Timestamp,
-    },
-    /// It was revoked, and stays so.
-    Revoked,
-    /// There is none such. One that is made later is random, so nobody can have asked for it before.
-    Unknown,
-    /// It is refused now, but that can change: expired, its owner deactivated. Not remembered.
-    NotNow,
+/// What an authority says of a credential, as far as a cache is concerned. All that it depends on and that can
+/// change while the credential lives is named here, and is computed from what it says.
+pub trait CacheableVerdict: Clone + Weigh {
+    /// How it is kept.
+    fn kept(&self) -> Kept;
+    /// Whether it is still true when the wall clock shows this, as far as time alone goes.
+    fn holds_at(&self, wall: Timestamp) -> bool;
+    /// The tags, besides its credential, of changes that may make it untrue.
+    fn tags(&self) -> impl Iterator<Item = SharedTag>;
 }
 
-/// What a cache knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found<V> {
-    /// Accept.
-    Valid(V),
-    /// Refuse: it was revoked.
-    Revoked,
-    /// Refuse: there is none such.
-    Unknown,
-    /// Nothing that may be relied on: ask the authority.
-    Ask,
+/// How an answer is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It accepts: under the lease.
+    AsGood,
+    /// It refuses, and that may change: under the lease, bounded apart.
+    AsRefusal,
+    /// It refuses, and stays true: without a lease, bounded with the refusals.
+    AsFact,
+    /// Not at all: it rests on something that no change names.
+    Not,
 }
 
-/// What a reply comes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken<V> {
-    /// Accept.
-    Accept(V),
-    /// Refuse, as the reply says.
-    Refuse,
-    /// The reply decides nothing: ask again, a bounded number of times, then answer 503.
-    Again(Why),
-}
-
-/// Why a reply decides nothing.
+/// Why a reply decides nothing: ask again, a bounded number of times, then answer 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Why {
+pub enum RejectReason {
     /// The edge has joined anew since it asked, or is no member.
     OtherMember,
     /// It is of another epoch: tell [`Keeper::other_epoch`](crate::Keeper::other_epoch).
@@ -112,23 +95,25 @@ pub enum Why {
     TooOld,
     /// Its snapshot is older than what the edge remembers one by one.
     BelowFloor,
-    /// The credential or its owner was invalidated after the snapshot.
+    /// The credential, or something else that it depends on, was changed after the snapshot.
     Invalidated,
     /// It says "valid" of what has expired by the edge's wall clock: refuse it as expired, and do not
     /// ask again.
     Expired,
 }
 
-/// The cache. `C` names a credential, `V` is who it stands for.
+/// The cache. `C` names a credential, `V` is what is said of it.
 pub struct Cache<C, V, S = RandomState> {
+    rules: Rules,
     lease_span: u64,
     shards: Box<[Mutex<Shard<C, V, S>>]>,
     hasher: S,
     /// When the question behind the lease was sent, and 1: 0 is no lease.
     lease: AtomicU64,
     /// P, for readers that ask for a least position.
-    applied: AtomicI64,
-    tenure: Mutex<Option<Tenure>>,
+    reached: AtomicI64,
+    tags: SharedTags<S>,
+    membership: Mutex<Option<Membership>>,
     nonces: AtomicU64,
 }
 
@@ -138,16 +123,15 @@ impl Default for Capacity {
             shards: 64,
             entries: 1_000_000,
             bytes: 192 << 20,
-            facts: 65_536,
+            refusals: 65_536,
             tombstones: 65_536,
-            owners: 256,
+            tags: 16_384,
         }
     }
 }
 
-impl<C: Copy + Eq + Hash, V: Clone + Weigh> Cache<C, V> {
-    /// An empty cache of nobody: it says [`Found::Ask`] and [`Cache::ask`] says `None` until the edge has
-    /// joined.
+impl<C: Copy + Eq + Hash, V: CacheableVerdict> Cache<C, V> {
+    /// An empty cache of nobody: it knows nothing, and [`Cache::ask`] says `None`, until the edge has joined.
     #[must_use]
     pub fn new(bounds: &Bounds, capacity: Capacity) -> Self {
         Self::build(bounds, capacity, RandomState::new(), Rules::default())
@@ -164,7 +148,7 @@ impl<C: Copy + Eq + Hash, V: Clone + Weigh> Cache<C, V> {
 impl<C, V, S> Cache<C, V, S>
 where
     C: Copy + Eq + Hash,
-    V: Clone + Weigh,
+    V: CacheableVerdict,
     S: BuildHasher + Clone,
 {
     pub(crate) fn build(bounds: &Bounds, capacity: Capacity, hasher: S, rules: Rules) -> Self {
@@ -172,43 +156,43 @@ where
         let each = ShardCapacity {
             entries: capacity.entries / shards,
             bytes: capacity.bytes / shards,
-            facts: capacity.facts / shards,
+            refusals: capacity.refusals / shards,
             tombstones: capacity.tombstones / shards,
-            owners: capacity.owners,
         };
         let shard = |_| Mutex::new(Shard::new(each, rules, &hasher));
         Self {
+            rules,
             lease_span: bounds.lease(),
             shards: (0..shards).map(shard).collect(),
+            tags: SharedTags::new(capacity.tags, rules, hasher.clone()),
             hasher,
             lease: AtomicU64::new(0),
-            applied: AtomicI64::new(0),
-            tenure: Mutex::new(None),
+            reached: AtomicI64::new(0),
+            membership: Mutex::new(None),
             nonces: AtomicU64::new(0),
         }
     }
 
-    /// What is known of a credential. `now` must have been read after the request arrived; `wall` is for
-    /// expiry alone. What is answered is not older than `revision` (0: as old as the lease allows).
-    pub fn look(
-        &self,
-        credential: &C,
-        now: Moment,
-        wall: Timestamp,
-        revision: Position,
-    ) -> Found<V> {
-        let sight = self.sight(now);
-        self.look_with(&sight, credential, wall, revision)
+    /// What is known of a credential; `None`: nothing that may be relied on. `now` must have been read after the
+    /// request arrived; `wall` is for expiry alone. What is answered is not older than `least` (0: as old as the
+    /// lease allows).
+    pub fn look(&self, credential: &C, now: Moment, wall: Timestamp, least: Position) -> Option<V> {
+        let view = self.view(now);
+        self.look_with(&view, credential, wall, least)
     }
 
     /// Stamps a question that is about to be sent; `None` while the edge is no member.
     pub fn ask(&self, now: Moment) -> Option<Question> {
-        let tenure = (*self.tenure())?;
+        let membership = (*self.lock_membership())?;
         let nonce = self.nonces.fetch_add(1, Ordering::Relaxed);
-        Some(Question { member: tenure.member, nonce, sent: now })
+        Some(Question { member: membership.member, nonce, sent: now })
     }
 
-    /// Judges the reply to `question` about `credential`, and keeps what may be kept.
+    /// Judges the reply to `question` about `credential`, and keeps what may be kept. Where it is taken, what it
+    /// says is to be answered.
+    ///
+    /// # Errors
+    /// [`RejectReason`]
     pub fn take(
         &self,
         question: &Question,
@@ -216,11 +200,12 @@ where
         reply: Reply<V>,
         now: Moment,
         wall: Timestamp,
-    ) -> Taken<V> {
-        self.shard(&credential).take(question, credential, reply, now, wall, self.lease_span)
+    ) -> Result<(), RejectReason> {
+        let shared = (self.lease_span, &self.tags);
+        self.shard(&credential).take(question, credential, reply, (now, wall), shared)
     }
 
-    /// Positive answers, and their bytes.
+    /// Positive answers, and their bytes. Some may be of no use any more, and go when they are looked up.
     pub fn size(&self) -> (usize, usize) {
         let add = |(entries, bytes), shard: &Mutex<Shard<C, V, S>>| {
             let shard = lock(shard);
@@ -231,77 +216,95 @@ where
 
     /// Whether there is a lease at `now`.
     pub fn is_live(&self, now: Moment) -> bool {
-        self.sight(now).lease.is_some_and(|stamp| now.since(stamp) < self.lease_span)
+        self.view(now).lease.is_some_and(|stamp| now.since(stamp) < self.lease_span)
     }
 
     /// Under which membership it is filled, and which history that is of.
     pub fn membership(&self) -> Option<(MemberId, Epoch)> {
-        (*self.tenure()).map(|tenure| (tenure.member, tenure.epoch))
+        (*self.lock_membership()).map(|it| (it.member, it.epoch))
+    }
+
+    /// Whether a panic left a part of it half-written. That part knows nothing and takes nothing; whoever keeps the
+    /// membership is to leave, and to join anew.
+    pub fn is_torn(&self) -> bool {
+        let shards = self.shards.iter().any(Mutex::is_poisoned);
+        shards || self.membership.is_poisoned() || self.tags.is_torn()
+    }
+
+    /// The tests' own: leaves a part of it as a panic in the middle of a change would.
+    #[cfg(debug_assertions)]
+    pub fn tear(&self) {
+        let change = || {
+            let _held = self.shards.first().map(lock);
+            std::panic::resume_unwind(Box::new("torn by a test"))
+        };
+        let _torn: Result<(), _> = std::panic::catch_unwind(std::panic::AssertUnwindSafe(change));
     }
 
     /// The first of a reader's steps: the lease, before the entry.
-    pub(crate) fn sight(&self, now: Moment) -> Sight {
+    pub(crate) fn view(&self, now: Moment) -> ReadView {
         let lease = self.lease.load(Ordering::Acquire).checked_sub(1).map(Moment);
-        let applied = Position(self.applied.load(Ordering::Acquire));
-        Sight { now, lease, applied }
+        let reached = Position(self.reached.load(Ordering::Acquire));
+        ReadView { now, lease, reached }
     }
 
     /// The second of a reader's steps.
     pub(crate) fn look_with(
         &self,
-        sight: &Sight,
+        view: &ReadView,
         credential: &C,
         wall: Timestamp,
-        revision: Position,
-    ) -> Found<V> {
-        self.shard(credential).look(credential, sight, wall, revision, self.lease_span)
+        least: Position,
+    ) -> Option<V> {
+        let shared = (self.lease_span, &self.tags);
+        self.shard(credential).look(credential, view, wall, least, shared)
     }
 
     /// Forgets everything: the edge is no member.
     pub(crate) fn leave(&self) {
-        *self.tenure() = None;
+        *self.lock_membership() = None;
         self.lease.store(0, Ordering::Release);
-        self.applied.store(0, Ordering::Release);
+        self.reached.store(0, Ordering::Release);
         for shard in &self.shards {
             lock(shard).begin(None, Position::default());
         }
     }
 
     /// Begins empty, as a member that has applied everything up to `position`.
-    pub(crate) fn enter(&self, tenure: Tenure, position: Position) {
+    pub(crate) fn enter(&self, membership: Membership, position: Position) {
+        // From here until a shard begins anew it holds nothing and takes nothing.
         self.leave();
+        self.tags.begin(position);
         for shard in &self.shards {
             shard.clear_poison();
-            lock(shard).begin(Some(tenure), position);
+            lock(shard).begin(Some(membership), position);
         }
-        self.applied.store(position.0, Ordering::Release);
-        *self.tenure() = Some(tenure);
+        self.reached.store(position.0, Ordering::Release);
+        self.membership.clear_poison();
+        *self.lock_membership() = Some(membership);
     }
 
-    /// Applies one change. When it returns, every shard has.
-    pub(crate) fn invalidate(&self, subject: Subject<C>, at: Position, applied: Position) {
-        match &subject {
-            Subject::Credential(credential) => {
-                self.shard(credential).invalidate(subject, at, applied);
+    /// Applies one change. When it returns, it may be acknowledged. `reached` is P.
+    pub(crate) fn invalidate(&self, tag: Tag<C>, at: Position, reached: Position) {
+        match tag {
+            Tag::Credential(credential) => {
+                self.shard(&credential).invalidate(credential, at, reached);
             }
-            Subject::Owner(_) => {
-                for shard in &self.shards {
-                    lock(shard).invalidate(subject, at, applied);
-                }
-            }
+            Tag::Shared(tag) => self.tags.apply(Some(tag), at),
+            Tag::Unknown(_) if self.rules.breaks(Mutant::UnknownKindIgnored) => {}
+            Tag::All | Tag::Unknown(_) => self.tags.apply(None, at),
         }
     }
 
-    /// Drops every positive answer. When it returns, every shard has.
+    /// Drops every answer but those that stay true: changes up to `position` are not known one by one.
     pub(crate) fn drop_all(&self, position: Position) {
-        for shard in &self.shards {
-            lock(shard).drop_all(position);
-        }
+        let at = if self.rules.breaks(Mutant::DropKeepsFloor) { Position(0) } else { position };
+        self.tags.apply(None, at);
     }
 
-    /// Extends the lease; everything up to `applied` must have been applied before.
-    pub(crate) fn extend(&self, stamp: Moment, applied: Position) {
-        self.applied.fetch_max(applied.0, Ordering::AcqRel);
+    /// Extends the lease; everything up to `reached` must have been applied before.
+    pub(crate) fn extend(&self, stamp: Moment, reached: Position) {
+        self.reached.fetch_max(reached.0, Ordering::AcqRel);
         self.lease.fetch_max(stamp.0.saturating_add(1), Ordering::AcqRel);
     }
 
@@ -320,8 +323,10 @@ where
             shards: self.shards.iter().map(|shard| Mutex::new(lock(shard).clone())).collect(),
             hasher: self.hasher.clone(),
             lease: AtomicU64::new(self.lease.load(Ordering::Acquire)),
-            applied: AtomicI64::new(self.applied.load(Ordering::Acquire)),
-            tenure: Mutex::new(*self.tenure()),
+            reached: AtomicI64::new(self.reached.load(Ordering::Acquire)),
+            tags: self.tags.copy(),
+            membership: Mutex::new(*self.lock_membership()),
+            rules: self.rules,
             nonces: AtomicU64::new(self.nonces.load(Ordering::Relaxed)),
         }
     }
@@ -332,8 +337,19 @@ where
         self.shards.iter().for_each(|shard| see(&lock(shard)));
     }
 
-    fn tenure(&self) -> MutexGuard<'_, Option<Tenure>> {
-        self.tenure.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What shards share, for the same.
+    #[cfg(test)]
+    pub(crate) fn shared_tags(&self) -> &SharedTags<S> {
+        &self.tags
+    }
+
+    /// Where a panic left it half-written, the edge is no member until it joins anew.
+    fn lock_membership(&self) -> MutexGuard<'_, Option<Membership>> {
+        self.membership.lock().unwrap_or_else(|poisoned| {
+            let mut membership = poisoned.into_inner();
+            *membership = None;
+            membership
+        })
     }
 }
 
@@ -342,7 +358,7 @@ where
 fn lock<C, V, S>(shard: &Mutex<Shard<C, V, S>>) -> MutexGuard<'_, Shard<C, V, S>>
 where
     C: Copy + Eq + Hash,
-    V: Weigh,
+    V: CacheableVerdict,
     S: BuildHasher + Clone,
 {
     shard.lock().unwrap_or_else(|poisoned| {

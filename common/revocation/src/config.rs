@@ -5,10 +5,11 @@ use latchkey_runtime::{ConfigError, Environment, Variable};
 
 use crate::bounds::{Bounds, BoundsError, Settings as Times};
 
-/// The longest lease, and the longest wait, in milliseconds: whoever revokes waits for the answer no longer
-/// than `CHANGE_TIMEOUT` in the contract.
+/// The longest lease in milliseconds. It and the longest wait: whoever revokes waits for the answer no longer than
+/// `CHANGE_TIMEOUT` in the contract.
 const MAX_LEASE: u64 = 7_000;
-const MAX_WAIT: u64 = 8_000;
+/// The longest wait in milliseconds: whoever waits so long need not know how processes are configured.
+pub const MAX_WAIT: u64 = 8_000;
 
 /// How long an edge relies on an answer.
 pub const LEASE_MS: Variable = Variable {
@@ -81,6 +82,13 @@ pub fn bounds(environment: &Environment) -> Result<Bounds, ConfigError> {
     let shortest = (lease * (1_000 + drift)).div_ceil(1_000 - drift) + Bounds::MIN_MARGIN;
     let usual = shortest.max(lease + lease / 10);
     let wait = environment.number(&REVOKE_WAIT_MS, usual, 1, MAX_WAIT)?;
+    if wait > MAX_WAIT {
+        let fault = format!(
+            "a lease of {lease} ms and a drift of {drift} thousandths demand a wait of {wait} ms, \
+             and nobody waits for longer than {MAX_WAIT} ms"
+        );
+        return Err(LEASE_MS.wrong(fault));
+    }
     Bounds::new(Times { lease, renewal, wait, drift }).map_err(|error| {
         let variable = match error {
             BoundsError::Drift => &CLOCK_DRIFT,
@@ -90,4 +98,48 @@ pub fn bounds(environment: &Environment) -> Result<Bounds, ConfigError> {
         };
         variable.wrong(error.to_string())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds::Moment;
+
+    fn read(values: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+        let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::read(&Environment::of(values))
+    }
+
+    #[test]
+    fn what_is_not_said_follows_from_the_lease() {
+        for (lease, renewal, wait) in
+            [("2000", 500, 2_200), ("1000", 250, 1_100), ("100", 25, 153), ("7000", 1_750, 7_700)]
+        {
+            let settings = read(&[("LEASE_MS", lease)]).unwrap();
+            let bounds = settings.bounds;
+            let ms = Moment::MILLISECOND;
+            assert_eq!((bounds.renewal() / ms, bounds.wait() / ms), (renewal, wait), "{lease}");
+            assert_eq!(bounds.lease() / ms, lease.parse::<u64>().unwrap());
+            assert!(settings.early);
+        }
+        assert_eq!(read(&[]).unwrap().bounds, Bounds::default());
+        assert!(!read(&[("REVOKE_EARLY", "off")]).unwrap().early);
+        assert!(read(&[("REVOKE_WAIT_MS", "8000")]).is_ok());
+        assert!(read(&[("RENEWAL_MS", "1000")]).is_ok());
+    }
+
+    #[test]
+    fn what_would_break_the_proof_is_refused_by_its_variable() {
+        for (values, variable) in [
+            (&[("REVOKE_WAIT_MS", "2090")][..], "REVOKE_WAIT_MS"),
+            (&[("REVOKE_WAIT_MS", "8001")], "REVOKE_WAIT_MS"),
+            (&[("LEASE_MS", "7000"), ("CLOCK_DRIFT", "100")], "LEASE_MS"),
+            (&[("LEASE_MS", "7001")], "LEASE_MS"),
+            (&[("RENEWAL_MS", "1001")], "RENEWAL_MS"),
+            (&[("CLOCK_DRIFT", "101")], "CLOCK_DRIFT"),
+        ] {
+            let refused = read(values).unwrap_err().to_string();
+            assert!(refused.contains(variable), "{values:?}: {refused}");
+        }
+    }
 }

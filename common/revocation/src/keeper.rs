@@ -11,9 +11,9 @@ use latchkey_contract::lease::{
 };
 
 use crate::bounds::{Bounds, Moment};
-use crate::cache::{Cache, Weigh};
+use crate::cache::{Cache, CacheableVerdict};
 use crate::rules::{Mutant, Rules};
-use crate::shard::Tenure;
+use crate::shard::Membership;
 
 /// Questions under way at most; the oldest is given up for one more.
 const MAX_UNDER_WAY: usize = 4;
@@ -37,7 +37,7 @@ pub struct Keeper {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Out,
-    In { tenure: Tenure, position: Position },
+    In { membership: Membership, position: Position },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Keeper {
         }
         Next::Send(match self.state {
             State::Out => self.ask_to_join(now, fresh()),
-            State::In { tenure, position } => self.ask_to_renew(now, tenure, position),
+            State::In { membership, position } => self.ask_to_renew(now, membership, position),
         })
     }
 
@@ -118,21 +118,26 @@ impl Keeper {
         self.asked = None;
     }
 
+    /// Something was published that could not be read: renew soon, which tells what it was.
+    pub fn missed(&mut self) {
+        self.urgent = true;
+    }
+
     /// Takes the answer to a join.
     pub fn joined<C, V, S>(&mut self, cache: &Cache<C, V, S>, nonce: u64, answer: Joined)
     where
         C: Copy + Eq + Hash,
-        V: Clone + Weigh,
+        V: CacheableVerdict,
         S: BuildHasher + Clone,
     {
         let Some(UnderWay { joins: Some(member), .. }) = self.close(nonce) else { return };
-        let tenure = Tenure { member, epoch: answer.epoch };
-        self.state = State::In { tenure, position: answer.position };
+        let membership = Membership { member, epoch: answer.epoch };
+        self.state = State::In { membership, position: answer.position };
         self.under_way.clear();
         self.heard = answer.position;
         // The first renewal gives the lease.
         self.asked = None;
-        cache.enter(tenure, answer.position);
+        cache.enter(membership, answer.position);
     }
 
     /// Takes the answer to a renewal.
@@ -144,13 +149,13 @@ impl Keeper {
         now: Moment,
     ) where
         C: Copy + Eq + Hash,
-        V: Clone + Weigh,
+        V: CacheableVerdict,
         S: BuildHasher + Clone,
     {
         let Some(UnderWay { joins: None, sent, .. }) = self.close(nonce) else { return };
-        let State::In { tenure, position } = self.state else { return };
+        let State::In { membership, position } = self.state else { return };
         let Standing::Member(renewed) = answer else { return self.leave(cache) };
-        if renewed.epoch != tenure.epoch {
+        if renewed.epoch != membership.epoch {
             return self.leave(cache);
         }
         let stamp = if self.rules.breaks(Mutant::StampAtReceipt) { now } else { sent };
@@ -158,13 +163,13 @@ impl Keeper {
         match renewed.missed {
             Missed::These(changes) => {
                 for change in changes {
-                    cache.invalidate(change.subject, change.position, position);
+                    cache.invalidate(change.tag, change.position, position);
                 }
             }
             Missed::TooMany => cache.drop_all(renewed.position),
         }
         let position = position.max(renewed.position);
-        self.state = State::In { tenure, position };
+        self.state = State::In { membership, position };
         self.heard = self.heard.max(position);
         cache.extend(stamp, position);
     }
@@ -182,17 +187,17 @@ impl Keeper {
     ) -> Option<Acknowledge>
     where
         C: Copy + Eq + Hash,
-        V: Clone + Weigh,
+        V: CacheableVerdict,
         S: BuildHasher + Clone,
     {
-        let State::In { tenure, position } = self.state else { return None };
-        if message.epoch != tenure.epoch {
+        let State::In { membership, position } = self.state else { return None };
+        if message.epoch != membership.epoch {
             self.leave(cache);
             return None;
         }
         let at = message.change.position;
         if !self.rules.breaks(Mutant::AcknowledgeBeforeApplying) {
-            cache.invalidate(message.change.subject, at, position);
+            cache.invalidate(message.change.tag, at, position);
         }
         if at.0 == self.heard.0 + 1 {
             self.heard = at;
@@ -201,16 +206,16 @@ impl Keeper {
             self.urgent = true;
         }
         if self.rules.breaks(Mutant::InvalidateMovesPosition) {
-            self.state = State::In { tenure, position: position.max(at) };
+            self.state = State::In { membership, position: position.max(at) };
         }
-        Some(Acknowledge { member: tenure.member, epoch: tenure.epoch, position: at })
+        Some(Acknowledge { member: membership.member, epoch: membership.epoch, position: at })
     }
 
     /// The authority has told `member` that it is none: forget everything and join anew.
     pub fn expelled<C, V, S>(&mut self, cache: &Cache<C, V, S>, member: MemberId)
     where
         C: Copy + Eq + Hash,
-        V: Clone + Weigh,
+        V: CacheableVerdict,
         S: BuildHasher + Clone,
     {
         if self.member() == Some(member) {
@@ -223,10 +228,10 @@ impl Keeper {
     pub fn other_epoch<C, V, S>(&mut self, cache: &Cache<C, V, S>, epoch: Epoch)
     where
         C: Copy + Eq + Hash,
-        V: Clone + Weigh,
+        V: CacheableVerdict,
         S: BuildHasher + Clone,
     {
-        if matches!(self.state, State::In { tenure, .. } if tenure.epoch != epoch) {
+        if matches!(self.state, State::In { membership, .. } if membership.epoch != epoch) {
             self.leave(cache);
         }
     }
@@ -236,7 +241,7 @@ impl Keeper {
     pub fn member(&self) -> Option<MemberId> {
         match self.state {
             State::Out => None,
-            State::In { tenure, .. } => Some(tenure.member),
+            State::In { membership, .. } => Some(membership.member),
         }
     }
 
@@ -254,15 +259,20 @@ impl Keeper {
         Ask::Join { nonce, member }
     }
 
-    pub(crate) fn ask_to_renew(&mut self, now: Moment, tenure: Tenure, since: Position) -> Ask {
+    pub(crate) fn ask_to_renew(
+        &mut self,
+        now: Moment,
+        membership: Membership,
+        since: Position,
+    ) -> Ask {
         let nonce = self.open(now, None);
-        Ask::Renew { nonce, member: tenure.member, since }
+        Ask::Renew { nonce, member: membership.member, since }
     }
 
     fn leave<C, V, S>(&mut self, cache: &Cache<C, V, S>)
     where
         C: Copy + Eq + Hash,
-        V: Clone + Weigh,
+        V: CacheableVerdict,
         S: BuildHasher + Clone,
     {
         self.state = State::Out;

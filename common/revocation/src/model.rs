@@ -9,6 +9,7 @@
 mod deliver;
 mod explore;
 mod fingerprint;
+mod memory;
 mod revoking;
 mod scenario;
 mod step;
@@ -49,9 +50,15 @@ const MUTANTS: &[(Mutant, &str)] = &[
     // Our own, besides those of the protocol's description.
     (Mutant::EntryBeforeLease, "a reader that stops"),
     (Mutant::EarlyInNewEpoch, "failover"),
-    (Mutant::IgnoreOwnerTombstone, "an owner"),
+    (Mutant::ReplyByCredentialAlone, "an owner"),
     (Mutant::DropKeepsFloor, "records deleted"),
     (Mutant::LeaseOff, "one edge, one revoke"),
+    // Of tags; those that break the order of single steps are `memory`'s to find.
+    (Mutant::FirstTagOnly, "two tags"),
+    (Mutant::TagEvictionKeepsFloor, "owners, one tombstone"),
+    (Mutant::AllKeepsEntries, "everything"),
+    (Mutant::AllDoesNotCount, "everything"),
+    (Mutant::UnknownKindIgnored, "a kind that is not known"),
 ];
 
 fn run(scenario: Scenario, rules: Rules, order: Order, most: usize) -> Explored {

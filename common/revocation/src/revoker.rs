@@ -173,12 +173,6 @@ impl Revocation {
         }
     }
 
-    /// How long the answer may take at most: what a caller that does not wait is told.
-    #[must_use]
-    pub fn latest_return(&self) -> Option<Moment> {
-        self.committed.map(|(_, since)| self.end(since))
-    }
-
     /// What is left to do after it has returned.
     #[must_use]
     pub fn aftermath(&self, now: Moment) -> Aftermath {
@@ -255,6 +249,53 @@ impl EpochWatch {
                 self.seen = Some((epoch, now));
                 now.plus(bounds.wait())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EPOCH: Epoch = Epoch { made: 1, timeline: 1 };
+
+    fn committed() -> Revocation {
+        let (settled, early_from) = (false, Moment(0));
+        let commit =
+            Commit { position: Position(1), epoch: EPOCH, already: false, settled, early_from };
+        let mut revocation = Revocation::new(&Bounds::default(), true);
+        revocation.committed(Moment(0), commit);
+        revocation
+    }
+
+    fn ids(count: usize) -> impl Iterator<Item = MemberId> {
+        (0..count as u128).map(|id| MemberId(id.to_le_bytes()))
+    }
+
+    #[test]
+    fn more_members_than_are_kept_apart_are_waited_out() {
+        for (count, is_known) in [(MAX_MEMBERS - 1, true), (MAX_MEMBERS, false)] {
+            let mut revocation = committed();
+            revocation.members(Some((EPOCH, ids(count))));
+            assert_eq!(revocation.members != Members::Unknown, is_known, "{count}");
+            for id in ids(count + 1) {
+                revocation.acknowledged(id, EPOCH, Position(1));
+            }
+            assert_eq!(revocation.acknowledged.len(), MAX_MEMBERS, "there is a bound");
+            assert_eq!(matches!(revocation.next(Moment(1)), Step::Return(_)), is_known);
+        }
+    }
+
+    #[test]
+    fn only_who_has_applied_this_very_change_counts() {
+        let mut revocation = committed();
+        revocation.members(Some((EPOCH, ids(1))));
+        let other = Epoch { made: 2, timeline: 1 };
+        for (epoch, position, counted) in [(other, 1, 0), (EPOCH, 2, 0), (EPOCH, 1, 1)] {
+            for id in ids(1) {
+                revocation.acknowledged(id, epoch, Position(position));
+            }
+            assert_eq!(revocation.receipt(Moment(1)).edges_confirmed, counted);
         }
     }
 }

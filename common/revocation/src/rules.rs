@@ -1,7 +1,8 @@
 //! The switch that the tests break the protocol with: every mutant must be caught by the model.
 //! Outside tests there is nothing to switch, and each question below is the constant `false`.
 
-/// One way to get the protocol wrong. The first nineteen are those of the protocol's description. What
+/// One way to get the protocol wrong. The first nineteen are those of the protocol's description, those from
+/// `FirstTagOnly` on of its description of tags. What
 /// stands under `cfg(test)` breaks what the cores are driven by, and the model acts on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutant {
@@ -53,12 +54,34 @@ pub(crate) enum Mutant {
     EntryBeforeLease,
     /// (Our own.) A revoke returns early although the epoch is new.
     EarlyInNewEpoch,
-    /// (Our own.) A reply is taken although its owner was invalidated since.
-    IgnoreOwnerTombstone,
+    /// A reply is judged by its credential's tag alone.
+    ReplyByCredentialAlone,
     /// (Our own.) Everything is dropped, and the floor stays.
     DropKeepsFloor,
     /// (Our own.) Entries are used whether or not there is a lease.
     LeaseOff,
+    /// Of an entry's tags only the first is looked up.
+    FirstTagOnly,
+    /// A change is acknowledged, then counted.
+    CountAfterAcknowledgement,
+    /// A change is counted, then its tombstone is set.
+    CountBeforeTombstone,
+    /// A shared tag's tombstone is evicted, and the floor stays.
+    TagEvictionKeepsFloor,
+    /// A shared tag's tombstone is evicted, then the floor rises.
+    TagEvictionBeforeFloor,
+    /// The floor is compared, then the tags are looked up.
+    FloorBeforeTags,
+    /// How many changes an entry has seen is read after its tags were looked up.
+    SeenReadAfterLookUp,
+    /// What an entry has seen is a revision, not a count.
+    SeenIsRevision,
+    /// A change of everything raises no floor.
+    AllKeepsEntries,
+    /// A change of everything is not counted.
+    AllDoesNotCount,
+    /// A change of a kind that is not known is passed over.
+    UnknownKindIgnored,
 }
 
 /// Which mutant runs, if any.

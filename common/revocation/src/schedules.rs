@@ -5,33 +5,70 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use latchkey_contract::lease::{
     Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, Missed, Position, ReadAt,
-    Renewed, Standing, Subject,
+    Renewed, SharedTag, Standing, Tag,
 };
-use latchkey_contract::{Timestamp, UserId};
+use latchkey_contract::{Owner, Timestamp, UserId};
 
 use crate::bounds::{Bounds, Moment};
-use crate::cache::{Cache, Capacity, Found, Question, Reply, Ruling, Taken, Weigh, Why};
+use crate::cache::{Cache, CacheableVerdict, Capacity, Kept, Question, RejectReason, Reply, Weigh};
 use crate::keeper::{Ask, Keeper, Next};
 use crate::revoker::{Commit, Revocation, Step};
 use crate::rules::Rules;
 
+mod renewals;
+mod tags;
+
 const KEY: u8 = 7;
-const OWNER: UserId = UserId(70);
+const OWNER: i64 = 70;
 const EPOCH: Epoch = Epoch { made: 1, timeline: 1 };
 const MS: u64 = Moment::MILLISECOND;
 const EXPIRY: Timestamp = Timestamp(10 * Timestamp::DAY);
 const ID: MemberId = MemberId([1; 16]);
 
+/// What is said of [`KEY`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Holder;
+enum Says {
+    Good,
+    Disabled,
+    Expired,
+    Unknown,
+    Revoked,
+}
 
-impl Weigh for Holder {
+impl Weigh for Says {
     fn heap_bytes(&self) -> usize {
         0
     }
 }
 
-type TestCache = Cache<u8, Holder, BuildHasherDefault<DefaultHasher>>;
+impl CacheableVerdict for Says {
+    fn kept(&self) -> Kept {
+        match self {
+            Self::Good => Kept::AsGood,
+            Self::Disabled | Self::Expired | Self::Unknown => Kept::AsRefusal,
+            Self::Revoked => Kept::AsFact,
+        }
+    }
+
+    fn holds_at(&self, wall: Timestamp) -> bool {
+        match self {
+            Self::Good | Self::Disabled => wall < EXPIRY,
+            Self::Expired => wall >= EXPIRY,
+            Self::Unknown | Self::Revoked => true,
+        }
+    }
+
+    fn tags(&self) -> impl Iterator<Item = SharedTag> {
+        let is_stored = matches!(self, Self::Good | Self::Disabled | Self::Expired);
+        is_stored.then(|| owner(OWNER)).into_iter()
+    }
+}
+
+fn owner(user: i64) -> SharedTag {
+    SharedTag::Owner(Owner::User(UserId(user)))
+}
+
+type TestCache = Cache<u8, Says, BuildHasherDefault<DefaultHasher>>;
 
 /// One edge, one clock.
 struct Edge {
@@ -46,7 +83,7 @@ impl Edge {
     }
 
     fn with_tombstones(tombstones: usize) -> Self {
-        let capacity = Capacity { shards: 1, tombstones, ..Capacity::default() };
+        let capacity = Capacity { shards: 1, tombstones, tags: tombstones, ..Capacity::default() };
         let bounds = Bounds::default();
         let cache =
             Cache::build(&bounds, capacity, BuildHasherDefault::default(), Rules::default());
@@ -75,7 +112,7 @@ impl Edge {
     fn renewed(&mut self, nonce: u64, position: i64, changes: &[(i64, u8)], now: u64) {
         let these = changes.iter().map(|(position, key)| Invalidation {
             position: Position(*position),
-            subject: Subject::Credential(*key),
+            tag: Tag::Credential(*key),
         });
         let missed = Missed::These(these.collect());
         let answer = Renewed { epoch: EPOCH, position: Position(position), missed };
@@ -83,8 +120,11 @@ impl Edge {
     }
 
     fn invalidate(&mut self, key: u8, position: i64) -> Option<Acknowledge> {
-        let change =
-            Invalidation { position: Position(position), subject: Subject::Credential(key) };
+        self.change(Tag::Credential(key), position)
+    }
+
+    fn change(&mut self, tag: Tag<u8>, position: i64) -> Option<Acknowledge> {
+        let change = Invalidation { position: Position(position), tag };
         self.keeper.invalidate(&self.cache, &Invalidate { epoch: EPOCH, change })
     }
 
@@ -92,11 +132,11 @@ impl Edge {
         self.cache.ask(at(now)).expect("it is a member")
     }
 
-    fn take(&self, question: &Question, position: i64, now: u64) -> Taken<Holder> {
+    fn take(&self, question: &Question, position: i64, now: u64) -> Result<(), RejectReason> {
         self.cache.take(question, KEY, valid(position), at(now), Timestamp(0))
     }
 
-    fn look(&self, now: u64) -> Found<Holder> {
+    fn look(&self, now: u64) -> Option<Says> {
         self.cache.look(&KEY, at(now), Timestamp(0), Position(0))
     }
 }
@@ -105,9 +145,12 @@ fn at(millis: u64) -> Moment {
     Moment(1_000_000 * MS + millis * MS)
 }
 
-fn valid(position: i64) -> Reply<Holder> {
-    let read_at = ReadAt { epoch: EPOCH, position: Position(position) };
-    Reply { read_at, ruling: Ruling::Valid { value: Holder, owner: OWNER, expires_at: EXPIRY } }
+fn valid(position: i64) -> Reply<Says> {
+    said(Says::Good, position)
+}
+
+fn said(verdict: Says, position: i64) -> Reply<Says> {
+    Reply { read_at: ReadAt { epoch: EPOCH, position: Position(position) }, verdict }
 }
 
 fn commit(position: i64) -> Commit {
@@ -141,29 +184,29 @@ fn a_positive_reply_that_is_held_back_until_after_the_return_is_discarded() {
     let acknowledged = edge.invalidate(KEY, 1).unwrap();
     revoke.acknowledged(acknowledged.member, acknowledged.epoch, acknowledged.position);
     assert!(is_over(&revoke, 11));
-    assert_eq!(edge.take(&question, 0, 12), Taken::Again(Why::Invalidated));
-    assert_eq!(edge.look(12), Found::Ask);
+    assert_eq!(edge.take(&question, 0, 12), Err(RejectReason::Invalidated));
+    assert_eq!(edge.look(12), None);
 }
 
 #[test]
 fn an_edge_that_is_stopped_between_send_and_receipt_discards_the_reply() {
     let edge = Edge::joined();
     let question = edge.ask(0);
-    assert_eq!(edge.take(&question, 0, 2_000), Taken::Again(Why::TooOld));
-    assert_eq!(edge.take(&question, 0, 1_999), Taken::Accept(Holder));
+    assert_eq!(edge.take(&question, 0, 2_000), Err(RejectReason::TooOld));
+    assert_eq!(edge.take(&question, 0, 1_999), Ok(()));
 }
 
 #[test]
 fn a_reader_that_is_stopped_between_lease_and_entry_does_not_profit_from_a_later_lease() {
     let mut edge = Edge::joined();
     let question = edge.ask(0);
-    edge.take(&question, 0, 1);
+    edge.take(&question, 0, 1).unwrap();
     // A revoke has returned at 2,210 without this edge; a request begins, and its thread stops.
-    let sight = edge.cache.sight(at(2_300));
+    let view = edge.cache.view(at(2_300));
     let nonce = edge.ask_to_renew(2_301);
     edge.renewed(nonce, 1, &[(1, KEY)], 2_302);
-    let found = edge.cache.look_with(&sight, &KEY, Timestamp(0), Position(0));
-    assert_eq!(found, Found::Ask);
+    let found = edge.cache.look_with(&view, &KEY, Timestamp(0), Position(0));
+    assert_eq!(found, None);
 }
 
 #[test]
@@ -173,13 +216,13 @@ fn an_edge_that_loses_the_bus_and_keeps_serving_stops_relying_on_its_cache_befor
     let nonce = edge.ask_to_renew(0);
     edge.renewed(nonce, 0, &[], 1);
     let question = edge.ask(0);
-    edge.take(&question, 0, 1);
+    edge.take(&question, 0, 1).unwrap();
     let revoke = revocation(1, &[ID]);
     for now in (2..2_201).step_by(7) {
         assert!(!is_over(&revoke, now), "{now}");
     }
-    assert_eq!(edge.look(1_999), Found::Valid(Holder));
-    assert_eq!(edge.look(2_000), Found::Ask);
+    assert_eq!(edge.look(1_999), Some(Says::Good));
+    assert_eq!(edge.look(2_000), None);
     assert!(is_over(&revoke, 2_201));
     assert_eq!(revoke.aftermath(at(2_201)).retire, [ID]);
 }
@@ -188,12 +231,12 @@ fn an_edge_that_loses_the_bus_and_keeps_serving_stops_relying_on_its_cache_befor
 fn an_edge_that_reconnects_just_after_missing_an_invalidation_learns_of_it_by_its_renewal() {
     let mut edge = Edge::joined();
     let question = edge.ask(0);
-    edge.take(&question, 0, 1);
+    edge.take(&question, 0, 1).unwrap();
     let held_back = edge.ask(5);
     let nonce = edge.ask_to_renew(10);
     edge.renewed(nonce, 1, &[(1, KEY)], 11);
-    assert_eq!(edge.look(12), Found::Ask);
-    assert_eq!(edge.take(&held_back, 0, 12), Taken::Again(Why::Invalidated));
+    assert_eq!(edge.look(12), None);
+    assert_eq!(edge.take(&held_back, 0, 12), Err(RejectReason::Invalidated));
 }
 
 #[test]
@@ -241,11 +284,11 @@ fn two_revokers_of_one_key_are_both_confirmed_by_one_acknowledgement_heard_by_bo
 fn an_edge_restarted_during_a_revoke_is_waited_for_under_its_old_id() {
     let edge = Edge::joined();
     let question = edge.ask(0);
-    edge.take(&question, 0, 1);
+    edge.take(&question, 0, 1).unwrap();
     let mut revoke = revocation(10, &[ID]);
     let mut edge = Edge { keeper: Keeper::new(&Bounds::default()), ..Edge::joined() };
     edge.join(MemberId([2; 16]), EPOCH, 1);
-    assert_eq!(edge.look(11), Found::Ask);
+    assert_eq!(edge.look(11), None);
     let acknowledged = edge.invalidate(KEY, 1).unwrap();
     revoke.acknowledged(acknowledged.member, acknowledged.epoch, acknowledged.position);
     assert!(!is_over(&revoke, 2_209));
@@ -259,10 +302,10 @@ fn an_edge_that_joins_during_a_revoke_takes_no_reply_from_before_it() {
     edge.keeper.expelled(&edge.cache, ID);
     assert_eq!(edge.cache.ask(at(1)), None);
     edge.join(MemberId([2; 16]), EPOCH, 1);
-    assert_eq!(edge.take(&stale, 0, 2), Taken::Again(Why::OtherMember));
+    assert_eq!(edge.take(&stale, 0, 2), Err(RejectReason::OtherMember));
     let question = edge.ask(2);
-    assert_eq!(edge.take(&question, 0, 3), Taken::Again(Why::BelowFloor));
-    assert_eq!(edge.take(&question, 1, 3), Taken::Accept(Holder));
+    assert_eq!(edge.take(&question, 0, 3), Err(RejectReason::BelowFloor));
+    assert_eq!(edge.take(&question, 1, 3), Ok(()));
 }
 
 #[test]
@@ -274,9 +317,9 @@ fn ten_thousand_invalidations_are_remembered_or_the_floor_rises() {
         let other = u8::try_from(position % 200).unwrap();
         edge.invalidate(if other == KEY { 201 } else { other }, position);
     }
-    assert!(matches!(edge.take(&question, 0, 1), Taken::Again(_)));
-    assert_eq!(edge.look(1), Found::Ask);
-    assert_eq!(edge.take(&question, 9_999, 1), Taken::Accept(Holder));
+    assert!(edge.take(&question, 0, 1).is_err());
+    assert_eq!(edge.look(1), None);
+    assert_eq!(edge.take(&question, 9_999, 1), Ok(()));
 }
 
 #[test]
@@ -285,25 +328,25 @@ fn renewals_that_overtake_each_other_neither_lower_the_position_nor_the_lease() 
     let (first, second) = (edge.ask_to_renew(0), edge.ask_to_renew(100));
     let question = edge.ask(0);
     edge.renewed(second, 2, &[(1, 9), (2, 8)], 150);
-    edge.take(&question, 2, 150);
+    edge.take(&question, 2, 150).unwrap();
     edge.renewed(first, 1, &[(1, 9)], 160);
     assert_eq!(edge.keeper.position(), Some(Position(2)));
-    assert_eq!(edge.look(2_099), Found::Valid(Holder));
-    assert_eq!(edge.look(2_100), Found::Ask);
+    assert_eq!(edge.look(2_099), Some(Says::Good));
+    assert_eq!(edge.look(2_100), None);
 }
 
 #[test]
 fn another_epoch_makes_the_edge_forget_everything_and_a_revoke_wait() {
     let mut edge = Edge::joined();
     let question = edge.ask(0);
-    edge.take(&question, 0, 1);
+    edge.take(&question, 0, 1).unwrap();
     let mut other = valid(0);
     other.read_at.epoch.timeline = 2;
     let again = edge.ask(2);
     let taken = edge.cache.take(&again, KEY, other.clone(), at(3), Timestamp(0));
-    assert_eq!(taken, Taken::Again(Why::OtherEpoch));
+    assert_eq!(taken, Err(RejectReason::OtherEpoch));
     edge.keeper.other_epoch(&edge.cache, other.read_at.epoch);
-    assert_eq!((edge.look(4), edge.keeper.member()), (Found::Ask, None));
+    assert_eq!((edge.look(4), edge.keeper.member()), (None, None));
     // The members of the new history do not know of those of the old one.
     let mut revoke = Revocation::new(&Bounds::default(), true);
     revoke.committed(at(0), Commit { early_from: at(2_000), ..commit(1) });
@@ -320,15 +363,15 @@ fn another_epoch_makes_the_edge_forget_everything_and_a_revoke_wait() {
 fn a_wall_clock_stepped_by_an_hour_changes_nothing_but_expiry() {
     let edge = Edge::joined();
     let question = edge.ask(0);
-    edge.take(&question, 0, 1);
+    edge.take(&question, 0, 1).unwrap();
     let hour = 3_600 * Timestamp::SECOND;
     for wall in [Timestamp(-hour), Timestamp(hour), EXPIRY.plus(-1)] {
-        assert_eq!(edge.cache.look(&KEY, at(2), wall, Position(0)), Found::Valid(Holder));
+        assert_eq!(edge.cache.look(&KEY, at(2), wall, Position(0)), Some(Says::Good));
     }
     for wall in [EXPIRY, EXPIRY.plus(hour)] {
-        assert_eq!(edge.cache.look(&KEY, at(2), wall, Position(0)), Found::Ask);
+        assert_eq!(edge.cache.look(&KEY, at(2), wall, Position(0)), None);
     }
-    assert_eq!(edge.look(2_000), Found::Ask);
+    assert_eq!(edge.look(2_000), None);
 }
 
 #[test]
@@ -345,30 +388,12 @@ fn acknowledgements_that_come_after_the_return_change_nothing() {
 fn an_answer_older_than_the_revision_that_a_caller_names_is_not_given() {
     let mut edge = Edge::joined();
     let question = edge.ask(0);
-    edge.take(&question, 4, 1);
+    edge.take(&question, 4, 1).unwrap();
     let look =
         |edge: &Edge, revision| edge.cache.look(&KEY, at(2), Timestamp(0), Position(revision));
-    assert_eq!(look(&edge, 4), Found::Valid(Holder));
-    assert_eq!(look(&edge, 5), Found::Ask);
+    assert_eq!(look(&edge, 4), Some(Says::Good));
+    assert_eq!(look(&edge, 5), None);
     let nonce = edge.ask_to_renew(1);
     edge.renewed(nonce, 5, &[(5, 9)], 2);
-    assert_eq!(look(&edge, 5), Found::Valid(Holder));
-}
-
-#[test]
-fn a_change_of_many_takes_every_entry_of_its_owner_and_no_other() {
-    let mut edge = Edge::joined();
-    let question = edge.ask(0);
-    edge.take(&question, 0, 1);
-    let change = |position, owner| Invalidate {
-        epoch: EPOCH,
-        change: Invalidation { position: Position(position), subject: Subject::Owner(owner) },
-    };
-    edge.keeper.invalidate(&edge.cache, &change(1, UserId(71)));
-    assert_eq!(edge.look(2), Found::Valid(Holder));
-    edge.keeper.invalidate(&edge.cache, &change(2, OWNER));
-    assert_eq!(edge.look(2), Found::Ask);
-    assert_eq!(edge.take(&question, 1, 2), Taken::Again(Why::Invalidated));
-    // Reactivated, or made since.
-    assert_eq!(edge.take(&question, 3, 2), Taken::Accept(Holder));
+    assert_eq!(look(&edge, 5), Some(Says::Good));
 }

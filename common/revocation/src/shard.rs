@@ -1,15 +1,16 @@
 //! The rules of an edge's memory, over one shard of it. The caller holds the shard's lock, so what is
-//! checked here still holds when it is acted on.
+//! checked here still holds when it is acted on; what shards share is in [`SharedTags`].
 
 use std::hash::{BuildHasher, Hash};
 
-use latchkey_contract::lease::{Epoch, MemberId, Position, Subject};
-use latchkey_contract::{Timestamp, UserId};
+use latchkey_contract::Timestamp;
+use latchkey_contract::lease::{Epoch, MemberId, Position};
 
 use crate::bounds::Moment;
-use crate::cache::{Found, Question, Reply, Ruling, Taken, Why};
+use crate::cache::{CacheableVerdict, Kept, Question, RejectReason, Reply};
 use crate::rules::{Mutant, Rules};
 use crate::table::{Table, Weigh};
+use crate::tags::SharedTags;
 use crate::tombstones::Tombstones;
 
 /// What one shard holds at most.
@@ -17,160 +18,148 @@ use crate::tombstones::Tombstones;
 pub(crate) struct ShardCapacity {
     pub(crate) entries: usize,
     pub(crate) bytes: usize,
-    pub(crate) facts: usize,
+    pub(crate) refusals: usize,
     pub(crate) tombstones: usize,
-    pub(crate) owners: usize,
 }
 
 /// Whose answers a shard holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tenure {
+pub(crate) struct Membership {
     pub(crate) member: MemberId,
     pub(crate) epoch: Epoch,
 }
 
 /// What a reader saw before it looks: it is taken after the request arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sight {
+pub(crate) struct ReadView {
     pub(crate) now: Moment,
     pub(crate) lease: Option<Moment>,
-    pub(crate) applied: Position,
+    /// Up to here every change was applied (P).
+    pub(crate) reached: Position,
 }
 
-/// A positive answer.
+/// An answer. What it depends on, and when it ends, is the verdict's to say.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry<V> {
-    pub(crate) value: V,
-    pub(crate) owner: UserId,
+    pub(crate) verdict: V,
     /// When its question was sent.
     pub(crate) stamp: Moment,
-    pub(crate) expires_at: Timestamp,
     /// The last change that the answer knew of.
-    pub(crate) position: Position,
-}
-
-/// A negative answer that stays true: no lease is needed to rely on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fact {
-    Revoked,
-    Unknown,
+    pub(crate) read_at: Position,
+    /// The count of changes up to which it was looked at.
+    pub(crate) seen: u64,
 }
 
 #[derive(Clone)]
 pub(crate) struct Shard<C, V, S> {
     pub(crate) rules: Rules,
-    pub(crate) tenure: Option<Tenure>,
+    pub(crate) membership: Option<Membership>,
     /// Replies from before it are not taken: a tombstone that would speak against them may be gone.
     pub(crate) floor: Position,
     pub(crate) entries: Table<C, Entry<V>, S>,
     /// Apart from the entries, so that a flood of unknown keys evicts nothing valid.
-    pub(crate) facts: Table<C, Fact, S>,
-    pub(crate) credentials: Tombstones<C, S>,
-    pub(crate) owners: Tombstones<UserId, S>,
+    pub(crate) refusals: Table<C, Entry<V>, S>,
+    pub(crate) tombstones: Tombstones<C, S>,
 }
 
 impl<V: Weigh> Weigh for Entry<V> {
     fn heap_bytes(&self) -> usize {
-        self.value.heap_bytes()
+        self.verdict.heap_bytes()
     }
 }
 
-impl Weigh for Fact {
-    fn heap_bytes(&self) -> usize {
-        0
+impl<V: CacheableVerdict> Entry<V> {
+    /// Whether it may be relied on at `wall` by a reader that saw `view`, as far as clocks and leases go.
+    fn is_live(&self, rules: Rules, view: &ReadView, wall: Timestamp, span: u64) -> bool {
+        let live = is_live(rules, view.now, view.lease, span)
+            || is_live(rules, view.now, Some(self.stamp), span);
+        live && self.verdict.holds_at(wall)
+    }
+
+    /// Whether nothing that it depends on has changed. It is looked at once after each change.
+    fn is_current<S: BuildHasher>(&mut self, tags: &SharedTags<S>) -> bool {
+        if tags.is_seen(self.seen) {
+            return true;
+        }
+        let seen = tags.judge(&self.verdict, self.read_at);
+        self.seen = seen.unwrap_or(self.seen);
+        seen.is_ok()
     }
 }
 
 impl<C, V, S> Shard<C, V, S>
 where
     C: Copy + Eq + Hash,
-    V: Weigh,
+    V: CacheableVerdict,
     S: BuildHasher + Clone,
 {
     /// A shard of nobody: it takes nothing.
     pub(crate) fn new(capacity: ShardCapacity, rules: Rules, hasher: &S) -> Self {
         Self {
             rules,
-            tenure: None,
+            membership: None,
             floor: Position::default(),
             entries: Table::new(capacity.entries, capacity.bytes, hasher.clone()),
-            facts: Table::new(capacity.facts, usize::MAX, hasher.clone()),
-            credentials: Tombstones::new(capacity.tombstones, hasher.clone()),
-            owners: Tombstones::new(capacity.owners, hasher.clone()),
+            refusals: Table::new(capacity.refusals, usize::MAX, hasher.clone()),
+            tombstones: Tombstones::new(capacity.tombstones, hasher.clone()),
         }
     }
 
-    /// Forgets everything; from now on it is `tenure`'s, and takes replies from `floor` on.
-    pub(crate) fn begin(&mut self, tenure: Option<Tenure>, floor: Position) {
-        self.tenure = tenure;
+    /// Forgets everything; from now on it is that member's, and takes replies from `floor` on.
+    pub(crate) fn begin(&mut self, membership: Option<Membership>, floor: Position) {
+        self.membership = membership;
         self.floor = floor;
         self.entries.clear();
-        self.facts.clear();
-        self.credentials.clear();
-        self.owners.clear();
+        self.refusals.clear();
+        self.tombstones.clear();
     }
 
-    /// Takes out what `subject` names and remembers that. `applied` is the position up to which the
-    /// edge has applied everything (P).
-    pub(crate) fn invalidate(&mut self, subject: Subject<C>, at: Position, applied: Position) {
-        let bury = !self.rules.breaks(Mutant::AcknowledgeWithoutTombstone);
-        let forgotten = match subject {
-            Subject::Credential(credential) => {
-                self.entries.remove(&credential);
-                if bury { self.credentials.set(credential, at) } else { None }
-            }
-            Subject::Owner(owner) => {
-                self.entries.retain(|entry| entry.owner != owner);
-                if bury { self.owners.set(owner, at) } else { None }
-            }
-        };
-        if let Some(forgotten) = forgotten
+    /// Takes out what is known of a credential, and remembers that. `reached` is the position up to which
+    /// the edge has applied everything (P).
+    pub(crate) fn invalidate(&mut self, credential: C, at: Position, reached: Position) {
+        self.entries.remove(&credential);
+        if self.refusals.get(&credential).is_some_and(|it| it.verdict.kept() != Kept::AsFact) {
+            self.refusals.remove(&credential);
+        }
+        if self.rules.breaks(Mutant::AcknowledgeWithoutTombstone) {
+            return;
+        }
+        if let Some(forgotten) = self.tombstones.evict(&credential, |_| true)
             && !self.rules.breaks(Mutant::EvictionKeepsFloor)
         {
-            self.raise(forgotten.max(applied));
+            self.floor = self.floor.max(forgotten).max(reached);
         }
+        self.tombstones.set(credential, at);
     }
 
-    /// Takes out every positive answer: changes up to `position` are not known one by one.
-    pub(crate) fn drop_all(&mut self, position: Position) {
-        self.entries.clear();
-        if !self.rules.breaks(Mutant::DropKeepsFloor) {
-            self.raise(position);
-        }
-    }
-
-    /// What is known of a credential, for a reader that saw `sight`.
+    /// What is known of a credential, for a reader that saw `view`.
     pub(crate) fn look(
         &mut self,
         credential: &C,
-        sight: &Sight,
+        view: &ReadView,
         wall: Timestamp,
-        revision: Position,
-        span: u64,
-    ) -> Found<V>
-    where
-        V: Clone,
-    {
+        least: Position,
+        (span, tags): (u64, &SharedTags<S>),
+    ) -> Option<V> {
         let rules = self.rules;
-        if let Some(entry) = self.entries.get(credential) {
-            let live = is_live(rules, sight.now, sight.lease, span)
-                || is_live(rules, sight.now, Some(entry.stamp), span);
-            let recent = entry.position.max(sight.applied) >= revision;
-            return if live && recent && wall < entry.expires_at {
-                Found::Valid(entry.value.clone())
-            } else {
-                Found::Ask
-            };
+        for table in [&mut self.entries, &mut self.refusals] {
+            let Some(entry) = table.get(credential) else { continue };
+            if entry.read_at.max(view.reached) < least {
+                return None;
+            }
+            if entry.verdict.kept() == Kept::AsFact {
+                return Some(entry.verdict.clone());
+            }
+            if !entry.is_live(rules, view, wall, span) {
+                return None;
+            }
+            if entry.is_current(tags) {
+                return Some(entry.verdict.clone());
+            }
+            table.remove(credential);
+            return None;
         }
-        // They stay true, but who asks for a revision is to learn where it has not been reached.
-        if sight.applied < revision {
-            return Found::Ask;
-        }
-        match self.facts.get(credential) {
-            Some(Fact::Revoked) => Found::Revoked,
-            Some(Fact::Unknown) => Found::Unknown,
-            None => Found::Ask,
-        }
+        None
     }
 
     /// Judges a reply, and keeps what may be kept of it.
@@ -179,36 +168,36 @@ where
         question: &Question,
         credential: C,
         reply: Reply<V>,
-        now: Moment,
-        wall: Timestamp,
-        span: u64,
-    ) -> Taken<V>
-    where
-        V: Clone,
-    {
-        if let Some(why) = self.objection(question, credential, &reply, now, span) {
-            return Taken::Again(why);
+        (now, wall): (Moment, Timestamp),
+        (span, tags): (u64, &SharedTags<S>),
+    ) -> Result<(), RejectReason> {
+        if let Some(reason) = self.objection(question, credential, &reply, now, span) {
+            return Err(reason);
         }
-        let position = reply.read_at.position;
-        match reply.ruling {
-            Ruling::Valid { value, owner, expires_at } => {
-                if wall >= expires_at {
-                    return Taken::Again(Why::Expired);
-                }
-                let stamp =
-                    if self.rules.breaks(Mutant::StampAtReceipt) { now } else { question.sent };
-                self.facts.remove(&credential);
-                let entry = Entry { value: value.clone(), owner, stamp, expires_at, position };
-                self.entries.insert(credential, entry);
-                Taken::Accept(value)
-            }
-            Ruling::Revoked => self.refuse(credential, Some(Fact::Revoked)),
-            Ruling::Unknown => self.refuse(credential, Some(Fact::Unknown)),
-            Ruling::NotNow => self.refuse(credential, None),
+        let Reply { read_at, verdict } = reply;
+        let read_at = read_at.position;
+        let seen = if self.rules.breaks(Mutant::ReplyByCredentialAlone) {
+            tags.applied()
+        } else {
+            tags.judge(&verdict, read_at)?
+        };
+        let kept = verdict.kept();
+        if kept == Kept::AsGood && !verdict.holds_at(wall) {
+            return Err(RejectReason::Expired);
         }
+        self.entries.remove(&credential);
+        self.refusals.remove(&credential);
+        let stamp = if self.rules.breaks(Mutant::StampAtReceipt) { now } else { question.sent };
+        let entry = Entry { verdict, stamp, read_at, seen };
+        match kept {
+            Kept::AsGood => self.entries.insert(credential, entry),
+            Kept::AsRefusal | Kept::AsFact => self.refusals.insert(credential, entry),
+            Kept::Not => {}
+        }
+        Ok(())
     }
 
-    /// Why a reply may not be relied on, if it may not.
+    /// Why a reply may not be relied on, if it may not, as far as shards know.
     fn objection(
         &self,
         question: &Question,
@@ -216,41 +205,24 @@ where
         reply: &Reply<V>,
         now: Moment,
         span: u64,
-    ) -> Option<Why> {
-        let Some(tenure) = self.tenure.filter(|tenure| tenure.member == question.member) else {
-            return Some(Why::OtherMember);
+    ) -> Option<RejectReason> {
+        let is_mine = |membership: &Membership| membership.member == question.member;
+        let Some(membership) = self.membership.filter(is_mine) else {
+            return Some(RejectReason::OtherMember);
         };
-        if reply.read_at.epoch != tenure.epoch {
-            return Some(Why::OtherEpoch);
+        if reply.read_at.epoch != membership.epoch {
+            return Some(RejectReason::OtherEpoch);
         }
         if now.since(question.sent) >= span && !self.rules.breaks(Mutant::NoBoundOnAge) {
-            return Some(Why::TooOld);
+            return Some(RejectReason::TooOld);
         }
         if reply.read_at.position < self.floor {
-            return Some(Why::BelowFloor);
+            return Some(RejectReason::BelowFloor);
         }
-        let by_credential = self.credentials.get(&credential);
-        let by_owner = match &reply.ruling {
-            Ruling::Valid { owner, .. } => self.owners.get(owner),
-            _ => None,
-        };
-        let is_newer = |at: Position| at > reply.read_at.position;
-        let buried = by_credential.is_some_and(is_newer)
-            && !self.rules.breaks(Mutant::IgnoreTombstone)
-            || by_owner.is_some_and(is_newer) && !self.rules.breaks(Mutant::IgnoreOwnerTombstone);
-        buried.then_some(Why::Invalidated)
-    }
-
-    fn refuse(&mut self, credential: C, fact: Option<Fact>) -> Taken<V> {
-        self.entries.remove(&credential);
-        if let Some(fact) = fact {
-            self.facts.insert(credential, fact);
-        }
-        Taken::Refuse
-    }
-
-    fn raise(&mut self, floor: Position) {
-        self.floor = self.floor.max(floor);
+        let at = self.tombstones.get(&credential);
+        let buried = at.is_some_and(|at| at > reply.read_at.position)
+            && !self.rules.breaks(Mutant::IgnoreTombstone);
+        buried.then_some(RejectReason::Invalidated)
     }
 }
 

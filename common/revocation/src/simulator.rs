@@ -44,6 +44,7 @@ fn no_seed_accepts_after_the_return() {
         sum.add(&oracle);
     }
     assert!(sum.early > 0 && sum.late > 0 && sum.cached > 0 && sum.discarded > 0, "{sum:?}");
+    assert!(sum.refused > 0 && sum.disabled > 0, "{sum:?}");
     println!("simulator: {seeds} seeds, {sum:?}");
 }
 
@@ -55,7 +56,11 @@ fn the_simulator_sees_what_is_broken() {
         Mutant::IgnoreTombstone,
         Mutant::RetryReturnsAtOnce,
         Mutant::AcknowledgeWithoutTombstone,
-        Mutant::IgnoreOwnerTombstone,
+        Mutant::ReplyByCredentialAlone,
+        Mutant::FirstTagOnly,
+        Mutant::AllKeepsEntries,
+        Mutant::AllDoesNotCount,
+        Mutant::UnknownKindIgnored,
         Mutant::JanitorDeletesAtOnce,
         Mutant::EarlyInNewEpoch,
     ];

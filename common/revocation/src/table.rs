@@ -11,13 +11,6 @@ pub trait Weigh {
     fn heap_bytes(&self) -> usize;
 }
 
-impl<T: Weigh> Weigh for std::sync::Arc<T> {
-    /// The value with its two counts; whoever shares it counts it again.
-    fn heap_bytes(&self) -> usize {
-        2 * size_of::<usize>() + size_of::<T>() + T::heap_bytes(self)
-    }
-}
-
 #[derive(Clone)]
 pub(crate) struct Table<K, T, S> {
     index: HashTable<u32>,
@@ -65,47 +58,37 @@ impl<K: Copy + Eq + Hash, T: Weigh, S: BuildHasher> Table<K, T, S> {
     }
 
     /// The entry, which now counts as used.
-    pub(crate) fn get(&mut self, key: &K) -> Option<&T> {
+    pub(crate) fn get(&mut self, key: &K) -> Option<&mut T> {
         let at = self.find(key)?;
         let page = self.pages.get_mut(at / PAGE)?;
         page.used |= bit(at);
-        page.slots.get(at % PAGE).map(|slot| &slot.value)
+        page.slots.get_mut(at % PAGE).map(|slot| &mut slot.value)
     }
 
-    /// Puts an entry in, in place of the last under this key; how many others had to go.
-    pub(crate) fn insert(&mut self, key: K, value: T) -> usize {
+    /// Puts an entry in, in place of the last under this key. Where there is no room, others go.
+    pub(crate) fn insert(&mut self, key: K, value: T) {
         self.remove(&key);
         let weight = Self::weight(&value);
         if self.most == 0 || weight > self.most_bytes {
-            return 0;
+            return;
         }
-        let mut evicted = 0;
         while self.len() >= self.most || self.bytes + weight > self.most_bytes {
             if !self.evict() {
                 break;
             }
-            evicted += 1;
         }
-        let Ok(at) = u32::try_from(self.len()) else { return evicted };
+        let Ok(at) = u32::try_from(self.len()) else { return };
         let (pages, hasher) = (&self.pages, &self.hasher);
         let rehash = |at: &u32| slot(pages, *at as usize).map_or(0, |s| hasher.hash_one(s.key));
         self.index.insert_unique(hasher.hash_one(key), at, rehash);
         self.push(Slot { key, value });
         self.bytes += weight;
-        evicted
     }
 
-    /// Takes an entry out; whether there was one.
-    pub(crate) fn remove(&mut self, key: &K) -> bool {
-        self.find(key).is_some_and(|at| self.remove_at(at))
-    }
-
-    /// Takes out whatever `keep` says no to. It looks at every entry.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
-        for at in (0..self.len()).rev() {
-            if slot(&self.pages, at).is_some_and(|slot| !keep(&slot.value)) {
-                self.remove_at(at);
-            }
+    /// Takes an entry out, if there is one.
+    pub(crate) fn remove(&mut self, key: &K) {
+        if let Some(at) = self.find(key) {
+            self.remove_at(at);
         }
     }
 
@@ -251,11 +234,6 @@ mod tests {
                     table.remove(&key);
                     plain.remove(&key);
                 }
-                7 if step % 100 == 7 => {
-                    let parity = step % 2;
-                    table.retain(|value| value.0 % 2 == parity);
-                    plain.retain(|_, value| *value % 2 == parity);
-                }
                 _ => {
                     if let Some(found) = table.get(&key) {
                         assert_eq!(plain.get(&key), Some(&found.0));
@@ -273,6 +251,56 @@ mod tests {
         }
         let weight: usize = table.iter().map(|(_, v)| Table::<u32, Heavy, Seeded>::weight(v)).sum();
         assert_eq!(table.bytes(), weight);
+    }
+
+    /// Whether each of these is there, when three were put in, `used` looked up, the first taken out, and two more
+    /// put in.
+    fn after_one_of_three_goes(used: &[char]) -> [bool; 4] {
+        let mut table = Table::new(3, usize::MAX, Seeded::default());
+        let insert = |table: &mut Table<char, Heavy, Seeded>, key| table.insert(key, Heavy(0, 0));
+        for key in ['a', 'b', 'c'] {
+            insert(&mut table, key);
+        }
+        for key in used {
+            assert!(table.get(key).is_some());
+        }
+        table.remove(&'a');
+        for key in ['d', 'e'] {
+            insert(&mut table, key);
+        }
+        ['b', 'c', 'd', 'e'].map(|key| table.get(&key).is_some())
+    }
+
+    #[test]
+    fn an_entry_that_moves_is_in_use_as_it_was() {
+        // The last moves into the first one's place, where the hand is.
+        assert_eq!(after_one_of_three_goes(&[]), [true, false, true, true]);
+        assert_eq!(after_one_of_three_goes(&['a']), [true, false, true, true]);
+        assert_eq!(after_one_of_three_goes(&['c']), [false, true, true, true]);
+        assert_eq!(after_one_of_three_goes(&['a', 'c']), [false, true, true, true]);
+        assert_eq!(after_one_of_three_goes(&['a', 'b']), [true, false, true, true]);
+    }
+
+    #[test]
+    fn what_fits_exactly_is_kept_and_what_never_fits_is_not() {
+        type Small = Table<u32, Heavy, Seeded>;
+        let weight = Small::weight(&Heavy(0, 8));
+        assert_eq!(weight, Small::weight(&Heavy(0, 0)) + 8);
+        for (most, most_bytes, kept) in [
+            (9, weight, 1),
+            (9, weight - 1, 0),
+            (9, 3 * weight, 3),
+            (9, 3 * weight - 1, 2),
+            (0, 999, 0),
+        ] {
+            let mut table = Small::new(most, most_bytes, Seeded::default());
+            for key in 0..5 {
+                table.insert(key, Heavy(0, 8));
+            }
+            assert_eq!((table.len(), table.bytes()), (kept, kept * weight), "{most_bytes}");
+            table.clear();
+            assert_eq!((table.len(), table.bytes()), (0, 0));
+        }
     }
 
     #[test]

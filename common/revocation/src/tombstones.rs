@@ -1,5 +1,5 @@
-//! A bounded memory of what was invalidated, and at which position. When it is full the oldest goes,
-//! and its position is handed out, so that the floor can rise to it.
+//! A bounded memory of what was invalidated, and at which position. When it is full the oldest has to go: first
+//! the floor rises to its position, then it is taken out.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash};
@@ -14,7 +14,7 @@ pub(crate) struct Tombstones<K, S> {
 }
 
 impl<K: Copy + Eq + Hash, S: BuildHasher> Tombstones<K, S> {
-    /// An empty memory of at most `most`.
+    /// An empty memory of at most `most`, and at least one.
     pub(crate) fn new(most: usize, hasher: S) -> Self {
         Self { positions: HashMap::with_hasher(hasher), order: VecDeque::new(), most }
     }
@@ -24,18 +24,29 @@ impl<K: Copy + Eq + Hash, S: BuildHasher> Tombstones<K, S> {
         if self.order.is_empty() { None } else { self.positions.get(key).copied() }
     }
 
-    /// Remembers an invalidation. The greater position stays. What is answered is forgotten in turn.
-    pub(crate) fn set(&mut self, key: K, position: Position) -> Option<Position> {
+    /// Remembers an invalidation. The greater position stays.
+    pub(crate) fn set(&mut self, key: K, position: Position) {
         if let Some(old) = self.positions.get_mut(&key) {
             *old = position.max(*old);
-            return None;
+            return;
         }
         self.positions.insert(key, position);
         self.order.push_back(key);
-        if self.order.len() <= self.most {
+    }
+
+    /// The position of the one that has to go before `key` is remembered, if one has.
+    pub(crate) fn oldest_if_full(&self, key: &K) -> Option<Position> {
+        if self.order.len() < self.most.max(1) || self.positions.contains_key(key) {
             return None;
         }
-        self.order.pop_front().and_then(|oldest| self.positions.remove(&oldest))
+        self.order.front().and_then(|oldest| self.positions.get(oldest)).copied()
+    }
+
+    /// Takes out what has to go before `key` is remembered, if it may; its position.
+    pub(crate) fn evict(&mut self, key: &K, may: impl Fn(Position) -> bool) -> Option<Position> {
+        let position = self.oldest_if_full(key).filter(|position| may(*position))?;
+        self.order.pop_front().and_then(|oldest| self.positions.remove(&oldest));
+        Some(position)
     }
 
     /// Forgets all.

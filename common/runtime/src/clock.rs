@@ -1,4 +1,4 @@
-//! Time as an argument: the only file that reads the system's clock.
+//! Time as an argument: the only file that reads the system's clocks (the one of leases through `latchkey_os`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -35,10 +35,7 @@ impl Clock {
     /// not move a lease.
     #[must_use]
     pub fn lease_nanos(&self) -> u64 {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-        let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
-        seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+        u64::try_from(latchkey_os::lease_clock().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Moves a manual clock by `millis`; the system's clock stays as it is.

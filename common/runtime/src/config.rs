@@ -86,9 +86,10 @@ impl Environment {
             (None, None) => Ok(None),
             (None, Some(path)) => match fs::read_to_string(path) {
                 Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
+                // What was meant for the variable itself may stand here: it is not repeated.
                 Err(error) => Err(ConfigError::Value {
                     name,
-                    fault: format!("{path:?} cannot be read: {error}"),
+                    fault: format!("the file that it names cannot be read: {error}"),
                     accepted: "the path of a readable file",
                 }),
             },
@@ -186,6 +187,24 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
         other => ConfigError::File(other.to_string()),
     };
     dotenvy::from_path_iter(path).map_err(fault)?.map(|line| line.map_err(fault)).collect()
+}
+
+/// A text without its percent-encoding (RFC 3986 §2.1); `None` where that is not one, or gives no UTF-8.
+#[must_use]
+pub fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let value = digit(rest.next())? * 16 + digit(rest.next())?;
+                u8::try_from(value).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

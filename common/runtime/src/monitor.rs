@@ -11,7 +11,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -23,9 +23,11 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::config::{ConfigError, Environment, Variable};
+use crate::lock::lock_or_begin_anew;
 use crate::process::{Exit, StartError};
 
 pub use healthcheck::healthcheck;
@@ -38,6 +40,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a readiness check may take; beyond, the process is not ready.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause between two looks at whether the process is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long it counts as ready after it was found to be: longer than a look and the pause before it.
+const MAX_AGE: Duration = Duration::from_secs(5);
 /// Bytes of a request's head at most: the least that hyper takes.
 const MAX_HEAD: usize = 8 * 1_024;
 /// The pause after the system gave no connection (too many open files, say).
@@ -53,21 +59,23 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 type Checking = Pin<Box<dyn Future<Output = bool> + Send>>;
 type Check = Arc<dyn Fn() -> Checking + Send + Sync>;
 
-/// Whether the process can do its work: no, until it is given a way to find out. Clones share it.
+/// Whether the process can do its work: no, until it is given a way to find out. It is looked at apart from whoever
+/// asks: they are told what was found last. Clones share it.
 #[derive(Clone, Default)]
 pub struct Readiness {
-    check: Arc<RwLock<Option<Check>>>,
+    found: Arc<Mutex<Found>>,
+}
+
+#[derive(Clone, Default)]
+struct Found {
+    check: Option<Check>,
+    /// When it was found to be ready, if it was when last looked at.
+    ready_at: Option<Instant>,
 }
 
 /// A bound address, not serving yet; or none, where the listener is switched off.
 pub struct Monitor {
     listener: Option<TcpListener>,
-}
-
-/// The listener while it serves. Dropping it closes it.
-#[must_use = "dropping it stops serving"]
-pub struct Monitoring {
-    task: Option<AbortHandle>,
 }
 
 /// The variable `MONITOR_ADDR` of a service that listens at `default` where it is not set.
@@ -99,28 +107,48 @@ pub fn address(
 }
 
 impl Readiness {
-    /// From now on `check` decides.
-    pub fn decide<F>(&self, check: impl Fn() -> F + Send + Sync + 'static)
+    /// From now on `check` decides. It has done so for the first time when this returns.
+    pub async fn decide<F>(&self, check: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = bool> + Send + 'static,
     {
-        self.set(Some(Arc::new(move || Box::pin(check()))));
+        self.found().check = Some(Arc::new(move || Box::pin(check())));
+        self.look().await;
     }
 
     /// From now on the answer is no: the process is about to end.
     pub fn withdraw(&self) {
-        self.set(None);
+        *self.found() = Found::default();
     }
 
-    /// Whether the process can do its work at this moment.
-    pub async fn check(&self) -> bool {
-        let check = self.check.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(check) = check else { return false };
-        tokio::time::timeout(CHECK_TIMEOUT, check()).await.unwrap_or(false)
+    /// Whether the process could do its work when last looked at, which is not long ago.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.found().ready_at.is_some_and(|at| at.elapsed() < MAX_AGE)
     }
 
-    fn set(&self, check: Option<Check>) {
-        *self.check.write().unwrap_or_else(PoisonError::into_inner) = check;
+    /// Looks again and again, for as long as it is polled.
+    pub async fn refresh(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.look().await;
+        }
+    }
+
+    async fn look(&self) {
+        let Some(check) = self.found().check.clone() else { return };
+        let is_ready = tokio::time::timeout(CHECK_TIMEOUT, check()).await.unwrap_or(false);
+        let mut found = self.found();
+        // It may have been withdrawn, or be decided otherwise, by now.
+        if found.check.as_ref().is_some_and(|now| Arc::ptr_eq(now, &check)) {
+            found.ready_at = is_ready.then(Instant::now);
+        }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        lock_or_begin_anew(&self.found, "whether the process is ready", |found| {
+            found.ready_at = None;
+        })
     }
 }
 
@@ -151,21 +179,12 @@ impl Monitor {
         address.map_or_else(|| "off".to_owned(), |address| format!("http://{address}"))
     }
 
-    /// Serves until the returned value is dropped.
-    pub fn serve(self, render: Render, readiness: Readiness) -> Monitoring {
-        let task = self.listener.map(|listener| {
-            #[expect(clippy::disallowed_methods, reason = "owned by the value that is returned")]
-            tokio::spawn(accept(listener, render, readiness)).abort_handle()
-        });
-        Monitoring { task }
-    }
-}
-
-impl Drop for Monitoring {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
+    /// Serves for as long as it is polled.
+    pub async fn serve(self, render: Render, readiness: Readiness) -> Infallible {
+        if let Some(listener) = self.listener {
+            accept(listener, render, readiness).await;
         }
+        std::future::pending().await
     }
 }
 
@@ -202,14 +221,14 @@ async fn serve(stream: TcpStream, render: &Render, readiness: &Readiness) {
         .max_buf_size(MAX_HEAD)
         .keep_alive(false);
     let answers = service_fn(async |request: Request<Incoming>| {
-        Ok::<_, Infallible>(answer(&request, render, readiness).await)
+        Ok::<_, Infallible>(answer(&request, render, readiness))
     });
     if let Err(error) = http.serve_connection(TokioIo::new(stream), answers).await {
         tracing::debug!(%error, "a connection to the monitor ended early");
     }
 }
 
-async fn answer(
+fn answer(
     request: &Request<Incoming>,
     render: &Render,
     readiness: &Readiness,
@@ -222,7 +241,7 @@ async fn answer(
     match request.uri().path() {
         "/metrics" => response(StatusCode::OK, PROMETHEUS, render()),
         "/health/live" => response(StatusCode::OK, JSON, r#"{"status":"alive"}"#),
-        "/health/ready" if readiness.check().await => {
+        "/health/ready" if readiness.is_ready() => {
             response(StatusCode::OK, JSON, r#"{"status":"ready"}"#)
         }
         "/health/ready" => {

@@ -17,6 +17,24 @@ pub trait Chore: Send + Sync + 'static {
 
     /// Does it once.
     fn run(&self) -> impl Future<Output = ()> + Send;
+
+    /// Whether this process can do it at present. Where one process at a time does it, another one should if not.
+    fn is_able(&self) -> bool {
+        true
+    }
+
+    /// Another process does it from now on, until it is done here again.
+    fn stand_by(&self) {}
+
+    /// What is done instead of a run while another process does it, or nobody.
+    fn look_on(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// The service ends: gives back what the chore holds.
+    fn end(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 /// The actor.
@@ -66,6 +84,7 @@ impl<C: Chore> Actor for Periodic<C> {
         if C::AT_THE_END {
             self.chore.run().await;
         }
+        self.chore.end().await;
         Ok(())
     }
 }

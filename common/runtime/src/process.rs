@@ -9,7 +9,6 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{ConfigError, Environment, Variable};
-use crate::supervisor::Running;
 
 /// How a process ends that does not end well, after `sysexits.h`. (A faulty command line ends with 2.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +23,8 @@ pub enum Exit {
     Data,
     /// 78: a variable's value cannot be used.
     Config,
+    /// 130: it was asked to end a second time, and gave up what it had in hand.
+    Interrupted,
 }
 
 /// Why a process did not start, or ended before it was told to: one line for a person.
@@ -57,6 +58,7 @@ impl From<Exit> for ExitCode {
             Exit::Internal => 70,
             Exit::Data => 73,
             Exit::Config => 78,
+            Exit::Interrupted => 130,
         })
     }
 }
@@ -77,10 +79,23 @@ pub fn run<F>(name: &str, work: impl FnOnce(Environment) -> F) -> ExitCode
 where
     F: Future<Output = Result<(), StartError>>,
 {
-    match runtime().and_then(|(runtime, environment)| runtime.block_on(work(environment))) {
+    latchkey_os::raise_open_files_limit();
+    let outcome = runtime().and_then(|(runtime, environment)| {
+        let outcome = runtime.block_on(work(environment));
+        // Nothing is waited for any more: what had to be finished is, or was given up.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(name, &error),
     }
+}
+
+/// How many files the process may have open at the same time; `None` where there is no limit.
+#[must_use]
+pub fn open_files_limit() -> Option<u64> {
+    latchkey_os::open_files_limit()
 }
 
 fn runtime() -> Result<(Runtime, Environment), StartError> {
@@ -145,15 +160,5 @@ impl Signals {
             () = self.ended() => None,
             done = work => Some(done),
         }
-    }
-
-    /// Returns when the process is asked to end, or when its actors have given up.
-    ///
-    /// # Errors
-    /// [`StartError`] where they have.
-    pub async fn ended_or_failed(&mut self, running: &mut Running) -> Result<(), StartError> {
-        self.unless_ended(running.failed()).await.map_or(Ok(()), |()| {
-            Err(StartError::new(Exit::Internal, "the service failed too often: its log says why"))
-        })
     }
 }

@@ -15,6 +15,8 @@ use ractor::{
 };
 use tokio::time::Instant;
 
+use crate::stop::Stop;
+
 /// Restarts within [`BUDGET_WINDOW`] at most; beyond, the service ends and whoever runs it decides.
 pub const BUDGET: usize = 20;
 /// The time in which [`BUDGET`] restarts are too many.
@@ -103,6 +105,19 @@ impl Running {
         // An error means that the root is gone, and its children with it.
         let _ = self.root.call(RootMessage::Stop, None).await;
         let _ = self.root.stop_and_wait(None, Some(STOP_TIMEOUT)).await;
+    }
+
+    /// The same until what is in hand is to be given up: then whoever still has something is ended as it is.
+    pub async fn stop_by(self, stop: &Stop) {
+        let root = self.root.clone();
+        tokio::select! {
+            () = self.stop() => {}
+            () = stop.given_up() => {
+                tracing::warn!("some actors did not finish");
+                // Its children end with it.
+                root.kill();
+            }
+        }
     }
 
     /// Returns when the root has given up.

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, Error, Sqlite};
 
-use crate::{Db, Watched};
+use crate::driver::{Driver, FromAnyRow};
+use crate::{Db, StoreError, values};
 
 /// A statement whose `$1` and `$2` are sets of byte strings.
 #[derive(Clone, Copy, Debug)]
@@ -20,26 +21,27 @@ impl Batched {
     /// All rows for `values` and `more`, in no particular order.
     ///
     /// # Errors
-    /// What the database said instead.
+    /// [`StoreError`], as for any statement.
     pub async fn fetch<T>(
         &self,
         db: &Db,
         values: &[&[u8]],
         more: &[&[u8]],
-    ) -> Result<Vec<T>, sqlx::Error>
+    ) -> Result<Vec<T>, StoreError>
     where
-        T: for<'r> sqlx::FromRow<'r, SqliteRow> + for<'r> sqlx::FromRow<'r, PgRow>,
-        T: Send + Unpin,
+        T: FromAnyRow,
     {
         match db {
             Db::Sqlite(sqlite) => {
                 let (values, more) = (json_of(values), json_of(more));
-                let query = sqlx::query_as(self.sqlite).bind(values).bind(more);
-                query.fetch_all(Watched::new(&sqlite.readers)).await
+                let arguments = Sqlite::arguments(values![&values, &more]);
+                sqlite.readers.fetch(self.sqlite, arguments).await
             }
-            Db::Postgres(postgres) => crate::on!(@leased postgres, |at| {
-                sqlx::query_as(self.postgres).bind(values).bind(more).fetch_all(at).await
-            }),
+            Db::Postgres(postgres) => {
+                let mut arguments = PgArguments::default();
+                arguments.add(values).and_then(|()| arguments.add(more)).map_err(Error::Encode)?;
+                postgres.connections.fetch(self.postgres, Ok(arguments)).await
+            }
         }
     }
 }
@@ -73,21 +75,22 @@ macro_rules! batched_pairs {
 }
 
 impl BatchedPairs {
-    /// Runs the statement, which writes.
+    /// Runs the statement, which writes; how many rows.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn execute(&self, db: &Db, pairs: &[(i64, i64)]) -> Result<(), sqlx::Error> {
+    /// [`StoreError`], as for any statement.
+    pub async fn execute(&self, db: &Db, pairs: &[(i64, i64)]) -> Result<u64, StoreError> {
         match db {
             Db::Sqlite(sqlite) => {
                 let pairs = json_of_pairs(pairs);
-                let query = sqlx::query(self.sqlite).bind(pairs);
-                query.execute(Watched::new(&sqlite.writer)).await.map(drop)
+                sqlite.writer.execute(self.sqlite, Sqlite::arguments(values![&pairs])).await
             }
-            Db::Postgres(postgres) => crate::on!(@leased postgres, |at| {
+            Db::Postgres(postgres) => {
                 let (a, b): (Vec<i64>, Vec<i64>) = pairs.iter().copied().unzip();
-                sqlx::query(self.postgres).bind(a).bind(b).execute(at).await.map(drop)
-            }),
+                let mut arguments = PgArguments::default();
+                arguments.add(a).and_then(|()| arguments.add(b)).map_err(Error::Encode)?;
+                postgres.connections.execute(self.postgres, Ok(arguments)).await
+            }
         }
     }
 }

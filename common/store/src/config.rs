@@ -2,7 +2,7 @@
 
 use latchkey_runtime::{ConfigError, Environment, StartError, Variable};
 
-use crate::{Db, postgres};
+use crate::{Db, address, postgres};
 
 /// The Postgres server.
 pub const DATABASE_URL: Variable = Variable {
@@ -19,11 +19,21 @@ pub const DATABASE_POOL: Variable = Variable {
     accepted: "a whole number from 1 to 100",
 };
 
+/// The tests' own: how many of the newest steps a process plays not to know, as a release before does.
+#[cfg(debug_assertions)]
+const TEST_UNKNOWN_STEPS: Variable = Variable {
+    name: "LATCHKEY_TEST_UNKNOWN_STEPS",
+    default: "0",
+    help: "steps of the tables that are left out, as in a release before; not in release builds",
+    accepted: "a whole number from 0 to 9",
+};
+
 /// Which database a service uses, and how.
 #[derive(Clone)]
 pub struct Config {
     url: String,
     connections: u32,
+    unknown_steps: usize,
 }
 
 impl Config {
@@ -32,7 +42,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the first variable that cannot be used.
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
-        Ok(Self { url: postgres_url(environment)?, connections: connections(environment)? })
+        Ok(Self {
+            url: postgres_url(environment)?,
+            connections: connections(environment)?,
+            #[cfg(debug_assertions)]
+            unknown_steps: environment.number(&TEST_UNKNOWN_STEPS, 0, 0, 9)?,
+            #[cfg(not(debug_assertions))]
+            unknown_steps: 0,
+        })
     }
 
     /// Opens the database; the server sees `name`.
@@ -40,7 +57,11 @@ impl Config {
     /// # Errors
     /// [`StartError`] where the address cannot be used.
     pub async fn open(&self, name: &str) -> Result<Db, StartError> {
-        Ok(Db::open(&self.url, name, self.connections).await?)
+        let mut db = Db::open(&self.url, name, self.connections).await?;
+        if let Db::Postgres(postgres) = &mut db {
+            postgres.unknown_steps = self.unknown_steps;
+        }
+        Ok(db)
     }
 }
 
@@ -56,7 +77,7 @@ pub fn connections(environment: &Environment) -> Result<u32, ConfigError> {
 fn postgres_url(environment: &Environment) -> Result<String, ConfigError> {
     match environment.secret(&DATABASE_URL)? {
         Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
-            postgres::options(&url).map_err(|error| DATABASE_URL.wrong(error.to_string()))?;
+            address::postgres(&url).map_err(|error| DATABASE_URL.wrong(error.to_string()))?;
             Ok(url)
         }
         Some(_other) => Err(DATABASE_URL.wrong("not the address of a Postgres server")),

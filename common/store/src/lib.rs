@@ -1,30 +1,51 @@
-//! One SQL text, two databases: services write a statement once and run it with [`on!`].
+//! One SQL text, two databases: services write a statement once and run it with [`Db::fetch`] or
+//! [`Db::execute`], or some of them together in a [`Tx`].
 //!
 //! Where SQLite and Postgres truly differ, the difference has one named place:
-//! an identity column in [`migrate`], a set of values as one argument in [`batch`], and how a
-//! database is opened in [`sqlite`] and [`postgres`].
+//! an identity column in [`migrate`] and in [`SkipIds`], a set of values as one argument in [`batch`], the time by the
+//! database's clock in [`now_sqlite!`] and [`now_postgres!`], and how a database is opened in [`sqlite`] and [`postgres`].
 //!
-//! **RETURNING.** A write that returns rows is run with `fetch_all`. `fetch_one` and `fetch_optional`
-//! stop reading at the first row, and an implicit transaction is committed only after the last: on a
-//! full disk SQLite then fails to commit after the row was taken for a success.
+//! **RETURNING.** Rows are read to the last, also where one is wanted. An implicit transaction is
+//! committed only after it: on a full disk SQLite fails to commit after a first row, which would be
+//! taken for a success.
 
+pub mod address;
 pub mod batch;
+pub mod chores;
+pub mod command;
 pub mod config;
 pub mod migrate;
 pub mod postgres;
 pub mod sqlite;
 
+mod checkpoint;
+mod connection;
+mod driver;
+mod error;
+mod fitness;
+mod ids;
 mod observe;
-mod on;
-mod watched;
+mod release;
+mod resource;
+mod statement;
+mod time;
+mod transaction;
+mod value;
+mod wait;
+mod writes;
 
 pub use batch::{Batched, BatchedPairs};
-pub use migrate::{Migration, MigrationError};
+pub use chores::{ChoreSql, Chores, Exclusive, Holder};
+pub use driver::{Driver, FromAnyRow};
+pub use error::StoreError;
+pub use ids::SkipIds;
+pub use migrate::{Backfill, Finished, Migration, MigrationError, Sql};
 pub use postgres::Postgres;
+pub use resource::Opening;
 pub use sqlite::Sqlite;
-#[doc(hidden)]
-pub use sqlx;
-pub use watched::Watched;
+pub use transaction::{Transaction, Tx};
+pub use value::Value;
+pub use wait::wait_while_away;
 
 use latchkey_runtime::{Exit, StartError};
 
@@ -37,6 +58,15 @@ pub enum Db {
     Postgres(Postgres),
 }
 
+/// A kind of database, for what is written differently for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// A SQLite file.
+    Sqlite,
+    /// A Postgres server.
+    Postgres,
+}
+
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -45,11 +75,14 @@ pub enum OpenError {
         "not a database address: `sqlite://FILE` and `postgres://USER:PASSWORD@HOST/NAME` are accepted"
     )]
     Address,
-    /// A part of the address after the question mark.
-    #[error("the database address' parameter {name:?}: {fault}")]
+    /// A part of the address cannot be read; the text repeats none of it.
+    #[error("not a database address: {0}")]
+    Part(String),
+    /// A parameter of the address, after its question mark.
+    #[error("the database address' parameter {name} {fault}")]
     Parameter {
         /// Its name.
-        name: String,
+        name: &'static str,
         /// What is wrong with it.
         fault: String,
     },
@@ -64,6 +97,11 @@ pub enum OpenError {
     /// Another process has the file.
     #[error("the data folder {0} is in use by another Latchkey process")]
     InUse(String),
+    /// The file has further names, by each of which another process could open it.
+    #[error(
+        "the database {0} has hard links: each name of it would be another database's log; leave one"
+    )]
+    Linked(String),
     /// The database does not answer, or not as a database.
     #[error("the database {path} cannot be opened: {source}")]
     Database {
@@ -77,7 +115,7 @@ pub enum OpenError {
 impl From<OpenError> for StartError {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Address | OpenError::Parameter { .. } => {
+            OpenError::Address | OpenError::Part(_) | OpenError::Parameter { .. } => {
                 Self::new(Exit::Config, format!("DATABASE_URL: {error}"))
             }
             _ => Self::new(Exit::Data, error.to_string()),
@@ -103,19 +141,89 @@ impl Db {
         Ok(db)
     }
 
+    /// Which kind of database it is.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        match self {
+            Self::Sqlite(_) => Engine::Sqlite,
+            Self::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// Every row of a statement.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn fetch<T: FromAnyRow>(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<T>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => {
+                sqlite.connections_for(sql).fetch(sql, sqlx::Sqlite::arguments(values)).await
+            }
+            Self::Postgres(postgres) => {
+                postgres.connections.fetch(sql, sqlx::Postgres::arguments(values)).await
+            }
+        }
+    }
+
+    /// The first row of a statement, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn fetch_first<T: FromAnyRow>(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.fetch(sql, values).await?.into_iter().next())
+    }
+
+    /// How many rows a statement wrote.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn execute(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<u64, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => {
+                sqlite.connections_for(sql).execute(sql, sqlx::Sqlite::arguments(values)).await
+            }
+            Self::Postgres(postgres) => {
+                postgres.connections.execute(sql, sqlx::Postgres::arguments(values)).await
+            }
+        }
+    }
+
+    /// Has the database read a statement, without running it.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it does not understand the statement, or its tables are not as it says.
+    pub async fn check(&self, sql: &'static str) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.readers.prepare(sql).await,
+            Self::Postgres(postgres) => postgres.connections.prepare(sql).await,
+        }
+    }
+
     /// Asks the database whether it answers.
     ///
     /// # Errors
     /// What the database, or the way to it, said instead.
-    pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        on!(read self, |at| sqlx::query(PING).execute(at).await.map(drop))
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.execute(PING, &[]).await.map(drop)
     }
 
     /// Closes all connections after the statements in hand.
     pub async fn close(&self) {
         match self {
             Self::Sqlite(sqlite) => sqlite.close().await,
-            Self::Postgres(postgres) => postgres.pool.close().await,
+            Self::Postgres(postgres) => postgres.connections.pool().close().await,
         }
     }
 }

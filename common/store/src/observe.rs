@@ -15,10 +15,11 @@ impl Db {
         }
         match self {
             Self::Sqlite(sqlite) => {
-                observe("writer", sqlite.writer.clone());
-                observe("readers", sqlite.readers.clone());
+                observe("writer", sqlite.writer.pool().clone());
+                observe("readers", sqlite.readers.pool().clone());
+                observe("checkpoints", sqlite.checkpoints.pool().clone());
             }
-            Self::Postgres(postgres) => observe("postgres", postgres.pool.clone()),
+            Self::Postgres(postgres) => observe("postgres", postgres.connections.pool().clone()),
         }
     }
 }

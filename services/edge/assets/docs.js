@@ -1,6 +1,7 @@
-// Starts Swagger UI on the API's own document. `validatorUrl: null`: nothing is sent elsewhere.
+// Starts Swagger UI on the API's own document, which lies beside the folder of this script, under whatever
+// prefix that is. `validatorUrl: null`: nothing is sent elsewhere.
 window.ui = SwaggerUIBundle({
-  url: "/openapi.json",
+  url: new URL("../openapi.json", document.currentScript.src).href,
   dom_id: "#swagger-ui",
   deepLinking: true,
   persistAuthorization: false,

@@ -5,23 +5,27 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::BodyExt;
+use hyper::body::Body as HttpBody;
 use latchkey_contract::{FieldError, KeyId};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::problem::Problem;
+
+mod lent;
+
+pub(crate) use lent::{Unread, lend};
 
 /// Bytes of a body that any route takes at most.
 pub const MAX_BODY: usize = 64 * 1_024;
 /// Bytes of a body with a password at most, refused before anything is decoded or hashed.
 pub const MAX_AUTH_BODY: usize = 16 * 1_024;
-/// Bytes that are still taken and thrown away of a body that is too large: a client that goes on
-/// sending would not see the answer.
-const MAX_DRAIN: usize = 2 * 1_024 * 1_024;
 /// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+const NO_OBJECT: &str = "must be a JSON object that holds each field at most once";
 
 /// A JSON body of at most `MOST` bytes.
 pub struct JsonBody<T, const MOST: usize = MAX_BODY>(pub T);
@@ -34,11 +38,33 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if is_compressed(request.headers()) {
+            return Err(Problem::compressed());
+        }
         if !is_json(request.headers()) {
             return Err(Problem::not_json());
         }
         let bytes = read(request, MOST).await?;
+        // Whoever reads a list as the fields of an object, in their order, is serde.
+        if !is_object(&bytes) && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() {
+            return Err(Problem::invalid(vec![FieldError::new("body", NO_OBJECT)]));
+        }
         serde_json::from_slice(&bytes).map(Self).map_err(|error| unreadable(&bytes, &error))
+    }
+}
+
+/// Of a request that has no body: DELETE gives one no meaning (RFC 9110 §9.3.5), and whoever sends one means
+/// something that would not happen.
+pub struct NoBody;
+
+impl<S: Send + Sync> FromRequest<S> for NoBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if request.body().is_end_stream() || read(request, MAX_BODY).await?.is_empty() {
+            return Ok(Self);
+        }
+        Err(Problem::invalid(vec![FieldError::new("body", "must be left out: this takes none")]))
     }
 }
 
@@ -51,28 +77,28 @@ async fn read(request: Request, most: usize) -> Result<Vec<u8>, Problem> {
     }
 }
 
-/// Takes a body that was announced as too large, as far as that makes sense, and throws it away.
-pub(crate) async fn discard(body: Body, announced: u64) {
-    if announced <= MAX_DRAIN as u64 {
-        // Whatever becomes of it, the answer is the same.
-        drop(tokio::time::timeout(BODY_TIMEOUT, collect(body, 0)).await);
-    }
-}
-
 /// The body's bytes; `None` where there are more than `most`.
 async fn collect(mut body: Body, most: usize) -> Result<Option<Vec<u8>>, axum::Error> {
     let mut bytes = Vec::new();
-    let mut seen = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
-        seen += data.len();
-        if seen <= most {
-            bytes.extend_from_slice(&data);
-        } else if seen > most + MAX_DRAIN {
-            break;
+        if bytes.len() + data.len() > most {
+            return Ok(None);
         }
+        bytes.extend_from_slice(&data);
     }
-    Ok((seen <= most).then_some(bytes))
+    Ok(Some(bytes))
+}
+
+/// Whether the body is in a coding that would have to be undone first: nothing here does that.
+fn is_compressed(headers: &HeaderMap) -> bool {
+    let plain = |value: &[u8]| value.is_empty() || value.eq_ignore_ascii_case(b"identity");
+    !headers.get_all(CONTENT_ENCODING).iter().all(|value| plain(value.as_bytes().trim_ascii()))
+}
+
+/// Whether the JSON text begins like an object.
+fn is_object(bytes: &[u8]) -> bool {
+    bytes.iter().find(|byte| !b" \t\r\n".contains(byte)) == Some(&b'{')
 }
 
 /// `application/json`, or a type in `+json` (RFC 6839), with any parameters.
@@ -87,8 +113,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn unreadable(bytes: &[u8], error: &serde_json::Error) -> Problem {
     let message = if bytes.is_empty() {
         "is empty: a JSON object is required".to_owned()
+    } else if bytes.starts_with(b"\xef\xbb\xbf") {
+        "begins with a byte order mark, which JSON has none of".to_owned()
     } else if error.is_data() {
-        "must be a JSON object that holds each field at most once".to_owned()
+        NO_OBJECT.to_owned()
     } else {
         format!("is not JSON (line {}, column {})", error.line(), error.column())
     };

@@ -1,4 +1,5 @@
-//! Extractors: a handler that takes a [`User`], an [`Owner`], a [`Service`] or a [`Caller`] runs only for one.
+//! Extractors: a handler that takes a [`User`], an [`Owner`], a [`Service`] or [`Anybody`] runs only for one. Those who
+//! act have the context that says so with them (`acting.rs`).
 
 use std::sync::Arc;
 
@@ -7,12 +8,12 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Uri};
 use latchkey_bus::Context;
-use latchkey_contract::lease::Position;
-use latchkey_contract::{KeyPrincipal, UserPrincipal};
-use latchkey_gate::{Gate, Remembered};
+use latchkey_contract::verify::{MinRevision, PrincipalKind};
+use latchkey_contract::{Secret, UserDetail, UserId};
+use latchkey_gate::{CredentialText, Form, Gate, Remembered, Requirement, Unmet};
 
-use crate::Edge;
 use crate::problem::{Accepts, Problem};
+use crate::{Edge, acting};
 
 /// The header of an API key.
 pub const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -21,21 +22,38 @@ const SECRETS_IN_QUERY: [&str; 6] =
     ["sk_", "api_key=", "api-key=", "apikey=", "access_token=", "token="];
 
 /// A user, by access token. Used where an API key means nothing.
-pub struct User(pub Remembered<UserPrincipal>);
+pub struct User(pub UserDetail);
+
+/// A user who acts on their account.
+pub struct Oneself {
+    /// The user.
+    pub user: UserDetail,
+    /// For what they do.
+    pub context: Context,
+}
 
 /// A user who acts on what is theirs. An API key is recognised, and told that only users may.
-pub struct Owner(pub Remembered<UserPrincipal>);
+pub struct Owner {
+    /// The user.
+    pub user: UserId,
+    /// For what they do.
+    pub context: Context,
+}
+
+/// A user who makes something that outlives the request: who it was is asked again afterwards.
+pub struct Acting {
+    /// The user.
+    pub user: UserId,
+    /// For what they do.
+    pub context: Context,
+    token: Secret,
+}
 
 /// A service, by API key.
-pub struct Service(pub Remembered<KeyPrincipal>);
+pub struct Service(pub Remembered);
 
 /// Whoever it is.
-pub enum Caller {
-    /// A user, by access token.
-    User(Remembered<UserPrincipal>),
-    /// A service, by API key.
-    Service(Remembered<KeyPrincipal>),
-}
+pub struct Anybody(pub Remembered);
 
 /// The credentials that a request holds. An empty or unusable one counts as presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +66,19 @@ impl FromRequestParts<Arc<Edge>> for User {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let presented = presented(&parts.uri, &parts.headers)?;
-        presented.user(&edge.gate, context(parts)?).await.map(Self)
+        let user = required(parts, edge, Requirement::USER).await?;
+        user.user().cloned().map(Self).ok_or_else(Problem::internal)
+    }
+}
+
+impl FromRequestParts<Arc<Edge>> for Oneself {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
+        let user = required(parts, edge, Requirement::USER).await?;
+        let context = acting::by(parts, &user)?;
+        let user = user.user().cloned().ok_or_else(Problem::internal)?;
+        Ok(Self { user, context })
     }
 }
 
@@ -57,12 +86,32 @@ impl FromRequestParts<Arc<Edge>> for Owner {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let presented = presented(&parts.uri, &parts.headers)?;
-        match presented.valid(&edge.gate, context(parts)?).await? {
-            Some(Caller::User(user)) => Ok(Self(user)),
-            Some(Caller::Service(_)) => Err(Problem::users_only()),
-            None => Err(Problem::unauthenticated(Accepts::Token, presented.is_any())),
-        }
+        let requirement = Requirement::of_kind(PrincipalKind::User);
+        let user = required(parts, edge, requirement).await?;
+        let context = acting::by(parts, &user)?;
+        let user = user.user().ok_or_else(Problem::internal)?.id;
+        Ok(Self { user, context })
+    }
+}
+
+impl FromRequestParts<Arc<Edge>> for Acting {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
+        let Owner { user, context } = Owner::from_request_parts(parts, edge).await?;
+        let token = presented(&parts.uri, &parts.headers)?.token.unwrap_or_default();
+        Ok(Self { user, context, token: Secret::new(token.to_owned()) })
+    }
+}
+
+impl Acting {
+    /// Whether the very same token is good now.
+    ///
+    /// # Errors
+    /// 401 where it is not any more, 503 where nobody could say.
+    pub(crate) async fn is_still_good(&self, gate: &Gate) -> Result<(), Problem> {
+        let presented = Presented { token: Some(self.token.expose()), key: None };
+        presented.meet(Requirement::USER, gate, &self.context).await.map(drop)
     }
 }
 
@@ -70,89 +119,82 @@ impl FromRequestParts<Arc<Edge>> for Service {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let presented = presented(&parts.uri, &parts.headers)?;
-        presented.service(&edge.gate, context(parts)?).await.map(Self)
+        required(parts, edge, Requirement::SERVICE).await.map(Self)
     }
 }
 
-impl FromRequestParts<Arc<Edge>> for Caller {
+impl FromRequestParts<Arc<Edge>> for Anybody {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let presented = presented(&parts.uri, &parts.headers)?;
-        presented.caller(&edge.gate, context(parts)?).await
+        required(parts, edge, Requirement::ANYBODY).await.map(Self)
     }
 }
 
-impl Presented<'_> {
-    /// The user whose token is shown.
+/// Whoever a request is from, if they meet its requirement.
+async fn required(
+    parts: &Parts,
+    edge: &Edge,
+    requirement: Requirement,
+) -> Result<Remembered, Problem> {
+    let presented = presented(&parts.uri, &parts.headers)?;
+    presented.meet(requirement, &edge.gate, acting::context(parts)?).await
+}
+
+impl<'a> Presented<'a> {
+    /// Whoever shows a credential that the requirement looks at, if they meet it. The first that is accepted
+    /// counts: an invalid token beside a valid key is served as the key.
     ///
     /// # Errors
-    /// 401 where there is none, 503 where nobody could say.
-    pub(crate) async fn user(
+    /// 401 where none is accepted, 403 for the wrong kind, 503 where nobody could say.
+    pub(crate) async fn meet(
         self,
+        requirement: Requirement,
         gate: &Gate,
         context: &Context,
-    ) -> Result<Remembered<UserPrincipal>, Problem> {
-        let user = self.valid_user(gate, context).await?;
-        user.ok_or_else(|| Problem::unauthenticated(Accepts::Token, self.token.is_some()))
-    }
-
-    /// The service whose key is shown.
-    ///
-    /// # Errors
-    /// As [`user`](Self::user).
-    pub(crate) async fn service(
-        self,
-        gate: &Gate,
-        context: &Context,
-    ) -> Result<Remembered<KeyPrincipal>, Problem> {
-        let service = self.valid_service(gate, context).await?;
-        service.ok_or_else(|| Problem::unauthenticated(Accepts::Key, self.key.is_some()))
-    }
-
-    /// Whoever shows one of both.
-    ///
-    /// # Errors
-    /// As [`user`](Self::user).
-    pub(crate) async fn caller(self, gate: &Gate, context: &Context) -> Result<Caller, Problem> {
-        let caller = self.valid(gate, context).await?;
-        caller.ok_or_else(|| Problem::unauthenticated(Accepts::Either, self.is_any()))
-    }
-
-    fn is_any(self) -> bool {
-        self.token.is_some() || self.key.is_some()
-    }
-
-    /// A valid token wins; an invalid one beside a valid key is served as the key.
-    async fn valid(self, gate: &Gate, context: &Context) -> Result<Option<Caller>, Problem> {
-        if let Some(user) = self.valid_user(gate, context).await? {
-            return Ok(Some(Caller::User(user)));
+    ) -> Result<Remembered, Problem> {
+        let (mut accepted, mut is_any) = (None, false);
+        for credential in requirement.forms().iter().filter_map(|form| self.shown(*form)) {
+            is_any = true;
+            accepted = gate.decide(context, credential, MinRevision::default()).await?.valid();
+            if accepted.is_some() {
+                break;
+            }
         }
-        Ok(self.valid_service(gate, context).await?.map(Caller::Service))
+        let judged = requirement.judge(accepted, |principal| principal.kind());
+        judged.map_err(|unmet| match unmet {
+            Unmet::WrongKind(PrincipalKind::User) => Problem::users_only(),
+            Unmet::WrongKind(PrincipalKind::Service) | Unmet::NotAccepted => {
+                Problem::unauthenticated(accepts(requirement), is_any)
+            }
+        })
     }
 
-    async fn valid_user(
-        self,
-        gate: &Gate,
-        context: &Context,
-    ) -> Result<Option<Remembered<UserPrincipal>>, Problem> {
-        let Some(token) = self.token else { return Ok(None) };
-        Ok(gate.token(context, token, Position::default()).await?.valid())
+    /// Whoever shows a credential that the requirement looks at, and is remembered as good, if they meet it: at
+    /// once, and as [`meet`](Self::meet) would answer. `None` for everything else.
+    pub(crate) fn remembered(self, requirement: Requirement, gate: &Gate) -> Option<Remembered> {
+        // One that is not remembered may be good, and would win over the next.
+        let first = requirement.forms().iter().find_map(|form| self.shown(*form))?;
+        let accepted = gate.remembered(first)?;
+        requirement.judge([accepted], |principal| principal.kind()).ok()
     }
 
-    async fn valid_service(
-        self,
-        gate: &Gate,
-        context: &Context,
-    ) -> Result<Option<Remembered<KeyPrincipal>>, Problem> {
-        let Some(key) = self.key else { return Ok(None) };
-        Ok(gate.key(context, key, Position::default()).await?.valid())
+    fn shown(self, form: Form) -> Option<CredentialText<'a>> {
+        let text = match form {
+            Form::Key => self.key,
+            Form::Token => self.token,
+        };
+        text.map(|text| CredentialText { form, text })
     }
 }
 
-fn context(parts: &Parts) -> Result<&Context, Problem> {
-    parts.extensions.get().ok_or_else(Problem::internal)
+/// What a client may authenticate with, as it is told.
+fn accepts(requirement: Requirement) -> Accepts {
+    match requirement.forms() {
+        [Form::Key] => Accepts::Key,
+        _ if requirement.kind() == Some(PrincipalKind::User) => Accepts::Token,
+        _ => Accepts::Either,
+    }
 }
 
 /// The credentials of a request.

@@ -5,3 +5,5 @@ pub mod docs;
 pub mod health;
 pub mod keys;
 pub mod protected;
+
+mod slip;

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -21,16 +21,21 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::body::{Body as _, Incoming};
 use latchkey_bus::{Context, Limit, RequestId};
-use latchkey_runtime::Entropy;
+use latchkey_runtime::{Clock, Entropy};
 use tokio::time::Instant;
 use tower::Service;
 use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 
 use crate::Edge;
-use crate::address::ClientAddress;
-use crate::body::{MAX_BODY, discard};
+use crate::address;
+use crate::admission::{Admission, Lane};
+use crate::body::{self, MAX_BODY};
 use crate::config::Config;
+use crate::connection;
 use crate::credential::API_KEY_HEADER;
+use crate::host;
+use crate::idle_timeout::Swept;
+use crate::malformed::{Fault, Malformed};
 use crate::observe::{Observer, Request as Observed};
 use crate::problem::Problem;
 use crate::router::{self, Routed};
@@ -62,6 +67,7 @@ pub struct EdgeService {
     plain: Core,
     /// The same behind the check of the origin.
     cors: Cors<Core>,
+    malformed: Malformed,
 }
 
 /// The layer.
@@ -70,6 +76,7 @@ struct Core {
     edge: Arc<Edge>,
     routed: Routed,
     in_flight: Limit,
+    admission: Arc<Admission>,
     trusted_proxies: usize,
     ids: Arc<RequestIds>,
     observer: Observer,
@@ -86,12 +93,13 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Sen
 impl EdgeService {
     /// Puts the layer around the routes.
     #[must_use]
-    pub fn new(config: &Config, edge: Arc<Edge>, entropy: &Entropy) -> Self {
+    pub fn new(config: &Config, edge: Arc<Edge>, clock: Clock, entropy: &Entropy) -> Self {
         let routed = router::build(Arc::clone(&edge));
         let prefix = format!("{:016x}-", u64::from_be_bytes(entropy.bytes()));
         let in_flight = Limit::new(MAX_IN_FLIGHT);
         let plain = Core {
             observer: Observer::new(&routed.patterns, &in_flight),
+            admission: Arc::new(Admission::new(&routed.patterns, clock.clone())),
             edge,
             routed,
             in_flight,
@@ -105,7 +113,7 @@ impl EdgeService {
             .expose_headers([LINK, RETRY_AFTER, WWW_AUTHENTICATE, REQUEST_ID])
             .max_age(CORS_MAX_AGE);
         let cors = tower::Layer::layer(&cors, plain.clone());
-        Self { plain, cors }
+        Self { plain, cors, malformed: Malformed::new(clock) }
     }
 
     /// Answers a request whose credential is remembered; `None` for any other, which is
@@ -113,16 +121,45 @@ impl EdgeService {
     pub fn answer_at_once(&self, request: &Request<Incoming>) -> Option<Response> {
         let headers = request.headers();
         let plain = request.body().is_end_stream() && !headers.contains_key(ORIGIN);
-        if plain && headers.len() <= MAX_HEADERS {
+        if plain && headers.len() <= MAX_HEADERS && has_host(request) {
             self.plain.answer_at_once(request)
         } else {
             None
         }
     }
 
-    /// Answers one request from `peer`.
-    pub async fn answer(&self, mut request: Request<Body>, peer: IpAddr) -> Response {
-        if !request.headers().contains_key(ORIGIN) {
+    /// Answers one request from `peer`, when its body is read or given up.
+    pub async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response {
+        let (mut request, rest) = body::lend(request);
+        router::without_slash(&mut request);
+        let mut answer = self.answer_lent(request, peer).await;
+        if let Some(rest) = rest {
+            rest.end(&mut answer).await;
+        }
+        answer
+    }
+
+    /// What `peer` is told that sent something that is no request, byte by byte. `unread` is its beginning.
+    pub(crate) fn refuse(&self, fault: Fault, peer: SocketAddr, unread: &[u8]) -> Vec<u8> {
+        self.malformed.note(fault, 1, Some(peer));
+        let (problem, id) = (fault.problem(), self.plain.ids.make());
+        let body = problem.document(id.to_str().unwrap_or_default());
+        let mut answer = problem.into_response();
+        finish(answer.headers_mut(), id);
+        let body = if unread.starts_with(b"HEAD ") { "" } else { &body };
+        connection::bytes_of(&answer, body, &self.malformed.date_line())
+    }
+
+    /// Counts what a sweep over the connections has closed.
+    pub(crate) fn note(&self, swept: Swept) {
+        if swept.slow_heads > 0 {
+            self.malformed.note(Fault::SlowHead, swept.slow_heads, None);
+        }
+    }
+
+    /// Answers one request from `peer` whose body is read out by somebody else, or by nobody.
+    pub async fn answer_lent(&self, mut request: Request<Body>, peer: IpAddr) -> Response {
+        if !request.headers().contains_key(ORIGIN) || !has_host(&request) {
             return self.plain.answer(request, peer).await;
         }
         request.extensions_mut().insert(Peer(peer));
@@ -130,6 +167,10 @@ impl EdgeService {
             Ok(response) => response,
         }
     }
+}
+
+fn has_host<B>(request: &Request<B>) -> bool {
+    host::is_good(request.version(), request.headers())
 }
 
 /// The other end of the connection.
@@ -174,7 +215,8 @@ impl Core {
         let observed = Observed { route, method: &method, begun };
         let span = self.observer.begin(&observed, request.headers());
         let context = Context::until(request_id.clone(), begun + REQUEST_TIMEOUT);
-        let guarded = self.guarded(request, context, peer);
+        let lane = self.admission.lane(route, &method);
+        let guarded = self.admitted(request, context, peer, lane);
         let response = if span.is_recording() {
             // In a box: the many that are not traced need no room for it.
             Box::pin(span.run(guarded)).await
@@ -195,6 +237,36 @@ impl Core {
         response
     }
 
+    /// The routes' answer, or that there is no room for the request.
+    async fn admitted(
+        &self,
+        request: Request<Body>,
+        context: Context,
+        peer: IpAddr,
+        lane: Option<Lane>,
+    ) -> Response {
+        let mut place = None;
+        if let Some(lane) = lane {
+            place = self.admission.enter(lane).await;
+            if place.is_none() {
+                return Problem::overloaded().into_response();
+            }
+        }
+        let response = self.guarded(request, context, peer).await;
+        let problem = response.extensions().get::<Problem>();
+        let is_shed = problem.is_some_and(Problem::is_shed);
+        let turns_away = problem.is_some_and(Problem::turns_away);
+        match place {
+            Some(place) if is_shed => place.leave_later().await,
+            Some(place) => place.leave(response.status().is_success()),
+            None => {}
+        }
+        if turns_away {
+            self.admission.hold().await;
+        }
+        response
+    }
+
     /// The routes' answer, or the problem of having none.
     async fn guarded(&self, request: Request<Body>, context: Context, peer: IpAddr) -> Response {
         let Some(permit) = self.in_flight.try_enter() else {
@@ -204,9 +276,10 @@ impl Core {
         if request.headers().len() > MAX_HEADERS {
             return Problem::too_many_headers(MAX_HEADERS).into_response();
         }
-        let announced = content_length(request.headers()).unwrap_or_default();
-        if announced > MAX_BODY as u64 {
-            discard(request.into_body(), announced).await;
+        if !has_host(&request) {
+            return Problem::bad_host().into_response();
+        }
+        if request.body().size_hint().lower() > MAX_BODY as u64 {
             return Problem::too_large(MAX_BODY).into_response();
         }
         let answered = match Shortcut::of(request.method(), request.uri()) {
@@ -225,10 +298,11 @@ impl Core {
 
     /// The router's answer.
     async fn route(&self, mut request: Request<Body>, context: Context, peer: IpAddr) -> Response {
-        let client = ClientAddress::find(peer, request.headers(), self.trusted_proxies);
+        let (client, known) = address::find(peer, request.headers(), self.trusted_proxies);
         let extensions = request.extensions_mut();
         extensions.insert(context);
         extensions.insert(client);
+        extensions.insert(known);
         match within(REQUEST_TIMEOUT, self.routed.router.clone().call(request)).await {
             Some(Ok(response)) => response,
             None => Problem::unavailable("the request took too long").into_response(),
@@ -252,7 +326,9 @@ fn take_problem(mut response: Response) -> (Response, Option<Problem>) {
 
 fn log(problem: &Problem, response: &Response, id: &RequestId, method: &Method, route: &str) {
     let (status, code) = (response.status().as_u16(), problem.code());
-    if let Some(cause) = problem.cause() {
+    if problem.is_shed() {
+        tracing::debug!(status, code, request_id = %id, %method, route, "a request was turned away");
+    } else if let Some(cause) = problem.cause() {
         tracing::error!(status, code, request_id = %id, %method, route, cause, "a request failed");
     } else if response.status().is_server_error() {
         tracing::error!(status, code, request_id = %id, %method, route, "a request failed");
@@ -266,10 +342,6 @@ fn finish(headers: &mut HeaderMap, request_id: HeaderValue) {
     headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
     headers.insert(REQUEST_ID, request_id);
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 impl RequestIds {

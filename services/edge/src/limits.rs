@@ -1,59 +1,58 @@
-//! How often one client may log in, sign up or make keys. Token buckets in memory, one a client.
+//! How often one client may log in or sign up, and one user change passwords or make keys.
 
-use std::hash::Hash;
-use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::time::Duration;
+use std::num::NonZeroU64;
 
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use latchkey_contract::UserId;
-use latchkey_runtime::periodic::Chore;
+use latchkey_runtime::Clock;
 use metrics::counter;
 
 use crate::address::ClientAddress;
 use crate::problem::Problem;
 
-/// Logins from one address: so many at once, and one more each second.
-const LOGINS: NonZeroU32 = NonZeroU32::new(100).unwrap();
-/// Signups from one address: so many at once, and one more each second.
-const SIGNUPS: NonZeroU32 = NonZeroU32::new(100).unwrap();
-/// New keys of one user: so many at once, and one more each second.
-const KEYS: NonZeroU32 = NonZeroU32::new(100).unwrap();
-/// Clients that one limit remembers at most. When so many are below their limits at the same time,
-/// further ones are turned away: memory stays bounded, and a flood gets no free tries.
-const MAX_CLIENTS: usize = 100_000;
+mod buckets;
+
+use buckets::{Buckets, Grouped, Quota};
+
+/// Logins from one address.
+const LOGINS: Quota = Quota { burst: 100, interval: SECOND };
+/// Signups from one address.
+const SIGNUPS: Quota = Quota { burst: 100, interval: SECOND };
+/// Passwords that one user tries to change: whoever shares the user's address has no part in it.
+const PASSWORDS: Quota = Quota { burst: 100, interval: SECOND };
+/// New keys of one user.
+const KEYS: Quota = Quota { burst: 100, interval: SECOND };
+/// Milliseconds.
+const SECOND: NonZeroU64 = NonZeroU64::new(1_000).unwrap();
+const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// The edge's limits, or none.
 pub struct Limits {
-    limits: Option<Arc<Buckets>>,
+    clock: Clock,
+    limits: Option<All>,
 }
 
-struct Buckets {
-    logins: DefaultKeyedRateLimiter<ClientAddress>,
-    signups: DefaultKeyedRateLimiter<ClientAddress>,
-    keys: DefaultKeyedRateLimiter<UserId>,
-}
-
-/// Forgets clients whose buckets are full again.
-pub struct Keeper {
-    limits: Option<Arc<Buckets>>,
+struct All {
+    logins: Buckets<ClientAddress>,
+    signups: Buckets<ClientAddress>,
+    passwords: Buckets<UserId>,
+    keys: Buckets<UserId>,
 }
 
 impl Limits {
     /// The limits, switched on or off.
     #[must_use]
-    pub fn new(on: bool) -> Self {
-        let buckets = || Buckets {
-            logins: RateLimiter::keyed(Quota::per_second(NonZeroU32::MIN).allow_burst(LOGINS)),
-            signups: RateLimiter::keyed(Quota::per_second(NonZeroU32::MIN).allow_burst(SIGNUPS)),
-            keys: RateLimiter::keyed(Quota::per_second(NonZeroU32::MIN).allow_burst(KEYS)),
+    pub fn new(on: bool, clock: Clock) -> Self {
+        let all = || All {
+            logins: Buckets::new(LOGINS),
+            signups: Buckets::new(SIGNUPS),
+            passwords: Buckets::new(PASSWORDS),
+            keys: Buckets::new(KEYS),
         };
-        for name in ["logins", "signups", "keys"] {
+        for name in ["logins", "signups", "passwords", "keys"] {
             // So that the first one is seen as a rise.
             counter!("latchkey_rate_limited_total", "limit" => name).increment(0);
         }
-        Self { limits: on.then(|| Arc::new(buckets())) }
+        Self { clock, limits: on.then(all) }
     }
 
     /// Counts a login from `client`.
@@ -61,7 +60,7 @@ impl Limits {
     /// # Errors
     /// 429 where it is one too many.
     pub fn login(&self, client: ClientAddress) -> Result<(), Problem> {
-        self.limits.as_ref().map_or(Ok(()), |limits| take("logins", &limits.logins, &client))
+        self.limits.as_ref().map_or(Ok(()), |all| self.take("logins", &all.logins, client))
     }
 
     /// Counts a signup from `client`.
@@ -69,7 +68,15 @@ impl Limits {
     /// # Errors
     /// 429 where it is one too many.
     pub fn signup(&self, client: ClientAddress) -> Result<(), Problem> {
-        self.limits.as_ref().map_or(Ok(()), |limits| take("signups", &limits.signups, &client))
+        self.limits.as_ref().map_or(Ok(()), |all| self.take("signups", &all.signups, client))
+    }
+
+    /// Counts a change of the password of `user`.
+    ///
+    /// # Errors
+    /// 429 where it is one too many.
+    pub fn password(&self, user: UserId) -> Result<(), Problem> {
+        self.limits.as_ref().map_or(Ok(()), |all| self.take("passwords", &all.passwords, user))
     }
 
     /// Counts a new key of `user`.
@@ -77,48 +84,20 @@ impl Limits {
     /// # Errors
     /// 429 where it is one too many.
     pub fn key(&self, user: UserId) -> Result<(), Problem> {
-        self.limits.as_ref().map_or(Ok(()), |limits| take("keys", &limits.keys, &user))
+        self.limits.as_ref().map_or(Ok(()), |all| self.take("keys", &all.keys, user))
     }
 
-    /// The chore that keeps the limits' memory bounded.
-    #[must_use]
-    pub fn keeper(&self) -> Keeper {
-        Keeper { limits: self.limits.clone() }
-    }
-}
-
-fn take<K>(
-    name: &'static str,
-    limiter: &DefaultKeyedRateLimiter<K>,
-    client: &K,
-) -> Result<(), Problem>
-where
-    K: Hash + Eq + Clone,
-{
-    let refused = || counter!("latchkey_rate_limited_total", "limit" => name).increment(1);
-    if limiter.len() >= MAX_CLIENTS {
-        limiter.retain_recent();
-        if limiter.len() >= MAX_CLIENTS {
-            refused();
-            return Err(Problem::too_many_requests(1_000));
-        }
-    }
-    limiter.check_key(client).map_err(|until| {
-        refused();
-        let wait = until.wait_time_from(DefaultClock::default().now());
-        Problem::too_many_requests(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
-    })
-}
-
-impl Chore for Keeper {
-    const PAUSE: Duration = Duration::from_secs(10);
-    const AT_THE_END: bool = false;
-
-    async fn run(&self) {
-        if let Some(limits) = &self.limits {
-            limits.logins.retain_recent();
-            limits.signups.retain_recent();
-            limits.keys.retain_recent();
-        }
+    fn take<K: Grouped>(
+        &self,
+        name: &'static str,
+        buckets: &Buckets<K>,
+        client: K,
+    ) -> Result<(), Problem> {
+        // The clock of leases: nobody sets it.
+        let now = self.clock.lease_nanos() / NANOS_PER_MILLI;
+        buckets.take(client, now).map_err(|wait| {
+            counter!("latchkey_rate_limited_total", "limit" => name).increment(1);
+            Problem::too_many_requests(wait)
+        })
     }
 }

@@ -1,12 +1,9 @@
-//! `latchkey-edge`: the public HTTP API as a process of its own.
+//! `latchkey-edge`: the edge as a process of its own.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use latchkey_edge::cluster::{Arguments, run};
-use latchkey_runtime::process;
+use latchkey_edge::replica::Replica;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    process::run("latchkey-edge", |environment| run(arguments, environment))
+    latchkey_service::run::<Replica>()
 }

@@ -108,13 +108,13 @@ impl Observer {
     }
 }
 
-/// Has the number of open connections in the metrics from now on: the places that are taken, but for the
-/// one that waits for the next connection.
-pub(crate) fn watch_connections(most: usize, places: Arc<Semaphore>) {
+/// Has the number of open connections in the metrics from now on: the places that are taken.
+pub(crate) fn watch_connections(most: u32, places: Arc<Semaphore>) {
     let open = gauge!("latchkey_http_connections");
+    gauge!("latchkey_http_connections_limit").set(f64::from(most));
     at_scrape("connections", move || {
-        let taken = most.saturating_sub(places.available_permits()).saturating_sub(1);
-        open.set(f64::from(u32::try_from(taken).unwrap_or(u32::MAX)));
+        let free = u32::try_from(places.available_permits()).unwrap_or(u32::MAX);
+        open.set(f64::from(most.saturating_sub(free)));
     });
 }
 

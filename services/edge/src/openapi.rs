@@ -26,6 +26,8 @@ use crate::problem::TYPE_PREFIX;
         (name = "protected", description = "What a verified caller may see"),
         (name = "meta", description = "What this is, and whether it works")
     ),
+    // Relative to where the document is: a proxy may have put the server under a prefix.
+    servers((url = ".", description = "This server")),
     components(schemas(ProblemSchema, FieldErrorSchema))
 )]
 pub struct Skeleton;
@@ -87,6 +89,12 @@ const MISUSED: Answer = answer(
     "Bad request",
     "A header with a credential was sent more than once.",
 );
+const NO_HOST: Answer = answer(
+    "400",
+    "bad-request",
+    "Bad request",
+    "The header `Host` must be there once, and name a host and no more.",
+);
 const WRONG_LOGIN: Answer =
     answer("401", "wrong-credentials", "Login refused", "Incorrect username or password");
 const UNAUTHENTICATED: Answer = answer(
@@ -146,7 +154,7 @@ const UNAVAILABLE: Answer = answer(
 );
 
 const BODY: [&Answer; 4] = [&SLOW, &TOO_LARGE, &NOT_JSON, &INVALID];
-const ALWAYS: [&Answer; 2] = [&INTERNAL, &UNAVAILABLE];
+const ALWAYS: [&Answer; 3] = [&NO_HOST, &INTERNAL, &UNAVAILABLE];
 
 /// What a route answers in place of the answer it is for.
 fn answers_of(path: &str) -> Vec<&'static Answer> {
@@ -194,7 +202,8 @@ fn add_answers(operation: &mut Operation, answers: &[&Answer]) {
         by_status.entry(answer.status).or_default().push(answer);
     }
     for (status, answers) in by_status {
-        let titles: Vec<&str> = answers.iter().map(|answer| answer.title).collect();
+        let mut titles: Vec<&str> = answers.iter().map(|answer| answer.title).collect();
+        titles.dedup();
         let example = json!({
             "type": format!("{TYPE_PREFIX}{}", answers[0].code),
             "title": answers[0].title,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use latchkey_contract::{CallError, FieldError, Refusal};
@@ -24,8 +24,12 @@ struct Reason {
     errors: Vec<FieldError>,
     retry_after_s: Option<u64>,
     challenges: &'static [&'static str],
+    /// The codings of a body that are taken (RFC 9110 §12.5.3).
+    accepts_coding: Option<&'static str>,
     /// Why we failed, for the log alone.
     cause: Option<String>,
+    /// Whether whoever is to do the work has as much as it takes.
+    is_shed: bool,
 }
 
 /// What a client may authenticate with on a route.
@@ -62,6 +66,7 @@ pub const TYPE_PREFIX: &str = "urn:problem-type:latchkey:";
 /// Seconds after which a client may try again where we do not know better.
 const RETRY_AFTER_S: u64 = 1;
 
+const WRONG_CREDENTIALS: &str = "Incorrect username or password";
 const BEARER: &str = r#"Bearer realm="latchkey""#;
 const BEARER_INVALID: &str = r#"Bearer realm="latchkey", error="invalid_token""#;
 const API_KEY: &str = r#"ApiKey realm="latchkey", header="x-api-key""#;
@@ -81,7 +86,9 @@ impl Reason {
             errors: Vec::new(),
             retry_after_s: None,
             challenges: &[],
+            accepts_coding: None,
             cause: None,
+            is_shed: false,
         }
     }
 }
@@ -107,6 +114,12 @@ impl Problem {
     #[must_use]
     pub fn bad_request(detail: &'static str) -> Self {
         Reason::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request", detail).into()
+    }
+
+    /// 400: no host, two, or one that cannot be (RFC 9112 §3.2).
+    #[must_use]
+    pub fn bad_host() -> Self {
+        Self::bad_request("The header `Host` must be there once, and name a host and no more.")
     }
 
     /// 401: no credential, or one that is not accepted; which of the reasons it was is not told.
@@ -136,6 +149,19 @@ impl Problem {
         let status = StatusCode::UNAUTHORIZED;
         Reason { challenges, ..Reason::new(status, "unauthenticated", "Unauthenticated", detail) }
             .into()
+    }
+
+    /// 401: a login with a wrong password or an unknown name; which of the two is not told. `hint` is about
+    /// the form of what was sent, whoever exists.
+    #[must_use]
+    pub fn wrong_credentials(hint: Option<&str>) -> Self {
+        let detail = match hint {
+            None => Cow::Borrowed(WRONG_CREDENTIALS),
+            Some(hint) => format!("{WRONG_CREDENTIALS}: {hint}.").into(),
+        };
+        let status = StatusCode::UNAUTHORIZED;
+        let reason = Reason::new(status, "wrong-credentials", "Login refused", detail);
+        Reason { challenges: &[BEARER], ..reason }.into()
     }
 
     /// 403: an API key where only a user may act.
@@ -185,6 +211,47 @@ impl Problem {
         Reason::new(status, "too-many-headers", "Too many headers", detail).into()
     }
 
+    /// 408: the head did not arrive in time.
+    #[must_use]
+    pub fn slow_head() -> Self {
+        let detail = "The request's head did not arrive in time.";
+        Reason::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request timeout", detail)
+            .into()
+    }
+
+    /// 414: the target alone is longer than a head may be.
+    #[must_use]
+    pub fn target_too_long() -> Self {
+        let detail = "The request's target is too long.";
+        Reason::new(StatusCode::URI_TOO_LONG, "target-too-long", "Target too long", detail).into()
+    }
+
+    /// 431: the head is longer than it may be.
+    #[must_use]
+    pub fn head_too_large() -> Self {
+        let detail = "The request's header lines are too many or too long.";
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Reason::new(status, "head-too-large", "Head too large", detail).into()
+    }
+
+    /// 505: another version of HTTP.
+    #[must_use]
+    pub fn version_not_supported() -> Self {
+        let detail = "This version of HTTP is not spoken here: HTTP/1.1 is.";
+        let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+        Reason::new(status, "version-not-supported", "Version not supported", detail).into()
+    }
+
+    /// 415: a body in a coding.
+    #[must_use]
+    pub fn compressed() -> Self {
+        let detail = "A compressed body is not taken: send it without `Content-Encoding`.";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        let reason =
+            Reason::new(status, "unsupported-coding", "Unsupported content coding", detail);
+        Reason { accepts_coding: Some("identity"), ..reason }.into()
+    }
+
     /// 415: a body that is not declared as JSON.
     #[must_use]
     pub fn not_json() -> Self {
@@ -209,6 +276,12 @@ impl Problem {
         let detail = "The service is unavailable just now: try again shortly.";
         let reason = Reason::new(status, "unavailable", "Service unavailable", detail);
         Reason { retry_after_s: Some(RETRY_AFTER_S), cause: Some(cause.into()), ..reason }.into()
+    }
+
+    /// 503: more is asked than can be done. It is counted, and no failure of ours.
+    pub(crate) fn overloaded() -> Self {
+        let Self(reason) = Self::unavailable("");
+        Self(Box::new(Reason { cause: None, is_shed: true, ..*reason }))
     }
 
     /// 500: a fault of ours that trying again will not mend.
@@ -240,6 +313,16 @@ impl Problem {
         serde_json::to_string(&document).unwrap_or_default()
     }
 
+    /// Whether more is asked than can be done.
+    pub(crate) fn is_shed(&self) -> bool {
+        self.0.is_shed
+    }
+
+    /// Whether its sender is to come back later, and may do so at once.
+    pub(crate) fn turns_away(&self) -> bool {
+        self.0.is_shed || self.0.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
     /// The problem's stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -263,12 +346,7 @@ impl From<Refusal> for Problem {
             Refusal::UsernameTaken => {
                 Self::bad("username-taken", "Username already taken", "Username already taken")
             }
-            Refusal::WrongCredentials => {
-                let status = StatusCode::UNAUTHORIZED;
-                let detail = "Incorrect username or password";
-                let reason = Reason::new(status, "wrong-credentials", "Login refused", detail);
-                Reason { challenges: &[BEARER], ..reason }.into()
-            }
+            Refusal::WrongCredentials => Self::wrong_credentials(None),
             Refusal::InactiveUser => {
                 Self::bad("inactive-user", "Inactive user account", "Inactive user account")
             }
@@ -281,6 +359,9 @@ impl From<Refusal> for Problem {
             .into(),
             // No route asks for a user by name.
             Refusal::UserNotFound => Self::internal(),
+            Refusal::SessionEnded => Self::unauthenticated(Accepts::Token, true),
+            // Whoever sends what can become stale reads anew, and this often it does not happen.
+            Refusal::Stale => Self::unavailable("something newer was decided meanwhile"),
             Refusal::TooManyRequests { retry_after_ms } => Self::too_many_requests(retry_after_ms),
         }
     }
@@ -290,6 +371,7 @@ impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Refused(refusal) => refusal.into(),
+            CallError::Overloaded => Self::overloaded(),
             // Whichever way a service fails to answer, the client's answer is the same.
             failed => Self::unavailable(failed.to_string()),
         }
@@ -307,6 +389,9 @@ impl IntoResponse for Problem {
         }
         if let Some(seconds) = self.0.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(coding) = self.0.accepts_coding {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding));
         }
         response.extensions_mut().insert(self);
         response

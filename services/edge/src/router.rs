@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::http::{Request, Uri};
 use axum::routing::get;
 use axum::{Extension, Router};
 use utoipa::OpenApi;
@@ -70,8 +71,29 @@ pub fn build(edge: Arc<Edge>) -> Routed {
     Routed { router, patterns }
 }
 
+/// In a request's extensions: its path was written with a slash at its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Slashed;
+
+/// Takes the slash off the end of a path that is more than a slash: `/keys/` is `/keys`. Two of them are
+/// another path, which nothing is at.
+pub fn without_slash<B>(request: &mut Request<B>) {
+    let path = request.uri().path();
+    let Some(shorter) = path.strip_suffix('/').filter(|it| !it.is_empty() && !it.ends_with('/'))
+    else {
+        return;
+    };
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = format!("{shorter}{query}").parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+        request.extensions_mut().insert(Slashed);
+    }
+}
+
 impl Patterns {
-    fn new(patterns: impl Iterator<Item = String>) -> Self {
+    pub(crate) fn new(patterns: impl Iterator<Item = String>) -> Self {
         // Made once, and needed for as long as the process runs.
         let lasting = |pattern: String| -> &'static str { Box::leak(pattern.into_boxed_str()) };
         let all: Arc<[_]> = patterns.map(lasting).chain([UNMATCHED]).collect();
@@ -107,6 +129,29 @@ impl Patterns {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_slash_at_the_end_is_taken_off() {
+        for (written, routed) in [
+            ("/keys/", "/keys"),
+            ("/keys/?limit=1&after=/", "/keys?limit=1&after=/"),
+            ("/keys/?", "/keys?"),
+            ("http://a.example/keys/7/", "http://a.example/keys/7"),
+            ("/", "/"),
+            ("/?x=/", "/?x=/"),
+            ("//", "//"),
+            ("/keys//", "/keys//"),
+            ("/keys", "/keys"),
+            ("/keys?x=/", "/keys?x=/"),
+            ("*", "*"),
+        ] {
+            let mut request = Request::new(());
+            *request.uri_mut() = written.parse().unwrap();
+            without_slash(&mut request);
+            assert_eq!(request.uri(), routed, "{written}");
+            assert_eq!(request.extensions().get::<Slashed>().is_some(), written != routed);
+        }
+    }
 
     #[test]
     fn a_path_is_known_by_its_pattern_and_nothing_else_of_it_is() {

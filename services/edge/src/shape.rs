@@ -1,10 +1,12 @@
 //! The JSON shapes of the public API.
 
+use std::fmt;
+
 use latchkey_contract::authority::{Changed, Receipt};
 use latchkey_contract::identity::{Account, ChangePassword, LogIn, LoggedIn, SignUp};
 use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey, ListedKey};
-use latchkey_contract::{KeyId, Secret, Timestamp, UserId, UserPrincipal};
-use serde::de::IgnoredAny;
+use latchkey_contract::{KeyId, Mark, Secret, Timestamp, UserId};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -52,11 +54,11 @@ pub struct LogInBody {
 #[derive(Deserialize, ToSchema)]
 #[schema(example = json!({"name": "ci", "expires_in_days": 90}))]
 pub struct CreateKeyBody {
-    /// What the key is for. Spaces at its ends are taken off.
+    /// What the key is for. Spaces at its ends are taken off before its length is counted.
     #[serde(default, deserialize_with = "text_or_none")]
     #[schema(value_type = String, required, min_length = 1, max_length = 100)]
     pub name: Option<String>,
-    /// Days until the key expires; left out: as configured.
+    /// Days until the key expires; left out or null: as configured.
     #[serde(default = "as_configured", deserialize_with = "days")]
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 3650)]
     pub expires_in_days: ExpiresIn,
@@ -177,17 +179,20 @@ impl From<SignUpBody> for SignUp {
     }
 }
 
-impl From<LogInBody> for LogIn {
-    fn from(body: LogInBody) -> Self {
-        Self { username: body.username, password: body.password.map(Secret::new) }
+impl LogInBody {
+    /// The request that it is.
+    pub(crate) fn of(self, mark: Mark) -> LogIn {
+        let password = self.password.map(Secret::new);
+        LogIn { username: self.username, password, mark: Some(mark) }
     }
 }
 
 impl CreateKeyBody {
     /// The request of `owner` that this body makes.
     #[must_use]
-    pub fn of(self, owner: UserId) -> IssueKey {
-        IssueKey { owner, name: self.name, expires_in: self.expires_in_days }
+    pub fn of(self, owner: UserId, seed: Secret) -> IssueKey {
+        let Self { name, expires_in_days: expires_in } = self;
+        IssueKey { owner, name, expires_in, seed: Some(seed) }
     }
 }
 
@@ -267,11 +272,11 @@ impl From<Receipt> for ReceiptBody {
 }
 
 impl ChangePasswordBody {
-    /// The request that it is, of `user`.
-    pub(crate) fn of(self, user: &UserPrincipal) -> ChangePassword {
+    /// The request that it is, which is decided on no version yet.
+    pub(crate) fn of(self, mark: Mark) -> ChangePassword {
         ChangePassword {
-            user: user.user,
-            session: user.session,
+            version: 0,
+            mark,
             current_password: self.current_password.map(Secret::new),
             new_password: self.new_password.map(Secret::new),
         }
@@ -301,21 +306,54 @@ fn text_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D:
     })
 }
 
-/// A JSON value that is a whole number of 64 bits, nothing, or any other one.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum MaybeDays {
-    Days(i64),
-    Nothing(()),
-    Other(IgnoredAny),
-}
+/// Reads a whole number, in any spelling of it that JSON Schema takes for an integer (`90`, `90.0`, `9e1`),
+/// nothing, or any other value.
+struct Days;
 
 fn days<'de, D: Deserializer<'de>>(from: D) -> Result<ExpiresIn, D::Error> {
-    Ok(match MaybeDays::deserialize(from)? {
-        MaybeDays::Days(days) => ExpiresIn::Days(days),
-        MaybeDays::Nothing(()) => ExpiresIn::Default,
-        MaybeDays::Other(IgnoredAny) => ExpiresIn::NotAnInteger,
-    })
+    from.deserialize_any(Days)
+}
+
+impl<'de> Visitor<'de> for Days {
+    type Value = ExpiresIn;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of days")
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<ExpiresIn, E> {
+        Ok(ExpiresIn::Days(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<ExpiresIn, E> {
+        Ok(i64::try_from(number).map_or(ExpiresIn::NotAnInteger, ExpiresIn::Days))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<ExpiresIn, E> {
+        // Printed without a fraction it loses none.
+        let whole = (number.fract() == 0.0).then(|| format!("{number:.0}").parse().ok()).flatten();
+        Ok(whole.map_or(ExpiresIn::NotAnInteger, ExpiresIn::Days))
+    }
+
+    fn visit_unit<E>(self) -> Result<ExpiresIn, E> {
+        Ok(ExpiresIn::Default)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<ExpiresIn, E> {
+        Ok(ExpiresIn::NotAnInteger)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<ExpiresIn, E> {
+        Ok(ExpiresIn::NotAnInteger)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<ExpiresIn, A::Error> {
+        IgnoredAny.visit_seq(list).map(|IgnoredAny| ExpiresIn::NotAnInteger)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<ExpiresIn, A::Error> {
+        IgnoredAny.visit_map(object).map(|IgnoredAny| ExpiresIn::NotAnInteger)
+    }
 }
 
 fn as_configured() -> ExpiresIn {
@@ -339,9 +377,18 @@ mod tests {
         assert_eq!(read("{}").unwrap(), ExpiresIn::Default);
         assert_eq!(read(r#"{"expires_in_days": null}"#).unwrap(), ExpiresIn::Default);
         assert_eq!(read(r#"{"expires_in_days": -5}"#).unwrap(), ExpiresIn::Days(-5));
-        for other in ["1.5", "\"5\"", "true", "[]", "18446744073709551615", "1e400"] {
-            let read = read(&format!(r#"{{"expires_in_days": {other}}}"#));
-            assert!(matches!(read, Ok(ExpiresIn::NotAnInteger) | Err(_)), "{other}");
+        for (written, days) in
+            [("90.0", 90), ("9e1", 90), ("-0.0", 0), ("-1.00", -1), ("1e18", 10_i64.pow(18))]
+        {
+            let read = read(&format!(r#"{{"expires_in_days": {written}}}"#));
+            assert_eq!(read.unwrap(), ExpiresIn::Days(days), "{written}");
         }
+        for other in
+            ["1.5", "\"5\"", "true", "[]", "[5]", "{}", "18446744073709551615", "1e300", "-1e300"]
+        {
+            let read = read(&format!(r#"{{"expires_in_days": {other}}}"#));
+            assert_eq!(read.unwrap(), ExpiresIn::NotAnInteger, "{other}");
+        }
+        assert!(read(r#"{"expires_in_days": 1e400}"#).is_err());
     }
 }

@@ -6,27 +6,31 @@
 
 use axum::http::{HeaderMap, Method, Uri};
 use latchkey_bus::Context;
-use latchkey_gate::Gate;
+use latchkey_contract::Principal;
+use latchkey_gate::{Gate, Requirement};
 
-use crate::credential::{Presented, presented};
+use crate::credential::presented;
 use crate::problem::Problem;
 use crate::shape::Greeting;
 
-/// A route with a way of its own.
+/// A route with a way of its own: what it requires, and how it answers.
 #[derive(Clone, Copy)]
-pub(crate) enum Shortcut {
-    User,
-    Service,
-    Any,
+pub(crate) struct Shortcut {
+    requirement: Requirement,
+    greet: fn(&Principal) -> Result<Greeting, Problem>,
 }
 
 impl Shortcut {
     /// The one for this request, if there is one.
     pub(crate) fn of(method: &Method, uri: &Uri) -> Option<Self> {
         let shortcut = match uri.path() {
-            "/protected/service" => Self::Service,
-            "/protected/user" => Self::User,
-            "/protected/any" => Self::Any,
+            "/protected/service" => {
+                Self { requirement: Requirement::SERVICE, greet: Greeting::to_service }
+            }
+            "/protected/user" => Self { requirement: Requirement::USER, greet: Greeting::to_user },
+            "/protected/any" => {
+                Self { requirement: Requirement::ANYBODY, greet: Greeting::to_anybody }
+            }
             _ => return None,
         };
         (*method == Method::GET).then_some(shortcut)
@@ -35,15 +39,8 @@ impl Shortcut {
     /// The answer, if the credential is remembered as good. Here is only what can be decided from memory,
     /// and no refusal.
     pub(crate) fn at_once(self, gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Option<Greeting> {
-        let Presented { token, key } = presented(uri, headers).ok()?;
-        let greeting = match (self, token) {
-            (Self::User, token) => Greeting::to_user(&*gate.remembered_token(token?)?),
-            (Self::Service, _) => Greeting::to_service(&*gate.remembered_key(key?)?),
-            // A token that is not remembered may be good, and would win over the key.
-            (Self::Any, Some(token)) => Greeting::to_any_user(&*gate.remembered_token(token)?),
-            (Self::Any, None) => Greeting::to_any_service(&*gate.remembered_key(key?)?),
-        };
-        greeting.ok()
+        let presented = presented(uri, headers).ok()?;
+        (self.greet)(&*presented.remembered(self.requirement, gate)?).ok()
     }
 
     /// The answer, by the context's deadline.
@@ -58,10 +55,6 @@ impl Shortcut {
         headers: &HeaderMap,
     ) -> Result<Greeting, Problem> {
         let presented = presented(uri, headers)?;
-        match self {
-            Self::User => Greeting::to_user(&*presented.user(gate, context).await?),
-            Self::Service => Greeting::to_service(&*presented.service(gate, context).await?),
-            Self::Any => Greeting::to_caller(&presented.caller(gate, context).await?),
-        }
+        (self.greet)(&*presented.meet(self.requirement, gate, context).await?)
     }
 }

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use latchkey_bus::{Bus, Endpoint, Routes};
+use latchkey_bus::{Bus, Routes, endpoint};
 use latchkey_contract::verify::{Verify, VerifyBatch};
 use latchkey_gate::Gate;
-use latchkey_runtime::{Address, Child};
+use latchkey_runtime::Child;
 
 use crate::NAME;
 
-/// The actor that serves the two subjects.
-pub(crate) fn child(bus: Bus, gate: Arc<Gate>) -> Child {
-    Child::new("edge endpoint", Address::new(), move || {
-        (Endpoint { bus: bus.clone(), routes: routes(&gate) }, ())
-    })
+/// The child that serves the two subjects.
+pub(crate) fn child(bus: Bus, gate: &Arc<Gate>) -> Child {
+    endpoint("edge endpoint", bus, routes(gate))
 }
 
 fn routes(gate: &Arc<Gate>) -> Routes {

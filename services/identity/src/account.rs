@@ -17,6 +17,7 @@ pub(crate) async fn sign_up(
     context: Context,
     request: SignUp,
 ) -> Result<Account, Failure> {
+    context.caller()?;
     let email = rules::email(request.email.as_deref());
     let username = rules::username(request.username.as_deref());
     let least = identity.config.password_min_length;
@@ -46,7 +47,7 @@ pub(crate) async fn sign_up(
         refuse_taken(&identity, &email, &username).await?;
         return Err(Failure::Overloaded);
     };
-    tracing::debug!(target: "audit", service = NAME, user = id, request_id = %context.request_id, "signed up");
+    tracing::debug!(target: "audit", service = NAME, actor = context.actor(), user = id, request_id = %context.request_id, "signed up");
     Ok(Account {
         id: UserId(id),
         created_at: user.created_at,
@@ -61,7 +62,7 @@ async fn refuse_taken(
     email: &Canonical,
     username: &Canonical,
 ) -> Result<(), Failure> {
-    let taken = rows::taken(&identity.db, &email.canonical, &username.canonical).await?;
+    let taken = rows::taken(&identity.db, email, username).await?;
     if taken.email {
         return Err(Refusal::EmailTaken.into());
     }

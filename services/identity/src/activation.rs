@@ -3,34 +3,68 @@
 use std::sync::Arc;
 
 use latchkey_bus::Context;
-use latchkey_contract::identity::{ActiveSet, SetActive};
-use latchkey_contract::keys::DisableOwner;
+use latchkey_contract::identity::{ActiveSet, FindUser, ReadUser, SetActive, UserState};
 use latchkey_contract::{CallError, Failure, Refusal};
 
 use crate::store::account as users;
-use crate::{Identity, NAME, rules};
+use crate::store::activity::{self as rows, Outcome};
+use crate::{Identity, NAME, outbox, rules};
 
-/// Commits here first, then has the key service do the same, and returns when no edge accepts either.
-/// Whatever fails half-way is done again by a retry.
+/// Commits here first, together with what the key service has to be told, and returns when no edge accepts
+/// the tokens, nor the keys if the key service answers in time. If it does not, it is told until it has.
 pub(crate) async fn set_active(
     identity: Arc<Identity>,
     context: Context,
     request: SetActive,
 ) -> Result<ActiveSet, Failure> {
-    let username = rules::canonical_username(&request.username).ok_or(Refusal::UserNotFound)?;
-    let active = request.active;
-    let set = users::set_active(&identity.db, &username, active, identity.now()).await?;
-    let (user, change) = set.ok_or(Refusal::UserNotFound)?;
-    let request_id = &context.request_id;
-    tracing::info!(target: "audit", service = NAME, %user, active, %request_id, "an account was set");
-    let disable = DisableOwner { owner: user, disabled: !active };
+    context.caller()?;
+    let (change, letter) = match rows::set(&identity.db, &request, identity.now()).await? {
+        Outcome::Set { change, letter } => (change, letter),
+        Outcome::Stale => return Err(Refusal::Stale.into()),
+        Outcome::NoSuchUser => return Err(Refusal::UserNotFound.into()),
+    };
+    let SetActive { user, active, .. } = request;
+    let (actor, request_id) = (context.actor(), &context.request_id);
+    tracing::info!(target: "audit", service = NAME, actor, %user, active, %request_id, "an account was set");
     let (tokens, keys) = tokio::join!(
         identity.authority.confirm(change, async { Ok(()) }),
-        identity.bus.call(&context, &disable),
+        outbox::deliver(
+            &identity.db,
+            (&identity.bus, identity.change_attempt()),
+            &context,
+            &letter
+        ),
     );
-    let keys = keys.map_err(|error| match error {
-        CallError::Refused(refusal) => Failure::Refused(refusal),
-        other => Failure::Unavailable(Box::new(other)),
-    })?;
-    Ok(ActiveSet { user, tokens, keys })
+    match keys {
+        Ok(keys) => Ok(ActiveSet { user, tokens, keys: Some(keys) }),
+        // Something newer was decided, and the key service was told of that first.
+        Err(CallError::Refused(Refusal::Stale)) => Err(Refusal::Stale.into()),
+        Err(error) => {
+            tracing::warn!(%user, %request_id, %error, "the key service is told later of an account that was set");
+            Ok(ActiveSet { user, tokens, keys: None })
+        }
+    }
+}
+
+/// The present state of a user, for a command of their own.
+pub(crate) async fn read(
+    identity: Arc<Identity>,
+    context: Context,
+    request: ReadUser,
+) -> Result<UserState, Failure> {
+    context.caller()?.acts_as(request.user)?;
+    let state = users::state(&identity.db, request.user).await?;
+    Ok(state.ok_or(Refusal::SessionEnded)?)
+}
+
+/// The same for an operator's.
+pub(crate) async fn find(
+    identity: Arc<Identity>,
+    context: Context,
+    request: FindUser,
+) -> Result<UserState, Failure> {
+    context.caller()?;
+    let username = rules::typed_username(&request.username).ok_or(Refusal::UserNotFound)?;
+    let state = users::state_by_name(&identity.db, &username).await?;
+    Ok(state.ok_or(Refusal::UserNotFound)?)
 }

@@ -5,42 +5,75 @@ use std::sync::Arc;
 use latchkey_bus::Context;
 use latchkey_contract::authority::Receipt;
 use latchkey_contract::identity::ChangePassword;
-use latchkey_contract::{Failure, FieldError, Refusal, Secret};
+use latchkey_contract::{Failure, FieldError, Refusal, Secret, UserId};
 
-use crate::store::account as users;
-use crate::throttle::Throttle;
+use crate::store::account::{self as users, Known};
+use crate::store::password::{self as rows, Outcome};
+use crate::throttle::Reservation;
 use crate::{Identity, NAME, rules};
 
-/// A wrong current password counts as a failed login of that name.
+/// A wrong current password is counted in a budget of the session's own: whoever guesses at the login does
+/// not spend it, and whoever has taken over a session does not spend that of logins.
 pub(crate) async fn password(
     identity: Arc<Identity>,
     context: Context,
     request: ChangePassword,
 ) -> Result<Receipt, Failure> {
+    let (user, session) = context.caller()?.user()?;
     let (current, new) = check(&identity, &request)?;
     let _place = identity.passwords.place()?;
-    let known = users::find_known(&identity.db, request.user).await?;
-    let known = known.ok_or(Refusal::WrongCredentials)?;
-    let throttle = Throttle::enter(&identity, &known.username_canonical).await?;
-    let old = known.password_hash;
-    let checked = identity.passwords.check(&context, current, Some(old.clone())).await?;
+    let known = users::find_known(&identity.db, user).await?;
+    let known = known.ok_or(Refusal::SessionEnded)?;
+    if let Some(ended) = answer_if_decided(&identity, user, &request, &known).await? {
+        return ended;
+    }
+    let reservation = Reservation::of_session(&identity, &context, &session).await?;
+    let stored = known.password_hash.clone();
+    let checking = identity.passwords.check(&context, current, stored);
+    let checked = reservation.during(checking).await?;
     if !checked.right {
-        throttle.failed(&identity).await?;
+        reservation.failed().await?;
         return Err(Refusal::WrongCredentials.into());
     }
-    throttle.succeeded(&identity).await?;
+    reservation.succeeded().await?;
     if rules::is_common(&new, &known.username_canonical, &known.email_canonical) {
         let message = "is too common or too close to your name: it would be guessed at once";
         return Err(Refusal::Invalid(vec![FieldError::new("new_password", message)]).into());
     }
     let hash = identity.passwords.hash(&context, new).await?;
-    let (user, now) = (request.user, identity.now());
-    let hashes = (old.as_str(), hash.as_str());
-    let change = users::change_password(&identity.db, user, &request.session, hashes, now).await?;
-    // Somebody else changed it while this one was hashed: the password is no longer the current one.
-    let change = change.ok_or(Refusal::WrongCredentials)?;
-    tracing::debug!(target: "audit", service = NAME, %user, request_id = %context.request_id, "a password was changed");
-    Ok(identity.authority.confirm(change, async { Ok(()) }).await)
+    match rows::change(&identity.db, (user, session), &request, &hash, identity.now()).await? {
+        Outcome::Changed(change) => {
+            tracing::debug!(target: "audit", service = NAME, actor = context.actor(), %user, request_id = %context.request_id, "a password was changed");
+            Ok(identity.authority.confirm(change, async { Ok(()) }).await)
+        }
+        Outcome::SessionEnded => Err(Refusal::SessionEnded.into()),
+        // Something newer came while this one was hashed.
+        Outcome::Overtaken => {
+            let known = users::find_known(&identity.db, user).await?;
+            let known = known.ok_or(Refusal::SessionEnded)?;
+            answer_if_decided(&identity, user, &request, &known)
+                .await?
+                .unwrap_or(Err(Refusal::Stale.into()))
+        }
+    }
+}
+
+/// The answer to a message that is not to be carried out: it was before, or something newer came.
+async fn answer_if_decided(
+    identity: &Identity,
+    user: UserId,
+    request: &ChangePassword,
+    known: &Known,
+) -> Result<Option<Result<Receipt, Failure>>, Failure> {
+    if known.password_mark.as_deref() == Some(&request.mark.0) {
+        let again = rows::changed_before(&identity.db, user, identity.now()).await?;
+        return Ok(Some(Ok(identity.authority.confirm(again, async { Ok(()) }).await)));
+    }
+    Ok(match known {
+        known if !known.is_active => Some(Err(Refusal::SessionEnded.into())),
+        known if known.version != request.version => Some(Err(Refusal::Stale.into())),
+        _ => None,
+    })
 }
 
 /// Both passwords in the form that is hashed, or every faulty field.

@@ -14,6 +14,13 @@ pub const SECRET_KEY: Variable = Variable {
     help: "signs access tokens",
     accepted: "at least 32 characters, the same for every replica",
 };
+/// Accepted besides, for a change of the secret.
+pub const SECRET_KEY_PREVIOUS: Variable = Variable {
+    name: "SECRET_KEY_PREVIOUS",
+    default: "none",
+    help: "a second secret, while SECRET_KEY is changed: tokens signed with it are accepted, and it signs none",
+    accepted: "at least 32 characters, other ones than SECRET_KEY",
+};
 /// How long a login lasts.
 pub const ACCESS_TOKEN_EXPIRE_MINUTES: Variable = Variable {
     name: "ACCESS_TOKEN_EXPIRE_MINUTES",
@@ -74,6 +81,7 @@ pub const RATE_LIMIT: Variable = Variable {
 /// Every variable of this service.
 pub const VARIABLES: &[&Variable] = &[
     &SECRET_KEY,
+    &SECRET_KEY_PREVIOUS,
     &ACCESS_TOKEN_EXPIRE_MINUTES,
     &JWT_ISSUER,
     &JWT_AUDIENCE,
@@ -115,10 +123,16 @@ impl Config {
     pub fn read(environment: &Environment, secret: Secret) -> Result<Self, ConfigError> {
         let text = |variable| environment.text(variable).map(str::to_owned);
         let minutes: u32 = environment.number(&ACCESS_TOKEN_EXPIRE_MINUTES, 30, 1, 525_600)?;
-        let memory = environment.number(&ARGON2_MEMORY_KIB, 19_456, 1_024, 1_048_576)?;
-        Ok(Self {
+        let memory =
+            environment.number(&ARGON2_MEMORY_KIB, 19_456, 1_024, password::MAX_MEMORY_KIB)?;
+        let previous = read_secret(environment, &SECRET_KEY_PREVIOUS)?;
+        if previous.as_ref() == Some(&secret) {
+            return Err(SECRET_KEY_PREVIOUS.wrong("the same as SECRET_KEY"));
+        }
+        let config = Self {
             token: token::Config {
                 secret,
+                previous,
                 issuer: text(&JWT_ISSUER).unwrap_or_else(|| "latchkey".to_owned()),
                 audience: text(&JWT_AUDIENCE).unwrap_or_else(|| "latchkey".to_owned()),
                 lifetime_seconds: i64::from(minutes) * 60,
@@ -131,7 +145,15 @@ impl Config {
             password_min_length: environment.number(&PASSWORD_MIN_LENGTH, 8, 8, 64)?,
             rate_limit: environment.switch(&RATE_LIMIT, true)?,
             revocation: Settings::read(environment)?,
-        })
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Makes what a start makes of the settings, which refuses what is good by itself and not together.
+    fn check(&self) -> Result<(), ConfigError> {
+        token::Tokens::new(&self.token).map_err(|error| SECRET_KEY.wrong(error.to_string()))?;
+        password::check(&self.password).map_err(|error| ARGON2_MEMORY_KIB.wrong(error.to_string()))
     }
 }
 
@@ -140,10 +162,17 @@ impl Config {
 /// # Errors
 /// [`ConfigError`] where it is too short or cannot be read. Its value is never shown.
 pub fn secret_key(environment: &Environment) -> Result<Option<Secret>, ConfigError> {
-    let Some(text) = environment.secret(&SECRET_KEY)? else { return Ok(None) };
+    read_secret(environment, &SECRET_KEY)
+}
+
+fn read_secret(
+    environment: &Environment,
+    variable: &Variable,
+) -> Result<Option<Secret>, ConfigError> {
+    let Some(text) = environment.secret(variable)? else { return Ok(None) };
     match text.chars().count() {
         length if length < SECRET_KEY_MIN => {
-            Err(SECRET_KEY.wrong(format!("{length} characters are too few")))
+            Err(variable.wrong(format!("{length} characters are too few")))
         }
         _ => Ok(Some(Secret::new(text))),
     }

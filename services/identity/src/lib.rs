@@ -2,22 +2,27 @@
 //!
 //! ```text
 //! bus -> routes -> account | session | verify -> store
-//!                      \        \__ token
+//!                      \        \__ token <- signer (whose tokens are accepted)
 //!                       \__ password (hashing workers)
 //! ```
 //!
-//! Actors: the root supervises the endpoint, the password workers, the verifier, the
-//! listener for acknowledgements, the janitor and the sweeper.
+//! Actors: the root supervises the endpoint, the password workers, the keeper of their costs, the verifier,
+//! the listener for acknowledgements, the watch over signers, the janitor and the sweeper.
 
 pub mod account;
 pub mod activation;
 pub mod change;
-pub mod cluster;
 pub mod config;
+pub mod epoch;
+pub mod names;
 pub mod operator;
+pub mod outbox;
 pub mod password;
+pub mod replica;
 pub mod rules;
+pub mod serving;
 pub mod session;
+pub mod signer;
 pub mod store;
 pub mod sweeper;
 pub mod throttle;
@@ -26,16 +31,19 @@ pub mod verify;
 
 mod root;
 mod routes;
+mod telling;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use latchkey_authority::Authority;
+use latchkey_authority::lookup::Lookup;
 use latchkey_bus::Bus;
 use latchkey_contract::Timestamp;
-use latchkey_contract::authority::IdentityAuthority;
+use latchkey_contract::authority::{IdentityAuthority, change_attempt};
 use latchkey_runtime::batch::Asker;
 use latchkey_runtime::supervisor::Running;
-use latchkey_runtime::{Clock, Entropy, Exit, StartError};
+use latchkey_runtime::{Clock, Entropy, Exit, StartError, periodic};
 use latchkey_store::Db;
 
 pub use config::Config;
@@ -56,6 +64,14 @@ pub struct Deps {
     pub entropy: Entropy,
 }
 
+/// The service while it runs.
+pub struct Started {
+    /// Its actors.
+    pub running: Running,
+    /// Whether the database names its secret.
+    pub named: signer::Named,
+}
+
 /// What the service's handlers share.
 pub struct Identity {
     config: Config,
@@ -64,12 +80,18 @@ pub struct Identity {
     entropy: Entropy,
     passwords: password::Passwords,
     tokens: token::Tokens,
-    sessions: Asker<verify::Lookup>,
+    named: signer::Named,
+    sessions: Asker<Lookup<store::session::SessionRows>>,
     bus: Bus,
     authority: Arc<Authority<IdentityAuthority>>,
 }
 
 impl Identity {
+    /// How long one attempt at a change in another service waits.
+    fn change_attempt(&self) -> Duration {
+        change_attempt(Duration::from_nanos(self.config.revocation.bounds.wait()))
+    }
+
     fn now(&self) -> Timestamp {
         Timestamp(self.clock.unix_millis())
     }
@@ -81,18 +103,21 @@ impl Identity {
 /// [`StartError`] where the tables cannot be used.
 pub async fn prepare(db: &Db) -> Result<(), StartError> {
     db.prepare(NAME, store::MIGRATIONS, None).await?;
-    Ok(())
+    names::complete(db).await
 }
 
-/// Starts the service's actors.
+/// Starts the service's actors, once the database names its secret.
 ///
 /// # Errors
-/// [`StartError`] where an actor does not start.
-pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
+/// [`StartError`] where an actor does not start, or the tables cannot be used.
+pub async fn start(config: Config, deps: Deps) -> Result<Started, StartError> {
+    let tokens = token::Tokens::new(&config.token).map_err(signer::unusable)?;
     let (passwords, workers) = password::start(&config.password, deps.entropy.clone())
         .map_err(|error| StartError::new(Exit::Config, error.to_string()))?;
-    let (sessions, verifier) =
-        Asker::new("look up sessions", verify::Lookup { db: deps.db.clone() });
+    passwords.cost_keeper(deps.db.clone()).ask().await.map_err(|error| {
+        StartError::new(Exit::Data, format!("the identity tables cannot be used: {error}"))
+    })?;
+    let (sessions, verifier) = Asker::new("look up sessions", Lookup::new(deps.db.clone()));
     let Deps { bus, db, clock, entropy } = deps;
     let (authority, listener) = Authority::start(
         config.revocation,
@@ -102,12 +127,13 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
         clock.clone(),
         &entropy,
     )
-    .await
-    .map_err(|error| {
-        StartError::new(Exit::Data, format!("the identity tables cannot be used: {error}"))
-    })?;
+    .await?;
+    signer::take_up(&db, &tokens, &clock).await?;
+    let (watch, named) = signer::Watch::new(db.clone(), tokens.signers());
+    let watch = periodic::child("signer watch", Arc::new(watch));
     let identity = Arc::new(Identity {
-        tokens: token::Tokens::new(&config.token),
+        tokens,
+        named: named.clone(),
         config,
         db,
         clock,
@@ -117,7 +143,8 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
         bus: bus.clone(),
         authority,
     });
-    root::start(bus, identity, [workers, verifier, listener])
+    let running = root::start(bus, identity, [workers, verifier, listener, watch])
         .await
-        .map_err(|error| StartError::new(Exit::Internal, error.to_string()))
+        .map_err(|error| StartError::new(Exit::Internal, error.to_string()))?;
+    Ok(Started { running, named })
 }

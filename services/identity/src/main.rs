@@ -2,11 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use latchkey_identity::cluster::{Arguments, run};
-use latchkey_runtime::process;
+use latchkey_identity::replica::Replica;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    process::run("latchkey-identity", |environment| run(arguments, environment))
+    latchkey_service::run::<Replica>()
 }

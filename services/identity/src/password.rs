@@ -1,19 +1,23 @@
 //! Password hashing: argon2id, in a factory of workers and nowhere else.
 //!
-//! One worker a core, a bounded queue, and load shedding: a job that finds the queue full, or whose
-//! caller has given up while it waited, is not worked on.
+//! One worker a core, each with a thread and with memory of its own, a bounded queue, and load shedding: a job
+//! that finds the queue full, or whose caller has given up while it waited, is not worked on.
+
+mod cost;
+mod hasher;
+mod thread;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
 use latchkey_bus::limit::Permit;
 use latchkey_bus::{Context, Limit};
 use latchkey_contract::{Failure, Secret};
 use latchkey_runtime::metrics::at_scrape;
+use latchkey_runtime::periodic::Chore;
 use latchkey_runtime::trace::{Span, SpanKind};
 use latchkey_runtime::{Address, Child, Entropy};
+use latchkey_store::{Db, StoreError};
 use metrics::{counter, gauge, histogram};
 use ractor::factory::discard::{DiscardMode, DiscardSettings};
 use ractor::factory::queues::DefaultQueue;
@@ -26,12 +30,17 @@ use ractor::{ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::NAME;
+use crate::store::account::costs_in_use;
+use cost::Cost;
+use hasher::{Hasher, Memory};
+use thread::{HashingThread, Room};
+
+pub(crate) use cost::Costs;
+pub use cost::MAX_MEMORY_KIB;
+
 /// Jobs that wait for each worker at most: about half a second of work at 15 ms a hash.
 const QUEUED_PER_WORKER: usize = 32;
-/// Bytes of a salt (RFC 9106 §3.1).
-const SALT_LENGTH: usize = 16;
-/// How much the workers' threads give way to everything else: a login can wait, a verification not.
-const NICE: i32 = 10;
 
 /// What a hash costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +58,7 @@ pub struct Config {
 pub struct Passwords {
     workers: Address<FactoryMessage<(), Task>>,
     places: Limit,
+    costs: Costs,
 }
 
 /// What a check of a password found.
@@ -68,7 +78,8 @@ pub struct Task {
 
 enum Work {
     Hash(Secret, oneshot::Sender<Result<String, HashError>>),
-    Check(Secret, Option<String>, oneshot::Sender<Result<Checked, HashError>>),
+    Check(Secret, String, oneshot::Sender<Result<Checked, HashError>>),
+    CheckAnybody(Secret, Option<String>, oneshot::Sender<Result<Checked, HashError>>),
 }
 
 /// A hash that cannot be made or read.
@@ -76,12 +87,21 @@ enum Work {
 #[error("argon2: {0}")]
 pub struct HashError(String);
 
-/// Does the work; shared by the workers.
-struct Hasher {
-    argon2: Argon2<'static>,
-    entropy: Entropy,
-    /// What is checked where there is no such user: a hash of the same cost that no password has.
-    nobody: String,
+impl HashError {
+    /// By value, so that it stands behind `map_err`.
+    fn new<E: ToString>(error: E) -> Self {
+        let text = error.to_string();
+        drop(error);
+        Self(text)
+    }
+}
+
+/// Refuses parameters that argon2 does not take.
+///
+/// # Errors
+/// [`HashError`] where it does not.
+pub(crate) fn check(config: &Config) -> Result<(), HashError> {
+    Hasher::new(Costs::new(Cost::configured(config)), Entropy::System).map(drop)
 }
 
 /// Makes the workers' child, and the way to them.
@@ -90,14 +110,19 @@ struct Hasher {
 /// [`HashError`] where argon2 does not take the configured parameters.
 pub fn start(config: &Config, entropy: Entropy) -> Result<(Passwords, Child), HashError> {
     let workers = Address::new();
-    let hasher = Arc::new(Hasher::new(config, entropy)?);
+    let costs = Costs::new(Cost::configured(config));
+    let hasher = Arc::new(Hasher::new(costs.clone(), entropy)?);
+    let room = Arc::new(Room::default());
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     let most = u32::try_from(count * (1 + QUEUED_PER_WORKER)).unwrap_or(u32::MAX);
-    let passwords = Passwords { workers: workers.clone(), places: Limit::new(most) };
+    let passwords = Passwords { workers: workers.clone(), places: Limit::new(most), costs };
     watch(passwords.places.clone());
     let child = Child::new("password hasher", workers, move || {
         let arguments = FactoryArguments {
-            worker_builder: Box::new(Builder { hasher: Arc::clone(&hasher) }),
+            worker_builder: Box::new(Builder {
+                hasher: Arc::clone(&hasher),
+                room: Arc::clone(&room),
+            }),
             num_initial_workers: count,
             router: QueuerRouting::default(),
             queue: DefaultQueue::default(),
@@ -142,8 +167,7 @@ impl Passwords {
         finished("hash password", hashed).await
     }
 
-    /// Checks a password against a PHC string, or against one that nobody's password has: the cost
-    /// is the same, and so is the answer to a wrong password.
+    /// Checks a password against an account's PHC string.
     ///
     /// # Errors
     /// [`Failure::Overloaded`] where the queue is full or the caller's deadline passes in it.
@@ -151,11 +175,32 @@ impl Passwords {
         &self,
         context: &Context,
         password: Secret,
-        hash: Option<String>,
+        hash: String,
     ) -> Result<Checked, Failure> {
         let (reply, checked) = oneshot::channel();
         self.submit(context, Work::Check(password, hash, reply))?;
         finished("check password", checked).await
+    }
+
+    /// The same for a name that may be nobody's, whose password is always wrong: the cost is the same for all
+    /// names, whenever their hashes were made.
+    ///
+    /// # Errors
+    /// [`Failure::Overloaded`] where the queue is full or the caller's deadline passes in it.
+    pub async fn check_anybody(
+        &self,
+        context: &Context,
+        password: Secret,
+        hash: Option<String>,
+    ) -> Result<Checked, Failure> {
+        let (reply, checked) = oneshot::channel();
+        self.submit(context, Work::CheckAnybody(password, hash, reply))?;
+        finished("check password", checked).await
+    }
+
+    /// What keeps up with what the accounts in `db` cost.
+    pub(crate) fn cost_keeper(&self, db: Db) -> CostKeeper {
+        CostKeeper { db, costs: self.costs.clone() }
     }
 
     fn submit(&self, context: &Context, work: Work) -> Result<(), Failure> {
@@ -200,82 +245,53 @@ fn watch(places: Limit) {
     }
 }
 
-impl Hasher {
-    fn new(config: &Config, entropy: Entropy) -> Result<Self, HashError> {
-        let Config { memory_kib, iterations, parallelism } = *config;
-        let params = Params::new(memory_kib, iterations, parallelism, None)
-            .map_err(|error| HashError(error.to_string()))?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let unguessable = Secret::new(format!("{:x?}", entropy.bytes::<32>()));
-        let mut hasher = Self { argon2, entropy, nobody: String::new() };
-        hasher.nobody = hasher.hash(&unguessable)?;
-        Ok(hasher)
-    }
-
-    fn hash(&self, password: &Secret) -> Result<String, HashError> {
-        let salt = self.entropy.bytes::<SALT_LENGTH>();
-        let hash: PasswordHash = self
-            .argon2
-            .hash_password_with_salt(password.expose().as_bytes(), &salt)
-            .map_err(|error| HashError(error.to_string()))?;
-        Ok(hash.to_string())
-    }
-
-    fn check(&self, password: &Secret, hash: Option<&str>) -> Result<Checked, HashError> {
-        let unreadable = |error: argon2::password_hash::phc::Error| HashError(error.to_string());
-        let stored = PasswordHash::new(hash.unwrap_or(&self.nobody)).map_err(unreadable)?;
-        // The library takes the cost from the stored hash, and compares in constant time.
-        let same = self.argon2.verify_password(password.expose().as_bytes(), &stored).is_ok();
-        let made_with = Params::try_from(&stored).map_err(|error| HashError(error.to_string()))?;
-        Ok(Checked {
-            right: same && hash.is_some(),
-            outdated: !same_cost(&made_with, self.argon2.params()),
-        })
-    }
-
-    fn work(&self, work: Work) {
-        // Whoever gave up has dropped its end; the result is nobody's.
-        match work {
-            Work::Hash(password, reply) => drop(reply.send(self.hash(&password))),
-            Work::Check(password, hash, reply) => {
-                drop(reply.send(self.check(&password, hash.as_deref())));
-            }
-        }
-    }
-}
-
-fn same_cost(a: &Params, b: &Params) -> bool {
-    (a.m_cost(), a.t_cost(), a.p_cost()) == (b.m_cost(), b.t_cost(), b.p_cost())
-}
-
 impl Work {
     fn is_wanted(&self) -> bool {
         match self {
             Self::Hash(_, reply) => !reply.is_closed(),
-            Self::Check(_, _, reply) => !reply.is_closed(),
+            Self::Check(_, _, reply) | Self::CheckAnybody(_, _, reply) => !reply.is_closed(),
         }
     }
 }
 
-/// Works on one job at a time.
+/// Does a job, and says how it went to whoever waits. Whoever gave up has dropped its end: the result is
+/// nobody's.
+fn run(hasher: &Hasher, work: Work, memory: &mut Memory) {
+    match work {
+        Work::Hash(password, reply) => drop(reply.send(hasher.hash(&password, memory))),
+        Work::Check(password, hash, reply) => {
+            drop(reply.send(hasher.check(&password, &hash, memory)));
+        }
+        Work::CheckAnybody(password, hash, reply) => {
+            drop(reply.send(hasher.check_anybody(&password, hash.as_deref(), memory)));
+        }
+    }
+}
+
+/// Works on one job at a time, on a thread of its own.
 pub struct PasswordWorker {
     hasher: Arc<Hasher>,
+    room: Arc<Room>,
 }
 
 struct Builder {
     hasher: Arc<Hasher>,
+    room: Arc<Room>,
 }
 
 impl WorkerBuilder<PasswordWorker, ()> for Builder {
     fn build(&mut self, _: WorkerId) -> (PasswordWorker, ()) {
-        (PasswordWorker { hasher: Arc::clone(&self.hasher) }, ())
+        (PasswordWorker { hasher: Arc::clone(&self.hasher), room: Arc::clone(&self.room) }, ())
     }
 }
+
+/// What a worker holds: its thread, which ends when this is dropped.
+pub struct Holds(HashingThread);
 
 impl Worker for PasswordWorker {
     type Key = ();
     type Message = Task;
-    type State = ();
+    type State = Holds;
     type Arguments = ();
 
     async fn pre_start(
@@ -284,7 +300,8 @@ impl Worker for PasswordWorker {
         _: &FactoryRef<(), Task>,
         (): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        Ok(())
+        let thread = HashingThread::start(Arc::clone(&self.hasher), Arc::clone(&self.room))?;
+        Ok(Holds(thread))
     }
 
     async fn handle(
@@ -292,26 +309,41 @@ impl Worker for PasswordWorker {
         _: WorkerId,
         _: &ActorRef<FactoryMessage<(), Task>>,
         job: Job<(), Task>,
-        (): &mut Self::State,
+        Holds(thread): &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         let work = job.msg.work;
-        if !work.is_wanted() {
-            return Ok(());
+        if work.is_wanted() {
+            thread.run(work).await?;
         }
-        let hasher = Arc::clone(&self.hasher);
-        #[expect(clippy::disallowed_methods, reason = "the place where passwords are hashed")]
-        let hashing = tokio::task::spawn_blocking(move || {
-            give_way();
-            hasher.work(work);
-        });
-        Ok(hashing.await?)
+        Ok(())
     }
 }
 
-/// Lowers the priority of the thread this runs on.
-fn give_way() {
-    let thread = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(thread), NICE) {
-        tracing::debug!(%error, "the priority of a password worker stays as it is");
+/// Keeps up with what the accounts' hashes cost: it changes when the settings do, and when the last account
+/// with an old hash has logged in.
+pub(crate) struct CostKeeper {
+    pub(crate) db: Db,
+    pub(crate) costs: Costs,
+}
+
+impl CostKeeper {
+    /// Asks the database.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub(crate) async fn ask(&self) -> Result<(), StoreError> {
+        self.costs.set(&costs_in_use(&self.db).await?);
+        Ok(())
+    }
+}
+
+impl Chore for CostKeeper {
+    const PAUSE: Duration = Duration::from_mins(1);
+    const AT_THE_END: bool = false;
+
+    async fn run(&self) {
+        if let Err(error) = self.ask().await {
+            tracing::warn!(service = NAME, %error, "what password hashes cost is not known anew");
+        }
     }
 }

@@ -3,28 +3,40 @@
 use std::sync::Arc;
 
 use latchkey_authority::janitor::Janitor;
-use latchkey_bus::{Bus, Endpoint};
+use latchkey_bus::{Bus, endpoint};
 use latchkey_runtime::supervisor::Running;
-use latchkey_runtime::{Address, Child, Root, periodic};
+use latchkey_runtime::{Child, Root, periodic};
+use latchkey_store::{Chores, Holder};
 use ractor::SpawnErr;
 
 use crate::sweeper::Sweeper;
-use crate::{Identity, routes};
+use crate::{Identity, outbox, routes, store};
 
 pub(crate) async fn start(
     bus: Bus,
     identity: Arc<Identity>,
-    first: [Child; 3],
+    first: [Child; 4],
 ) -> Result<Running, SpawnErr> {
     let sweeper = Sweeper { db: identity.db.clone(), clock: identity.clock.clone() };
-    let routes = routes::of(&identity);
-    let endpoint = Child::new("identity endpoint", Address::new(), move || {
-        (Endpoint { bus: bus.clone(), routes: routes.clone() }, ())
-    });
-    let sweeper = periodic::child("identity sweeper", Arc::new(sweeper));
+    let upkeep = bus.upkeep();
+    let endpoint = endpoint("identity endpoint", bus, routes::of(&identity));
+    let chores = Chores {
+        db: identity.db.clone(),
+        sql: &store::CHORES,
+        holder: Holder(identity.entropy.bytes()),
+        clock: identity.clock.clone(),
+    };
+    let sweeper = chores.child("identity sweeper", "sweeper", sweeper);
+    let costs = identity.passwords.cost_keeper(identity.db.clone());
+    let costs = periodic::child("password cost keeper", Arc::new(costs));
     let janitor = Janitor::new(Arc::clone(&identity.authority));
-    let janitor = periodic::child("identity janitor", Arc::new(janitor));
-    let mut children = Vec::from(first);
-    children.extend([janitor, sweeper, endpoint]);
+    let janitor = chores.child("identity janitor", "janitor", janitor);
+    let (db, bus) = (identity.db.clone(), identity.bus.clone());
+    let carrier = outbox::Carrier::new(db, bus, identity.change_attempt());
+    let carrier = chores.child("identity outbox", "outbox", carrier);
+    let mut children = upkeep;
+    children.extend(first);
+    children.extend(identity.db.upkeep());
+    children.extend([janitor, sweeper, costs, carrier, endpoint]);
     Root::start(children).await
 }

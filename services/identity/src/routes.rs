@@ -7,10 +7,12 @@ use latchkey_authority::Authority;
 use latchkey_bus::{Context, Routes};
 use latchkey_contract::authority::{IdentityAuthority, Join, Leave, Renew};
 use latchkey_contract::identity::{
-    ChangePassword, LogIn, LogOut, LogOutAll, Ready, SetActive, SignUp, VerifyTokens,
+    ChangePassword, FindUser, LogIn, LogOut, LogOutAll, ReadUser, Ready, SetActive, SignUp,
+    VerifyTokens,
 };
 use latchkey_contract::{Failure, Rpc};
 
+use crate::signer::NotNamed;
 use crate::{Identity, NAME, account, activation, change, session, verify};
 
 pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
@@ -22,6 +24,8 @@ pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
         .on::<LogOutAll, _, _>(with(identity, session::log_out_all))
         .on::<ChangePassword, _, _>(with(identity, change::password))
         .on::<SetActive, _, _>(with(identity, activation::set_active))
+        .on::<ReadUser, _, _>(with(identity, activation::read))
+        .on::<FindUser, _, _>(with(identity, activation::find))
         .on::<Join<IdentityAuthority>, _, _>(lease(identity, Authority::on_join))
         .on::<Renew<IdentityAuthority>, _, _>(lease(identity, Authority::on_renew))
         .on::<Leave<IdentityAuthority>, _, _>(lease(identity, Authority::on_leave))
@@ -57,5 +61,6 @@ where
 }
 
 async fn ready(identity: Arc<Identity>, _: Context, Ready: Ready) -> Result<(), Failure> {
-    Ok(identity.db.ping().await?)
+    identity.db.check_ready().await?;
+    if identity.named.is() { Ok(()) } else { Err(Failure::Unavailable(Box::new(NotNamed))) }
 }

@@ -1,15 +1,17 @@
 //! What a username, an e-mail address and a password may be, and when two of them are the same.
 
-use email_address::{EmailAddress, Options};
 use latchkey_contract::{FieldError, Secret};
 use precis_core::profile::Profile;
 use precis_profiles::UsernameCaseMapped;
+use unicase::UniCase;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 use zxcvbn::zxcvbn;
 
-/// Characters of the longest e-mail address (RFC 5321 §4.5.3.1.3 with its angle brackets taken off).
-pub const EMAIL_MAX: usize = 254;
+mod email;
+
+pub use email::{EMAIL_MAX, email, folded_email};
+
 /// Characters of a username.
 pub const USERNAME_LENGTH: std::ops::RangeInclusive<usize> = 3..=50;
 /// Characters of the longest password.
@@ -22,16 +24,29 @@ const COMMON_MAX: usize = 32;
 /// Words that are as good as public for any account here.
 const CONTEXT_WORDS: [&str; 2] = ["latchkey", "password"];
 
-/// A text as it was written, and in the form that decides what is the same.
+/// A text as it was written, and in the forms that decide what is the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canonical {
     /// As it was written.
     pub shown: String,
-    /// What is compared.
+    /// What releases before this one compare, whose replicas may run beside it.
     pub canonical: String,
+    /// What is compared.
+    pub folded: String,
 }
 
-/// Checks a username: PRECIS `UsernameCaseMapped` (RFC 8265 §3.3).
+/// The forms of a username that somebody types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Username {
+    /// In PRECIS `UsernameCaseMapped` (RFC 8265 §3.3): the name by which accounts go on that were opened
+    /// before names were folded.
+    pub canonical: String,
+    /// The same with full case folding: the name. `None` where this form has yet another one: what maps to
+    /// another name when it is mapped again could impersonate it, so no such name exists.
+    pub folded: Option<String>,
+}
+
+/// Checks a new username.
 ///
 /// # Errors
 /// The field's fault.
@@ -41,42 +56,35 @@ pub fn username(text: Option<&str>) -> Result<Canonical, FieldError> {
     if !USERNAME_LENGTH.contains(&text.chars().count()) {
         return Err(wrong("must have 3 to 50 characters"));
     }
-    let canonical = canonical_username(text)
-        .ok_or_else(|| wrong("may hold letters, digits and printable ASCII, and no spaces"))?;
-    if !USERNAME_LENGTH.contains(&canonical.chars().count()) {
-        return Err(wrong("must have 3 to 50 characters in its canonical form"));
+    let unusable = || wrong("may hold letters, digits and printable ASCII, and no spaces");
+    let Username { canonical, folded } = typed_username(text).ok_or_else(unusable)?;
+    let folded = folded.ok_or_else(unusable)?;
+    for form in [&canonical, &folded] {
+        if !USERNAME_LENGTH.contains(&form.chars().count()) {
+            return Err(wrong("must have 3 to 50 characters in its canonical form"));
+        }
     }
-    Ok(Canonical { shown: text.to_owned(), canonical })
+    Ok(Canonical { shown: text.to_owned(), canonical, folded })
 }
 
-/// The form in which two usernames are compared; `None` for a text that is no username.
+/// The forms in which a username is looked up; `None` for a text that is no username.
 #[must_use]
-pub fn canonical_username(text: &str) -> Option<String> {
+pub fn typed_username(text: &str) -> Option<Username> {
     if text.chars().count() > *USERNAME_LENGTH.end() {
         return None;
     }
-    let once = UsernameCaseMapped::new().enforce(text).ok()?;
-    // What maps to yet another name when it is mapped again could impersonate it: no such name exists.
-    let twice = UsernameCaseMapped::new().enforce(once.as_ref()).ok()?;
-    (once == twice).then(|| once.into_owned())
+    let canonical = UsernameCaseMapped::new().enforce(text).ok()?.into_owned();
+    let once = folded(&canonical);
+    let again = UsernameCaseMapped::new().enforce(once.as_str()).ok().map(|twice| folded(&twice));
+    let folded = (again.as_deref() == Some(once.as_str())).then_some(once);
+    Some(Username { canonical, folded })
 }
 
-/// Checks an e-mail address.
-///
-/// # Errors
-/// The field's fault.
-pub fn email(text: Option<&str>) -> Result<Canonical, FieldError> {
-    let wrong = |message: &str| FieldError::new("email", message);
-    let text = text.ok_or_else(|| wrong("is required and must be a text"))?;
-    if text.len() > EMAIL_MAX {
-        return Err(wrong("must have at most 254 characters"));
-    }
-    let options = Options::default().with_required_tld().without_display_text();
-    let valid = EmailAddress::parse_with_options(text, options.without_domain_literal()).is_ok();
-    if !valid || text.chars().any(char::is_control) {
-        return Err(wrong("must be an e-mail address such as ada@example.com"));
-    }
-    Ok(Canonical { shown: text.to_owned(), canonical: text.to_lowercase() })
+/// A text in Unicode's full case folding, normalised before and after: ς is σ, ß is ss.
+#[must_use]
+pub fn folded(text: &str) -> String {
+    let composed: String = text.nfc().collect();
+    UniCase::unicode(composed).to_folded_case().nfc().collect()
 }
 
 /// Checks a new password's form and gives the bytes that are hashed.

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use latchkey_bus::Context;
 use latchkey_contract::authority::Receipt;
 use latchkey_contract::identity::{LogIn, LogOut, LogOutAll, LoggedIn};
-use latchkey_contract::{CredentialHash, Failure, FieldError, Refusal, Secret, SessionId, UserId};
+use latchkey_contract::{
+    CredentialHash, Failure, FieldError, Mark, Refusal, Secret, SessionId, UserId,
+};
 use metrics::counter;
 
+use crate::signer::NotNamed;
 use crate::store::account::{self as users, Login};
-use crate::store::session::{self as rows, NewSession};
-use crate::throttle::Throttle;
+use crate::store::session::{self as rows, NewSession, Opened, OpenedBefore};
+use crate::throttle::Reservation;
 use crate::{Identity, NAME, rules};
 
 /// Logs in, and counts how that ended.
@@ -23,6 +26,7 @@ pub(crate) async fn log_in(
     let outcome = match &ended {
         Ok(_) => "logged_in",
         Err(Failure::Refused(refusal)) => refusal.code(),
+        Err(Failure::Forbidden(_)) => "forbidden",
         Err(Failure::Overloaded) => "overloaded",
         Err(Failure::Unavailable(_)) => "unavailable",
         Err(Failure::Fault(_)) => "fault",
@@ -37,38 +41,42 @@ async fn try_log_in(
     context: Context,
     request: LogIn,
 ) -> Result<LoggedIn, Failure> {
+    let network = context.caller()?.network();
     let (username, password) = match (request.username, request.password) {
         (Some(username), Some(password)) => (username, password),
         (username, password) => return Err(missing(username.is_none(), password.is_none()).into()),
     };
     let _place = identity.passwords.place()?;
-    let throttle = Throttle::enter(&identity, &username).await?;
     let user = find_user(&identity, &username).await?;
+    let id = user.as_ref().map(|user| user.id);
+    let reservation = Reservation::of_login(&identity, &context, &username, id, network).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let (password, possible) = match rules::password(&password) {
         Some(password) => (password, true),
         // No password can be this one; an empty one takes as long to be wrong.
         None => (Secret::new(String::new()), false),
     };
-    let checked = identity.passwords.check(&context, password.clone(), hash).await?;
+    let checking = identity.passwords.check_anybody(&context, password.clone(), hash);
+    let checked = reservation.during(checking).await?;
     let user = match user {
         Some(user) if checked.right && possible => user,
         _ => {
-            throttle.failed(&identity).await?;
-            let request_id = &context.request_id;
-            tracing::debug!(target: "audit", service = NAME, %request_id, "a login was refused");
+            reservation.failed().await?;
+            let (actor, request_id) = (context.actor(), &context.request_id);
+            tracing::debug!(target: "audit", service = NAME, actor, %request_id, "a login was refused");
             return Err(Refusal::WrongCredentials.into());
         }
     };
     if !user.is_active {
+        reservation.given_back().await?;
         return Err(Refusal::InactiveUser.into());
     }
-    throttle.succeeded(&identity).await?;
+    reservation.succeeded().await?;
     if checked.outdated {
         let hash = identity.passwords.hash(&context, password).await?;
-        users::set_password_hash(&identity.db, user.id, &user.password_hash, &hash).await?;
+        users::renew_password_hash(&identity.db, &user, &hash).await?;
     }
-    open(&identity, &context, UserId(user.id)).await
+    open(&identity, &context, &user, request.mark).await
 }
 
 /// Ends a session. A session that has ended, or that nobody has, is ended.
@@ -78,47 +86,85 @@ pub(crate) async fn log_out(
     request: LogOut,
 ) -> Result<Option<Receipt>, Failure> {
     let session = request.session;
+    context.caller()?.acts_by(session)?;
     let Some(change) = rows::end(&identity.db, &session, identity.now()).await? else {
         return Ok(None);
     };
-    tracing::debug!(target: "audit", service = NAME, request_id = %context.request_id, "logged out");
+    tracing::debug!(target: "audit", service = NAME, actor = context.actor(), request_id = %context.request_id, "logged out");
     let (db, position) = (identity.db.clone(), change.position());
-    let settle = async move { rows::settle(&db, &session, position).await };
-    Ok(Some(identity.authority.confirm(change, settle).await))
+    let confirmed = async move { rows::mark_confirmed(&db, &session, position).await };
+    Ok(Some(identity.authority.confirm(change, confirmed).await))
 }
 
-/// Ends every session of a user.
+/// Ends the sessions of a user up to a number.
 pub(crate) async fn log_out_all(
     identity: Arc<Identity>,
     context: Context,
     request: LogOutAll,
 ) -> Result<Receipt, Failure> {
-    let user = request.user;
-    let change = rows::end_all(&identity.db, user, identity.now()).await?;
-    tracing::debug!(target: "audit", service = NAME, %user, request_id = %context.request_id, "logged out everywhere");
+    let LogOutAll { user, through } = request;
+    context.caller()?.acts_as(user)?;
+    let change = rows::end_through(&identity.db, user, through, identity.now()).await?;
+    tracing::debug!(target: "audit", service = NAME, actor = context.actor(), %user, request_id = %context.request_id, "logged out everywhere");
     Ok(identity.authority.confirm(change, async { Ok(()) }).await)
 }
 
-async fn open(identity: &Identity, context: &Context, user: UserId) -> Result<LoggedIn, Failure> {
+/// Opens a session, if the account is still what the password was checked against.
+async fn open(
+    identity: &Identity,
+    context: &Context,
+    user: &Login,
+    mark: Option<Mark>,
+) -> Result<LoggedIn, Failure> {
     let now = identity.now();
     let session = SessionId(identity.entropy.bytes());
-    let access_token = identity.tokens.sign(user, session, now)?;
+    let id = UserId(user.id);
+    let access_token = identity.tokens.sign(id, session, now)?;
     let row = NewSession {
         id: session,
-        user,
+        user: id,
         created_at: now,
         expires_at: identity.tokens.expiry(now),
         token: CredentialHash::of(access_token.expose()),
+        signer: identity.tokens.signer(),
+        mark,
     };
-    rows::insert(&identity.db, &row).await?;
-    tracing::debug!(target: "audit", service = NAME, %user, request_id = %context.request_id, "logged in");
+    let access_token = match rows::open(&identity.db, &row, user.version).await? {
+        Opened::New => access_token,
+        Opened::Before(session) => same_token(identity, id, &session)?,
+        Opened::NotNamed => return Err(Failure::Unavailable(Box::new(NotNamed))),
+        Opened::Overtaken => return Err(overtaken(identity, user).await?),
+        Opened::EndedSince => return Err(Failure::Overloaded),
+    };
+    tracing::debug!(target: "audit", service = NAME, actor = context.actor(), user = %id, request_id = %context.request_id, "logged in");
     let expires_in = u64::try_from(identity.tokens.lifetime_seconds()).unwrap_or_default();
     Ok(LoggedIn { access_token, expires_in })
 }
 
+/// The token of a session that a doubled message opened before. It is the same text, unless the service is
+/// configured otherwise by now.
+fn same_token(identity: &Identity, user: UserId, opened: &OpenedBefore) -> Result<Secret, Failure> {
+    let token = identity.tokens.sign(user, opened.session, opened.created_at)?;
+    match opened.token {
+        Some(hash) if hash == CredentialHash::of(token.expose()) => Ok(token),
+        _ => Err(Failure::Overloaded),
+    }
+}
+
+/// Why a login whose password was right is refused all the same: the account changed while it was checked.
+async fn overtaken(identity: &Identity, checked: &Login) -> Result<Failure, Failure> {
+    let now = users::find_login_by_id(&identity.db, checked.id).await?;
+    Ok(match now {
+        Some(user) if !user.is_active => Refusal::InactiveUser.into(),
+        Some(user) if user.passwords() != checked.passwords() => Refusal::WrongCredentials.into(),
+        // Deactivated and reactivated meanwhile: the next try is decided on what there is now.
+        _ => Failure::Overloaded,
+    })
+}
+
 async fn find_user(identity: &Identity, username: &str) -> Result<Option<Login>, Failure> {
-    match rules::canonical_username(username) {
-        Some(canonical) => Ok(users::find_login(&identity.db, &canonical).await?),
+    match rules::typed_username(username) {
+        Some(name) => Ok(users::find_login(&identity.db, &name).await?),
         None => Ok(None),
     }
 }

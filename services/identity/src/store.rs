@@ -1,43 +1,106 @@
 //! Every statement of the service. Its tables are its own: no other service reads them.
 
 pub mod account;
+pub mod activity;
+pub mod client;
+pub mod names;
+pub mod outbox;
+pub mod owners;
+pub mod password;
 pub mod session;
+pub mod signer;
 pub mod throttle;
 
+use latchkey_authority::changes;
 use latchkey_authority::statements::Sql;
-use latchkey_store::Migration;
+use latchkey_store::{ChoreSql, Engine, Migration, SkipIds, StoreError, Tx, chores, skip_ids};
 
 /// The service's tables, step by step.
 pub const MIGRATIONS: &[Migration] = &[
-    Migration {
-        version: 1,
-        description: "accounts",
-        sql: include_str!("../../../migrations/identity/0001_accounts.sql"),
-    },
-    Migration {
-        version: 2,
-        description: "revocation",
-        sql: include_str!("../../../migrations/identity/0002_revocation.sql"),
-    },
+    Migration::new(1, "accounts", include_str!("../../../migrations/identity/0001_accounts.sql")),
+    Migration::new(
+        2,
+        "revocation",
+        include_str!("../../../migrations/identity/0002_revocation.sql"),
+    ),
+    Migration::new(3, "births", include_str!("../../../migrations/identity/0003_births.sql")),
+    Migration::new(4, "guessing", include_str!("../../../migrations/identity/0004_guessing.sql")),
+    Migration::new(5, "names", include_str!("../../../migrations/identity/0005_names.sql")),
+    Migration::new(
+        6,
+        "password costs",
+        include_str!("../../../migrations/identity/0006_password_costs.sql"),
+    ),
+    Migration::new(7, "signers", include_str!("../../../migrations/identity/0007_signers.sql")),
+    Migration::new(
+        8,
+        "session signers",
+        include_str!("../../../migrations/identity/0008_session_signers.sql"),
+    ),
+    Migration::new(9, "members", include_str!("../../../migrations/identity/0009_members.sql")),
+    Migration::new(
+        10,
+        "deactivated",
+        include_str!("../../../migrations/identity/0010_deactivated.sql"),
+    ),
+    Migration::new(11, "chores", include_str!("../../../migrations/identity/0011_chores.sql")),
 ];
 
 /// The statements on positions, invalidations and members.
 pub const AUTHORITY: Sql = latchkey_authority::sql!("identity");
 
+/// The statements on the rows of chores.
+pub const CHORES: ChoreSql = chores!("identity");
+
+const SKIP_IDS: SkipIds = skip_ids!("users");
+
 /// Every statement, for the test that prepares each on both databases.
 #[must_use]
 pub fn statements(sqlite: bool) -> Vec<&'static str> {
-    let (find, authority) = if sqlite {
-        (session::FIND.sqlite, AUTHORITY.sqlite)
+    let (find, skip_ids, authority) = if sqlite {
+        (session::FIND.sqlite, SKIP_IDS.sqlite, AUTHORITY.sqlite)
     } else {
-        (session::FIND.postgres, AUTHORITY.postgres)
+        (session::FIND.postgres, SKIP_IDS.postgres, AUTHORITY.postgres)
     };
+    let engine = if sqlite { Engine::Sqlite } else { Engine::Postgres };
     let mut all = authority.all();
-    all.push(find);
-    all.extend([account::SET_ACTIVE, account::FIND_PASSWORD, account::CHANGE_PASSWORD]);
-    all.extend([session::PLACE, session::SETTLE, session::END_ALL]);
-    all.extend([account::TAKEN, account::INSERT, account::FIND_LOGIN, account::SET_PASSWORD_HASH]);
-    all.extend([session::INSERT, session::END, session::DELETE_EXPIRED]);
-    all.extend([throttle::FIND, throttle::COUNT, throttle::FORGET, throttle::DELETE_OLD]);
+    all.extend(CHORES.of(engine).all());
+    all.extend([find, skip_ids]);
+    all.extend([account::TAKEN, account::INSERT, account::FIND_LOGIN, account::FIND_LOGIN_BY_ID]);
+    all.extend([account::STATE, account::STATE_BY_NAME]);
+    all.extend([account::RENEW_PASSWORD_HASH, account::FIND_PASSWORD, account::NEXT_COST]);
+    all.extend([
+        password::CHANGE,
+        password::ACT,
+        password::SIGNED,
+        activity::SET,
+        activity::EXISTS,
+    ]);
+    all.extend([outbox::PUT, outbox::WAITING, outbox::DELIVERED, owners::DEACTIVATED]);
+    all.extend([
+        session::NUMBER,
+        session::IS_NAMED,
+        session::INSERT,
+        session::FIND_MARK,
+        session::LOCK_USER,
+    ]);
+    all.extend([session::END, session::SET_REVISION, session::MARK_CONFIRMED]);
+    all.extend([session::END_ALL, session::END_THROUGH, session::DELETE_EXPIRED]);
+    all.extend([session::PAGE, session::END_PAGE]);
+    all.extend([signer::ALL, signer::LOCK, signer::ANY_SESSION, signer::NAME, signer::WITHDRAW]);
+    all.extend([throttle::FIND, throttle::RESERVE, throttle::FAIL, throttle::SUCCEED]);
+    all.extend([throttle::GIVE_BACK, throttle::EXPIRE, throttle::DELETE_OLD]);
+    all.extend([names::UNFOLDED, names::HELD, names::SHARE, names::FOLD]);
+    all.extend([client::FIND, client::REMEMBER, client::KEEP_LAST, client::DELETE_OLD]);
     all
+}
+
+/// Begins another epoch, with the random number `made`, inside a transaction: the database was restored. No account
+/// gets a number that one had who is not in the backup: the key service may know keys of theirs.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn new_epoch(tx: &mut Tx, made: i64) -> Result<(), StoreError> {
+    SKIP_IDS.run(tx).await?;
+    changes::new_epoch(tx, &AUTHORITY, made).await
 }

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use hkdf::Hkdf;
 use latchkey_bus::Context;
-use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey};
-use latchkey_contract::{ApiKey, Failure, FieldError, Refusal, Secret, Timestamp};
+use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey, SEED_MIN};
+use latchkey_contract::text::is_shown_whole;
+use latchkey_contract::{ApiKey, Failure, FieldError, Refusal, Secret, Timestamp, UserId};
+use latchkey_runtime::Entropy;
+use sha2::Sha256;
 
-use crate::store::{self, NewKey};
+use crate::store::{self, Inserted, NewKey};
 use crate::{Keys, NAME};
 
 /// Characters of a key's name at most, after trimming.
@@ -19,8 +23,12 @@ pub(crate) async fn issue(
     context: Context,
     request: IssueKey,
 ) -> Result<IssuedKey, Failure> {
+    context.caller()?.acts_as(request.owner)?;
     let (name, days) = check(&request, keys.config.expire_days)?;
-    let key = ApiKey::generate(|bytes| keys.entropy.fill(bytes));
+    let key = match &request.seed {
+        Some(seed) => grow(seed, request.owner, &keys.entropy),
+        None => ApiKey::generate(|bytes| keys.entropy.fill(bytes)),
+    };
     let created_at = keys.now();
     let row = NewKey {
         owner: request.owner,
@@ -30,10 +38,31 @@ pub(crate) async fn issue(
         created_at,
         expires_at: created_at.plus(days * Timestamp::DAY),
     };
-    let listed = store::insert(&keys.db, row).await?;
-    let (user, key_id, request_id) = (request.owner, listed.id, &context.request_id);
-    tracing::debug!(target: "audit", service = NAME, %user, key = %key_id, %request_id, "a key was issued");
+    let listed = match store::insert(&keys.db, row).await? {
+        Inserted::Key(listed) => listed,
+        // The account was deactivated after the edge had asked who acts.
+        Inserted::OwnerDisabled => return Err(Refusal::SessionEnded.into()),
+        // It is disabled no longer: the next try makes the key.
+        Inserted::Nothing => return Err(Failure::Overloaded),
+    };
+    let (actor, request_id) = (context.actor(), &context.request_id);
+    tracing::debug!(target: "audit", service = NAME, actor, user = %request.owner, key = %listed.id, %request_id, "a key was issued");
     Ok(IssuedKey { listed, key: Secret::new(key.expose().to_owned()) })
+}
+
+/// The key that grows from a seed: always the same for the same seed and owner, and as hard to guess as the seed
+/// (HKDF, RFC 5869). So a doubled message makes one key and gets one answer.
+fn grow(seed: &Secret, owner: UserId, entropy: &Entropy) -> ApiKey {
+    let seeded = Hkdf::<Sha256>::new(None, seed.expose().as_bytes());
+    let mut blocks: u64 = 0;
+    ApiKey::generate(|bytes| {
+        let (owner, block) = (owner.0.to_be_bytes(), blocks.to_be_bytes());
+        blocks += 1;
+        // It fails above 8,160 bytes alone, and a key asks for 86 at a time. A key is never made of nothing.
+        if seeded.expand_multi_info(&[b"latchkey api key", &owner, &block], bytes).is_err() {
+            entropy.fill(bytes);
+        }
+    })
 }
 
 /// The trimmed name and the days, or every faulty field.
@@ -46,10 +75,18 @@ fn check(request: &IssueKey, default_days: i64) -> Result<(String, i64), Refusal
             Err(FieldError::new("expires_in_days", "must be a whole number from 1 to 3650"))
         }
     };
-    match (name, days) {
-        (Ok(name), Ok(days)) => Ok((name, days)),
-        (name, days) => {
-            Err(Refusal::Invalid([name.err(), days.err()].into_iter().flatten().collect()))
+    // A key is as hard to guess as what it is made from.
+    let seed = match &request.seed {
+        Some(seed) if seed.expose().len() < SEED_MIN => {
+            Err(FieldError::new("seed", "must have at least 32 random characters"))
+        }
+        _ => Ok(()),
+    };
+    match (name, days, seed) {
+        (Ok(name), Ok(days), Ok(())) => Ok((name, days)),
+        (name, days, seed) => {
+            let faults = [name.err(), days.err(), seed.err()];
+            Err(Refusal::Invalid(faults.into_iter().flatten().collect()))
         }
     }
 }
@@ -60,7 +97,10 @@ fn check_name(name: Option<&str>) -> Result<String, FieldError> {
     match name.chars().count() {
         0 => Err(wrong("must have 1 to 100 characters besides spaces at its ends")),
         length if length > NAME_MAX => Err(wrong("must have at most 100 characters")),
-        _ if name.chars().any(char::is_control) => Err(wrong("may not hold control characters")),
+        // It is shown in lists, greetings and logs: nothing may hide in it or turn it round.
+        _ if !is_shown_whole(name) => {
+            Err(wrong("may not hold control, bidirectional or invisible characters"))
+        }
         _ => Ok(name.to_owned()),
     }
 }

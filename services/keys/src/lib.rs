@@ -1,16 +1,18 @@
 //! The key service: issue, list, revoke and verify API keys.
 //!
 //! ```text
-//! bus -> routes -> issue | list | revoke | verify | usage -> store
+//! bus -> routes -> issue | list | revoke | owner | verify | usage -> store
 //! ```
 //!
 //! Actors: the root supervises the endpoint, the verifier, the usage ledger, the
 //! listener for acknowledgements, the janitor and the sweeper.
 
-pub mod cluster;
 pub mod config;
+pub mod epoch;
 pub mod issue;
 pub mod list;
+pub mod owner;
+pub mod replica;
 pub mod revoke;
 pub mod store;
 pub mod sweeper;
@@ -23,6 +25,7 @@ mod routes;
 use std::sync::Arc;
 
 use latchkey_authority::Authority;
+use latchkey_authority::lookup::Lookup;
 use latchkey_bus::Bus;
 use latchkey_contract::Timestamp;
 use latchkey_contract::authority::KeysAuthority;
@@ -55,7 +58,7 @@ pub struct Keys {
     db: Db,
     clock: Clock,
     entropy: Entropy,
-    lookup: Asker<verify::Lookup>,
+    lookup: Asker<Lookup<store::KeyRows>>,
     usage: Arc<usage::UsageLedger>,
     authority: Arc<Authority<KeysAuthority>>,
 }
@@ -80,7 +83,7 @@ pub async fn prepare(db: &Db) -> Result<(), StartError> {
 /// # Errors
 /// [`StartError`] where an actor does not start.
 pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
-    let (lookup, verifier) = Asker::new("keys verifier", verify::Lookup { db: deps.db.clone() });
+    let (lookup, verifier) = Asker::new("keys verifier", Lookup::new(deps.db.clone()));
     let usage = Arc::new(usage::UsageLedger::new(deps.db.clone()));
     let Deps { bus, db, clock, entropy } = deps;
     let (authority, listener) = Authority::start(
@@ -91,10 +94,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
         clock.clone(),
         &entropy,
     )
-    .await
-    .map_err(|error| {
-        StartError::new(Exit::Data, format!("the keys tables cannot be used: {error}"))
-    })?;
+    .await?;
     let keys = Arc::new(Keys { config, db, clock, entropy, lookup, usage, authority });
     root::start(bus, keys, verifier, listener)
         .await

@@ -11,9 +11,10 @@ use crate::{Keys, store};
 
 pub(crate) async fn list(
     keys: Arc<Keys>,
-    _: Context,
+    context: Context,
     request: ListKeys,
 ) -> Result<KeyPage, Failure> {
+    context.caller()?.acts_as(request.owner)?;
     let limit = request.limit as usize;
     if !(1..=MAX_BATCH).contains(&limit) {
         let fault = FieldError::new("limit", format!("must be from 1 to {MAX_BATCH}"));

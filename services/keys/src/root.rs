@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use latchkey_authority::janitor::Janitor;
-use latchkey_bus::{Bus, Endpoint};
+use latchkey_bus::{Bus, endpoint};
 use latchkey_runtime::supervisor::Running;
-use latchkey_runtime::{Address, Child, Root, periodic};
+use latchkey_runtime::{Child, Root, periodic};
+use latchkey_store::{Chores, Holder};
 use ractor::SpawnErr;
 
 use crate::sweeper::Sweeper;
-use crate::{Keys, routes};
+use crate::{Keys, routes, store};
 
 pub(crate) async fn start(
     bus: Bus,
@@ -18,13 +19,21 @@ pub(crate) async fn start(
     listener: Child,
 ) -> Result<Running, SpawnErr> {
     let sweeper = Sweeper { db: keys.db.clone(), clock: keys.clock.clone() };
-    let routes = routes::of(&keys);
-    let endpoint = Child::new("keys endpoint", Address::new(), move || {
-        (Endpoint { bus: bus.clone(), routes: routes.clone() }, ())
-    });
+    let upkeep = bus.upkeep();
+    let endpoint = endpoint("keys endpoint", bus, routes::of(&keys));
     let ledger = periodic::child("usage ledger", Arc::clone(&keys.usage));
-    let sweeper = periodic::child("keys sweeper", Arc::new(sweeper));
-    let janitor =
-        periodic::child("keys janitor", Arc::new(Janitor::new(Arc::clone(&keys.authority))));
-    Root::start(vec![verifier, ledger, listener, janitor, sweeper, endpoint]).await
+    let chores = Chores {
+        db: keys.db.clone(),
+        sql: &store::CHORES,
+        holder: Holder(keys.entropy.bytes()),
+        clock: keys.clock.clone(),
+    };
+    let sweeper = chores.child("keys sweeper", "sweeper", sweeper);
+    let janitor = Janitor::new(Arc::clone(&keys.authority));
+    let janitor = chores.child("keys janitor", "janitor", janitor);
+    let mut children = upkeep;
+    children.extend([verifier, ledger, listener]);
+    children.extend(keys.db.upkeep());
+    children.extend([janitor, sweeper, endpoint]);
+    Root::start(children).await
 }

@@ -7,11 +7,11 @@ use latchkey_authority::Authority;
 use latchkey_bus::{Context, Routes};
 use latchkey_contract::authority::{Join, KeysAuthority, Leave, Renew};
 use latchkey_contract::keys::{
-    DisableOwner, IssueKey, ListKeys, Ready, RecordUses, RevokeKey, VerifyKeys,
+    IssueKey, ListKeys, ReadTelling, Ready, RecordUses, RevokeKey, SetOwner, TellOwners, VerifyKeys,
 };
 use latchkey_contract::{Failure, Rpc};
 
-use crate::{Keys, NAME, issue, list, revoke, usage, verify};
+use crate::{Keys, NAME, issue, list, owner, revoke, usage, verify};
 
 pub(crate) fn of(keys: &Arc<Keys>) -> Routes {
     Routes::new(NAME, env!("CARGO_PKG_VERSION"), "Issue, list, revoke and verify API keys")
@@ -20,7 +20,9 @@ pub(crate) fn of(keys: &Arc<Keys>) -> Routes {
         .on::<RevokeKey, _, _>(with(keys, revoke::revoke))
         .on::<VerifyKeys, _, _>(with(keys, verify::keys))
         .on::<RecordUses, _, _>(with(keys, usage::record))
-        .on::<DisableOwner, _, _>(with(keys, revoke::disable_owner))
+        .on::<SetOwner, _, _>(with(keys, owner::set))
+        .on::<ReadTelling, _, _>(with(keys, owner::telling))
+        .on::<TellOwners, _, _>(with(keys, owner::tell))
         .on::<Join<KeysAuthority>, _, _>(lease(keys, Authority::on_join))
         .on::<Renew<KeysAuthority>, _, _>(lease(keys, Authority::on_renew))
         .on::<Leave<KeysAuthority>, _, _>(lease(keys, Authority::on_leave))
@@ -56,5 +58,5 @@ where
 }
 
 async fn ready(keys: Arc<Keys>, _: Context, Ready: Ready) -> Result<(), Failure> {
-    Ok(keys.db.ping().await?)
+    Ok(keys.db.check_ready().await?)
 }

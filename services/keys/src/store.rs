@@ -1,69 +1,92 @@
 //! Every statement of the service. Its tables are its own: no other service reads them.
 
+pub mod owner;
+pub mod telling;
+
+use latchkey_authority::changes;
+use latchkey_authority::lookup::Rows;
 use latchkey_authority::statements::Sql;
-use latchkey_authority::{Change, Read, SnapshotRow, record, verification};
+use latchkey_authority::{Change, Ended, Read, SnapshotRow, end_once, verification};
 use latchkey_contract::keys::ListedKey;
-use latchkey_contract::lease::{Position, Subject};
+use latchkey_contract::lease::{Epoch, Position, Tag};
 use latchkey_contract::{CredentialHash, KeyId, Timestamp, UserId};
-use latchkey_store::{Batched, BatchedPairs, Db, Migration, batched_pairs, on, transaction};
+use latchkey_store::{
+    Batched, BatchedPairs, ChoreSql, Db, Engine, Migration, SkipIds, StoreError, Tx, batched_pairs,
+    chores, skip_ids, values,
+};
 use sqlx::FromRow;
 
 /// The service's tables, step by step.
 pub const MIGRATIONS: &[Migration] = &[
-    Migration {
-        version: 1,
-        description: "api keys",
-        sql: include_str!("../../../migrations/keys/0001_api_keys.sql"),
-    },
-    Migration {
-        version: 2,
-        description: "revocation",
-        sql: include_str!("../../../migrations/keys/0002_revocation.sql"),
-    },
+    Migration::new(1, "api keys", include_str!("../../../migrations/keys/0001_api_keys.sql")),
+    Migration::new(2, "revocation", include_str!("../../../migrations/keys/0002_revocation.sql")),
+    Migration::new(3, "told owners", include_str!("../../../migrations/keys/0003_told_owners.sql")),
+    Migration::new(4, "members", include_str!("../../../migrations/keys/0004_members.sql")),
+    Migration::new(5, "telling", include_str!("../../../migrations/keys/0005_telling.sql")),
+    Migration::new(6, "chores", include_str!("../../../migrations/keys/0006_chores.sql")),
 ];
 
 /// The statements on positions, invalidations and members.
 pub const AUTHORITY: Sql = latchkey_authority::sql!("keys");
 
+/// The statements on the rows of chores.
+pub const CHORES: ChoreSql = chores!("keys");
+
 const INSERT: &str = "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at) \
-    VALUES ($1, $2, $3, $4, $5, $6) RETURNING id";
+    SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS \
+    (SELECT 1 FROM keys_disabled_owners WHERE owner_id = $1) \
+    ON CONFLICT (hash) DO NOTHING RETURNING id";
+const FIND_ISSUED: &str = "SELECT id, name, hint, created_at, expires_at, revoked_at, last_used_at \
+    FROM api_keys WHERE hash = $2 AND owner_id = $1";
+const IS_DISABLED: &str =
+    "SELECT EXISTS (SELECT 1 FROM keys_disabled_owners WHERE owner_id = $1) AS is_disabled";
 const LIST: &str = "SELECT id, name, hint, created_at, expires_at, revoked_at, last_used_at \
     FROM api_keys WHERE owner_id = $1 AND id > $2 ORDER BY id LIMIT $3";
 const REVOKE: &str = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $3) \
     WHERE id = $2 AND owner_id = $1 RETURNING hash, revoked_position, is_settled";
-const PLACE: &str = "UPDATE api_keys SET revoked_position = $2 WHERE id = $1";
-const SETTLE: &str =
+const SET_REVISION: &str = "UPDATE api_keys SET revoked_position = $2 WHERE id = $1";
+const MARK_CONFIRMED: &str =
     "UPDATE api_keys SET is_settled = TRUE WHERE id = $1 AND revoked_position = $2";
-const DISABLE: &str = "INSERT INTO keys_disabled_owners (owner_id, disabled_at) VALUES ($1, $2) \
-    ON CONFLICT DO NOTHING";
-const ENABLE: &str = "DELETE FROM keys_disabled_owners WHERE owner_id = $1";
-/// The pairs are a key's id and a time in milliseconds.
+/// The pairs are a key's id and a time in milliseconds. A time that is further ahead than a late report can be
+/// behind (`usage::MAX_AGE` and `MAX_SKEW`) was never one of a use: it is put right.
 const RECORD_USES: BatchedPairs = batched_pairs!(
     "UPDATE api_keys SET last_used_at = pairs.b FROM ",
-    " WHERE api_keys.id = pairs.a AND (last_used_at IS NULL OR last_used_at < pairs.b)"
+    " WHERE api_keys.id = pairs.a AND (last_used_at IS NULL OR last_used_at < pairs.b \
+        OR last_used_at > pairs.b + 3610000)"
 );
 const DELETE_EXPIRED: &str = "DELETE FROM api_keys WHERE id IN \
     (SELECT id FROM api_keys WHERE expires_at < $1 LIMIT $2)";
 const FIND: Batched = verification!(
     "keys",
     columns: "api_keys.id, api_keys.owner_id, api_keys.hash, api_keys.name, api_keys.expires_at, \
-        api_keys.revoked_at, keys_disabled_owners.disabled_at",
-    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+        api_keys.revoked_at, keys_disabled_owners.disabled_at, keys_telling.for_made, \
+        keys_telling.for_timeline, keys_telling.through",
+    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
     from: "api_keys LEFT JOIN keys_disabled_owners \
-        ON keys_disabled_owners.owner_id = api_keys.owner_id",
+        ON keys_disabled_owners.owner_id = api_keys.owner_id \
+        LEFT JOIN keys_telling ON keys_telling.id = 1",
     where: "api_keys.hash"
 );
+
+const SKIP_IDS: SkipIds = skip_ids!("api_keys");
 
 /// Every statement, for the test that prepares each on both databases.
 #[must_use]
 pub fn statements(sqlite: bool) -> Vec<&'static str> {
-    let (find, record_uses, authority) = if sqlite {
-        (FIND.sqlite, RECORD_USES.sqlite, AUTHORITY.sqlite)
+    let (find, record_uses, skip_ids, authority) = if sqlite {
+        (FIND.sqlite, RECORD_USES.sqlite, SKIP_IDS.sqlite, AUTHORITY.sqlite)
     } else {
-        (FIND.postgres, RECORD_USES.postgres, AUTHORITY.postgres)
+        (FIND.postgres, RECORD_USES.postgres, SKIP_IDS.postgres, AUTHORITY.postgres)
     };
+    let engine = if sqlite { Engine::Sqlite } else { Engine::Postgres };
     let mut all = authority.all();
-    all.extend([find, INSERT, LIST, REVOKE, PLACE, SETTLE, DISABLE, ENABLE, record_uses]);
+    all.extend(CHORES.of(engine).all());
+    all.push(skip_ids);
+    all.extend([find, INSERT, LIST, REVOKE, SET_REVISION, MARK_CONFIRMED, record_uses]);
+    all.extend([FIND_ISSUED, IS_DISABLED]);
+    all.extend([owner::FIND, owner::TELL, owner::DISABLE, owner::ENABLE]);
+    all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);
+    all.extend([telling::DELETE_OLDER, telling::NEWER, telling::DISABLED]);
     all.push(DELETE_EXPIRED);
     all
 }
@@ -84,8 +107,19 @@ pub struct NewKey {
     pub expires_at: Timestamp,
 }
 
+/// What became of a key to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is there, from now on or since the same message came before.
+    Key(ListedKey),
+    /// Its owner's account is deactivated.
+    OwnerDisabled,
+    /// It was not added for a reason that is no longer there.
+    Nothing,
+}
+
 /// What a verification needs of a key.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyRow {
     /// The key's id.
     pub id: i64,
@@ -101,6 +135,8 @@ pub struct VerifyRow {
     pub revoked_at: Option<i64>,
     /// When its owner was deactivated, if they are.
     pub disabled_at: Option<i64>,
+    /// Whether that is known: the identity service has told of all owners in this history of the database.
+    pub is_owner_known: bool,
 }
 
 /// A row of a verification: the service's own columns are there in rows of keys alone.
@@ -115,10 +151,14 @@ struct FoundRow {
     expires_at: Option<i64>,
     revoked_at: Option<i64>,
     disabled_at: Option<i64>,
+    for_made: Option<i64>,
+    for_timeline: Option<i64>,
+    through: Option<i64>,
 }
 
 impl FoundRow {
-    fn key(self) -> Option<VerifyRow> {
+    fn key(self, own: Epoch) -> Option<VerifyRow> {
+        let Self { for_made, for_timeline, through, .. } = self;
         Some(VerifyRow {
             id: self.id?,
             owner_id: self.owner_id?,
@@ -127,6 +167,7 @@ impl FoundRow {
             expires_at: self.expires_at?,
             revoked_at: self.revoked_at,
             disabled_at: self.disabled_at,
+            is_owner_known: telling::is_told(own, for_made, for_timeline, through),
         })
     }
 }
@@ -149,166 +190,151 @@ struct ListRow {
     last_used_at: Option<i64>,
 }
 
-/// Adds a key.
+/// Adds a key of an owner who is not disabled, unless it is there: then a message came twice.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn insert(db: &Db, key: NewKey) -> Result<ListedKey, sqlx::Error> {
-    // Every row, not the first: see `latchkey_store`'s note on RETURNING.
-    let ids: Vec<i64> = on!(write db, |at| sqlx::query_scalar(INSERT)
-        .bind(key.owner.0)
-        .bind(key.hash.0.as_slice())
-        .bind(&key.hint)
-        .bind(&key.name)
-        .bind(key.created_at.0)
-        .bind(key.expires_at.0)
-        .fetch_all(at)
-        .await)?;
-    let id = *ids.first().ok_or(sqlx::Error::RowNotFound)?;
-    Ok(ListedKey {
-        id: KeyId(id),
-        name: key.name,
-        hint: key.hint,
-        created_at: key.created_at,
-        expires_at: key.expires_at,
-        is_revoked: false,
-        last_used_at: None,
-    })
+/// [`StoreError`]
+pub async fn insert(db: &Db, key: NewKey) -> Result<Inserted, StoreError> {
+    let (owner, hash) = (key.owner.0, &key.hash.0);
+    let values = values![owner, hash, &key.hint, &key.name, key.created_at.0, key.expires_at.0];
+    if let Some((id,)) = db.fetch_first(INSERT, values).await? {
+        return Ok(Inserted::Key(ListedKey {
+            id: KeyId(id),
+            name: key.name,
+            hint: key.hint,
+            created_at: key.created_at,
+            expires_at: key.expires_at,
+            is_revoked: false,
+            last_used_at: None,
+        }));
+    }
+    let before: Option<ListRow> = db.fetch_first(FIND_ISSUED, values![owner, hash]).await?;
+    if let Some(row) = before {
+        return Ok(Inserted::Key(row.into()));
+    }
+    let disabled: Option<(bool,)> = db.fetch_first(IS_DISABLED, values![owner]).await?;
+    Ok(if disabled == Some((true,)) { Inserted::OwnerDisabled } else { Inserted::Nothing })
 }
 
 /// At most `limit` keys of `owner` behind `after`, by rising id.
 ///
 /// # Errors
-/// What the database said instead.
+/// [`StoreError`]
 pub async fn list(
     db: &Db,
     owner: UserId,
     after: KeyId,
     limit: i64,
-) -> Result<Vec<ListedKey>, sqlx::Error> {
-    let rows: Vec<ListRow> = on!(read db, |at| sqlx::query_as(LIST)
-        .bind(owner.0)
-        .bind(after.0)
-        .bind(limit)
-        .fetch_all(at)
-        .await)?;
+) -> Result<Vec<ListedKey>, StoreError> {
+    let rows: Vec<ListRow> = db.fetch(LIST, values![owner.0, after.0, limit]).await?;
     Ok(rows.into_iter().map(ListedKey::from).collect())
 }
 
 /// Revokes a key of `owner`, and takes a position for it unless it has one. `None`: there is no such key.
 ///
 /// # Errors
-/// What the database said instead.
+/// [`StoreError`]
 pub async fn revoke(
     db: &Db,
     owner: UserId,
     key: KeyId,
     now: Timestamp,
-) -> Result<Option<Change>, sqlx::Error> {
-    let sql = AUTHORITY.of(db);
-    transaction!(db, |tx| {
-        let rows: Vec<RevokedRow> = sqlx::query_as(REVOKE)
-            .bind(owner.0)
-            .bind(key.0)
-            .bind(now.0)
-            .fetch_all(&mut *tx)
-            .await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let subject = Subject::Credential(hash_of(&row.hash)?);
-        if let Some(position) = row.revoked_position {
-            let here = sqlx::query_as(sql.position).fetch_one(&mut *tx).await?;
-            let earlier = Some((Position(position), row.is_settled));
-            Some(Change { subject, row: here, earlier })
-        } else {
-            let taken = record!(tx, sql, Some(&row.hash), None, now);
-            sqlx::query(PLACE).bind(key.0).bind(taken.position().0).execute(&mut *tx).await?;
-            Some(Change { subject, row: taken, earlier: None })
-        }
-    })
+) -> Result<Option<Change>, StoreError> {
+    let mut tx = db.begin("revoke key").await?;
+    let revoked: Option<RevokedRow> =
+        tx.fetch_first(REVOKE, values![owner.0, key.0, now.0]).await?;
+    let Some(row) = revoked else { return Ok(None) };
+    let ended = Ended {
+        tag: Tag::Credential(hash_of(&row.hash)?),
+        earlier: row.revoked_position,
+        is_confirmed: row.is_settled,
+    };
+    let change = end_once(&mut tx, &AUTHORITY, ended, (SET_REVISION, key.0.into()), now).await?;
+    tx.commit().await?;
+    Ok(Some(change))
 }
 
 /// Marks a revoke as seen to its end: no edge accepts the key any more.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn settle(db: &Db, key: KeyId, position: Position) -> Result<(), sqlx::Error> {
-    on!(write db, |at| sqlx::query(SETTLE)
-        .bind(key.0)
-        .bind(position.0)
-        .execute(at)
-        .await
-        .map(drop))
+/// [`StoreError`]
+pub async fn mark_confirmed(db: &Db, key: KeyId, position: Position) -> Result<(), StoreError> {
+    db.execute(MARK_CONFIRMED, values![key.0, position.0]).await.map(drop)
 }
 
-/// Has every key of `owner` refused, or accepted again, and takes a position for it.
-///
-/// # Errors
-/// What the database said instead.
-pub async fn disable(
-    db: &Db,
-    owner: UserId,
-    disabled: bool,
-    now: Timestamp,
-) -> Result<Change, sqlx::Error> {
-    let sql = AUTHORITY.of(db);
-    transaction!(db, |tx| {
-        let statement = if disabled {
-            sqlx::query(DISABLE).bind(owner.0).bind(now.0)
-        } else {
-            sqlx::query(ENABLE).bind(owner.0)
-        };
-        statement.execute(&mut *tx).await?;
-        let row = record!(tx, sql, None, Some(owner.0), now);
-        Change { subject: Subject::Owner(owner), row, earlier: None }
-    })
+/// Keys by their hashes.
+pub enum KeyRows {}
+
+impl Rows for KeyRows {
+    type Id = CredentialHash;
+    type Row = VerifyRow;
+
+    fn id(hash: &CredentialHash) -> &[u8] {
+        &hash.0
+    }
+
+    fn id_of(row: &VerifyRow) -> &[u8] {
+        &row.hash
+    }
+
+    async fn find(
+        db: &Db,
+        hashes: &[&[u8]],
+        members: &[&[u8]],
+    ) -> Result<(Read, Vec<VerifyRow>), StoreError> {
+        find(db, hashes, members).await
+    }
 }
 
 /// The keys with these hashes, those that exist, and which of the members there are, from one snapshot.
 ///
 /// # Errors
-/// What the database said instead.
+/// [`StoreError`]
 pub async fn find(
     db: &Db,
     hashes: &[&[u8]],
     members: &[&[u8]],
-) -> Result<(Read, Vec<VerifyRow>), sqlx::Error> {
+) -> Result<(Read, Vec<VerifyRow>), StoreError> {
     let rows: Vec<FoundRow> = FIND.fetch(db, hashes, members).await?;
     let mut read = Read::default();
-    let mut keys = Vec::with_capacity(rows.len());
-    for row in rows {
-        if !read.take(&row.snapshot) {
-            keys.extend(row.key());
-        }
-    }
-    Ok((read, keys))
+    let own: Vec<FoundRow> = rows.into_iter().filter(|row| !read.take(&row.snapshot)).collect();
+    let epoch = read.epoch();
+    Ok((read, own.into_iter().filter_map(|row| row.key(epoch)).collect()))
+}
+
+/// Begins another epoch, with the random number `made`, inside a transaction: the database was restored. No key is
+/// accepted until the identity service has told of every owner, and none gets the number of one that is not in
+/// the backup.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn new_epoch(tx: &mut Tx, made: i64) -> Result<(), StoreError> {
+    telling::forget(tx).await?;
+    SKIP_IDS.run(tx).await?;
+    changes::new_epoch(tx, &AUTHORITY, made).await
 }
 
 /// Writes down when keys were last used, each key once, all in one statement. A later use that is
 /// written stays.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn record_uses(db: &Db, uses: &[(KeyId, Timestamp)]) -> Result<(), sqlx::Error> {
+/// [`StoreError`]
+pub async fn record_uses(db: &Db, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
     let uses: Vec<_> = uses.iter().map(|(key, at)| (key.0, at.0)).collect();
-    RECORD_USES.execute(db, &uses).await
+    RECORD_USES.execute(db, &uses).await.map(drop)
 }
 
 /// Deletes at most `most` keys that expired before `before`; how many there were.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn delete_expired(db: &Db, before: Timestamp, most: i64) -> Result<u64, sqlx::Error> {
-    on!(write db, |at| sqlx::query(DELETE_EXPIRED)
-        .bind(before.0)
-        .bind(most)
-        .execute(at)
-        .await
-        .map(|done| done.rows_affected()))
+/// [`StoreError`]
+pub async fn delete_expired(db: &Db, before: Timestamp, most: i64) -> Result<u64, StoreError> {
+    db.execute(DELETE_EXPIRED, values![before.0, most]).await
 }
 
-fn hash_of(bytes: &[u8]) -> Result<CredentialHash, sqlx::Error> {
-    let hash = bytes.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    Ok(CredentialHash(hash))
+fn hash_of(bytes: &[u8]) -> Result<CredentialHash, StoreError> {
+    let hash = bytes.try_into().ok().map(CredentialHash);
+    hash.ok_or(StoreError::Unexpected("a key's hash has 32 bytes"))
 }
 
 impl From<ListRow> for ListedKey {

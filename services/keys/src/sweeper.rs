@@ -1,11 +1,14 @@
 //! Deletes keys that nobody can use or wants to see any more, a bounded number at a time.
+//!
+//! One replica at a time does it. Two that do it side by side delete the same rows once: whether a key is deleted its own
+//! row says, whose expiry never changes.
 
 use std::time::Duration;
 
 use latchkey_contract::Timestamp;
 use latchkey_runtime::Clock;
 use latchkey_runtime::periodic::Chore;
-use latchkey_store::Db;
+use latchkey_store::{Db, StoreError};
 
 use crate::{NAME, store};
 
@@ -25,6 +28,8 @@ pub struct Sweeper {
 }
 
 impl Chore for Sweeper {
+    /// A release that lengthens it is robbed of the row by replicas of the release before: to them a hold that is
+    /// longer than theirs was stamped before the clock was set back.
     const PAUSE: Duration = Duration::from_mins(1);
     const AT_THE_END: bool = false;
 
@@ -39,8 +44,8 @@ impl Sweeper {
     /// One sweep; the number of rows it deleted.
     ///
     /// # Errors
-    /// What the database said instead.
-    pub async fn sweep(&self) -> Result<u64, sqlx::Error> {
+    /// [`StoreError`]
+    pub async fn sweep(&self) -> Result<u64, StoreError> {
         let before = Timestamp(self.clock.unix_millis()).plus(-RETENTION);
         let mut swept = 0;
         for _ in 0..BATCHES {

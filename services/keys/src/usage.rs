@@ -15,6 +15,11 @@ use crate::{Keys, NAME, store};
 
 /// Keys whose uses wait to be written at most; beyond, uses of further keys are told to come later.
 const MAX_WAITING: usize = 100_000;
+/// How late a use may be told, in milliseconds. What is written repairs what lies further ahead than this and
+/// [`MAX_SKEW`]: `store::RECORD_USES` has the sum.
+const MAX_AGE: i64 = 60 * 60 * Timestamp::SECOND;
+/// How far the clock of whoever tells may be ahead, in milliseconds.
+const MAX_SKEW: i64 = 10 * Timestamp::SECOND;
 /// Rows that one statement writes at most.
 const BATCH: usize = 500;
 
@@ -29,6 +34,12 @@ impl UsageLedger {
     #[must_use]
     pub fn new(db: Db) -> Self {
         Self { db, waiting: Mutex::default() }
+    }
+
+    /// Takes what is told at `now`. No use lies in the future, and none is told so late that it is of interest:
+    /// a reporter whose clock is wrong pins nothing.
+    fn report(&self, uses: Vec<(KeyId, Timestamp)>, now: Timestamp) -> Result<(), Failure> {
+        self.note(believed(uses, now))
     }
 
     fn note(&self, uses: Vec<(KeyId, Timestamp)>) -> Result<(), Failure> {
@@ -66,6 +77,13 @@ impl Chore for UsageLedger {
     }
 }
 
+/// What is believed at `now` of a report.
+fn believed(uses: Vec<(KeyId, Timestamp)>, now: Timestamp) -> Vec<(KeyId, Timestamp)> {
+    let (oldest, latest) = (now.plus(-MAX_AGE), now.plus(MAX_SKEW));
+    let recent = uses.into_iter().filter(|(_, at)| *at >= oldest);
+    recent.map(|(key, at)| (key, at.min(latest))).collect()
+}
+
 /// Takes an edge's report.
 pub(crate) async fn record(
     keys: Arc<Keys>,
@@ -76,5 +94,25 @@ pub(crate) async fn record(
         let fault = FieldError::new("uses", format!("must be at most {}", RecordUses::MAX));
         return Err(Refusal::Invalid(vec![fault]).into());
     }
-    keys.usage.note(request.uses)
+    keys.usage.report(request.uses, keys.now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_use_lies_neither_in_the_future_nor_long_ago() {
+        let now = Timestamp(1_764_975_600_000);
+        let told = |at: Timestamp| believed(vec![(KeyId(1), at)], now);
+        for at in [now, now.plus(-MAX_AGE), now.plus(MAX_SKEW)] {
+            assert_eq!(told(at), [(KeyId(1), at)]);
+        }
+        for at in [now.plus(MAX_SKEW + 1), now.plus(1_000 * Timestamp::DAY), Timestamp(i64::MAX)] {
+            assert_eq!(told(at), [(KeyId(1), now.plus(MAX_SKEW))]);
+        }
+        for at in [now.plus(-MAX_AGE - 1), Timestamp(0), Timestamp(i64::MIN)] {
+            assert_eq!(told(at), []);
+        }
+    }
 }

@@ -2,11 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use latchkey_runtime::process;
-use latchkey_standalone::{Arguments, run};
+use latchkey_standalone::Standalone;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    process::run("latchkey", |environment| run(arguments, environment))
+    latchkey_service::run::<Standalone>()
 }

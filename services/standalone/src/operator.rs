@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use latchkey_bus::Bus;
-use latchkey_contract::identity::SetActive;
-use latchkey_identity::operator;
-use latchkey_runtime::{Exit, StartError};
+use latchkey_identity::operator::{self, AccountCommand};
+use latchkey_runtime::{Entropy, Exit, StartError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use crate::config;
+
+/// The socket's name.
+const SOCKET: &str = "operator.sock";
 /// Commands at the same time at most; further ones wait to be accepted.
 const MAX_COMMANDS: usize = 4;
 /// Bytes of a line at most.
@@ -25,12 +28,15 @@ const LINE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a command waits for its answer: longer than the services take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What a command prints, or why it was not done, and whether that passes by itself.
+type Said = Result<String, (bool, String)>;
+
 /// The socket beside the SQLite file that the address names; none beside a server.
-#[must_use]
-pub fn path(database_url: &str) -> Option<PathBuf> {
-    let (scheme, rest) = database_url.split_once(':')?;
-    let file = rest.trim_start_matches("//").split('?').next()?;
-    (scheme == "sqlite").then(|| Path::new(file).with_file_name("operator.sock"))
+///
+/// # Errors
+/// [`StartError`] where the address cannot be used.
+pub fn path(database_url: &str) -> Result<Option<PathBuf>, StartError> {
+    config::beside(database_url, SOCKET)
 }
 
 /// Takes commands until it is dropped. One that is left from an earlier process is replaced: the database
@@ -76,9 +82,9 @@ pub async fn serve(listener: UnixListener, bus: Bus) {
 async fn answer(stream: UnixStream, bus: &Bus) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let line = read_line(&mut stream, LINE_TIMEOUT).await?;
-    let request: SetActive = serde_json::from_str(&line).map_err(io::Error::other)?;
-    let said: Result<String, String> =
-        operator::ask(bus, &request).await.map_err(|error| error.message);
+    let request: AccountCommand = serde_json::from_str(&line).map_err(io::Error::other)?;
+    let said = operator::set(bus, &request, &Entropy::System).await;
+    let said: Said = said.map_err(|error| (error.exit == Exit::Unavailable, error.message));
     let mut reply = serde_json::to_string(&said).map_err(io::Error::other)?;
     reply.push('\n');
     stream.write_all(reply.as_bytes()).await
@@ -88,8 +94,8 @@ async fn answer(stream: UnixStream, bus: &Bus) -> io::Result<()> {
 ///
 /// # Errors
 /// [`StartError`] where no process does, or it does not do it.
-pub async fn ask(database_url: &str, request: &SetActive) -> Result<String, StartError> {
-    let path = path(database_url).ok_or_else(|| {
+pub async fn ask(database_url: &str, request: &AccountCommand) -> Result<String, StartError> {
+    let path = path(database_url)?.ok_or_else(|| {
         StartError::new(
             Exit::Config,
             "DATABASE_URL: commands are for a SQLite file; beside a server use latchkey-identity",
@@ -104,9 +110,10 @@ pub async fn ask(database_url: &str, request: &SetActive) -> Result<String, Star
     line.push('\n');
     stream.write_all(line.as_bytes()).await.map_err(away)?;
     let reply = read_line(&mut stream, ANSWER_TIMEOUT).await.map_err(away)?;
-    let said: Result<String, String> =
-        serde_json::from_str(&reply).map_err(io::Error::other).map_err(away)?;
-    said.map_err(|message| StartError::new(Exit::Data, message))
+    let said: Said = serde_json::from_str(&reply).map_err(io::Error::other).map_err(away)?;
+    said.map_err(|(is_away, message)| {
+        StartError::new(if is_away { Exit::Unavailable } else { Exit::Data }, message)
+    })
 }
 
 async fn read_line(stream: &mut BufReader<UnixStream>, within: Duration) -> io::Result<String> {

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use latchkey_bus::{Bus, Context, NatsOptions, RequestId, Routes};
 use latchkey_contract::keys::{RecordUses, VerifyKeys};
 use latchkey_contract::lease::Standing;
+use latchkey_contract::wire::Contracts;
 use latchkey_contract::{ApiKey, CallError, CredentialHash};
 use latchkey_runtime::Entropy;
 use latchkey_runtime::batch::{Asker, Work};
@@ -159,6 +160,7 @@ async fn connect(url: &str, name: &str) -> Bus {
         unique,
         user: None,
         ca_file: None,
+        contracts: Contracts::OWN,
     };
     Bus::connect(options).await.unwrap()
 }

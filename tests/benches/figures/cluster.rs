@@ -1,7 +1,7 @@
 //! The cluster: what a verified request costs over all processes, at rest and with many keys stored.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use e2e::cluster::{Cluster, Service};
 use e2e::{Api, User};
@@ -9,9 +9,10 @@ use latchkey_contract::ApiKey;
 use latchkey_runtime::Entropy;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
+use tokio::task::JoinSet;
 
 use crate::floor::Floor;
-use crate::load::{Measured, Target, get, get_text, head, post, quantile};
+use crate::load::{Measured, ROUND, Target, get, get_text, head, post, quantile};
 use crate::proc::resident_mib;
 use crate::{CONNECTIONS, ROUNDS, say};
 
@@ -22,6 +23,10 @@ const MANY: usize = 256;
 const STARTS: usize = 3;
 /// Revokes that are timed.
 const REVOKES: usize = 300;
+/// The pause between two revokes of other keys while an edge answers from memory: 100 a second.
+const EVERY: Duration = Duration::from_millis(10);
+/// Keys that are revoked so in a round.
+const OTHERS: usize = (ROUND.as_millis() / EVERY.as_millis()) as usize;
 
 /// A cluster of one process each, with a user and keys.
 struct Bench {
@@ -79,6 +84,20 @@ impl Bench {
         }
         times.sort_by(f64::total_cmp);
         times
+    }
+
+    /// Writes keys that nobody presents, for others to revoke; their ids.
+    async fn store_others(&self) -> Vec<i64> {
+        sqlx::query_scalar(
+            "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at) \
+             SELECT $1, sha256(n::text::bytea), 'sk_', 'other', 0, 9000000000000000 \
+             FROM generate_series(1, $2) AS n RETURNING id",
+        )
+        .bind(self.user.id)
+        .bind(i64::try_from(OTHERS * ROUNDS).unwrap())
+        .fetch_all(&mut self.database().await)
+        .await
+        .unwrap()
     }
 
     async fn database(&self) -> PgConnection {
@@ -146,6 +165,7 @@ async fn remembered(floor: &Floor) {
         measured.row(round, "key, remembered", &bare);
         parts(&measured);
     }
+    while_others_are_revoked(&mut bench).await;
     let times = bench.revokes(REVOKES).await;
     say(&format!(
         "{REVOKES} revokes with four live edges: p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms",
@@ -158,6 +178,38 @@ async fn remembered(floor: &Floor) {
     bench.cluster.replica(Service::Edge, 3).resume();
     let times: Vec<String> = times.iter().map(|time| format!("{time:.0}")).collect();
     say(&format!("3 revokes while one of the four is stopped: {} ms", times.join(", ")));
+}
+
+/// What the remembered key costs its edge while other keys are revoked at another edge, beside what it costs
+/// without, in turn.
+async fn while_others_are_revoked(bench: &mut Bench) {
+    say(
+        "The edge alone, while nothing and while 100 other keys a second are revoked at another edge",
+    );
+    let target = Target {
+        pids: vec![bench.cluster.replica(Service::Edge, 0).pid()],
+        ..bench.target(Arc::clone(&bench.requests), CONNECTIONS)
+    };
+    let mut others = bench.store_others().await.into_iter();
+    for round in 1..=ROUNDS {
+        let quiet = target.measure().await;
+        quiet.row(round, "nothing is revoked", &quiet);
+        let (api, token) = (bench.cluster.api(1), bench.user.token.clone());
+        let some: Vec<i64> = others.by_ref().take(OTHERS).collect();
+        let revoking = tokio::spawn(async move {
+            let (mut pace, mut revokes) = (tokio::time::interval(EVERY), JoinSet::new());
+            for id in some {
+                pace.tick().await;
+                let (api, token) = (api.clone(), token.clone());
+                revokes.spawn(async move { api.revoke(&token, id).await.status });
+            }
+            revokes.join_all().await.into_iter().filter(|status| *status == 200).count()
+        });
+        let busy = target.measure().await;
+        let revoked = revoking.await.unwrap();
+        assert_eq!(revoked, OTHERS, "others were revoked");
+        busy.row(round, "100 a second revoked", &quiet);
+    }
 }
 
 fn starts(bench: &mut Bench) {

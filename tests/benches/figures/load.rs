@@ -37,6 +37,8 @@ pub struct Measured {
     pub p50_us: f64,
     /// 99 of 100.
     pub p99_us: f64,
+    /// None took longer, in µs.
+    pub longest_us: f64,
     /// Answers in 2xx.
     pub good: usize,
     /// All others.
@@ -92,7 +94,7 @@ impl Target {
                 let mut buffer = vec![0; 16_384];
                 for request in requests.iter().skip(number).step_by(step) {
                     stream.write_all(request.as_bytes()).await.unwrap();
-                    read_answer(&mut stream, &mut buffer).await;
+                    read_answer(&mut stream, &mut buffer).await.unwrap();
                 }
             });
         }
@@ -122,6 +124,7 @@ impl Target {
             each_us: spent.iter().map(|spent| spent * 1e6 / good).collect(),
             p50_us: quantile(&times, 0.5),
             p99_us: quantile(&times, 0.99),
+            longest_us: times.last().copied().unwrap_or(f64::NAN),
             good: times.len(),
             other,
         }
@@ -150,7 +153,8 @@ async fn client(
             break;
         }
         stream.write_all(request.as_bytes()).await.unwrap();
-        let read = read_answer(&mut stream, &mut buffer).await;
+        // None: the server closed the connection.
+        let read = read_answer(&mut stream, &mut buffer).await.unwrap();
         if read.starts_with(b"HTTP/1.1 2") {
             times.push(began.elapsed().as_secs_f64() * 1e6);
         } else {
@@ -160,19 +164,18 @@ async fn client(
     (times, other)
 }
 
-/// One answer, whose end its length says.
-async fn read_answer<'a>(stream: &mut TcpStream, buffer: &'a mut [u8]) -> &'a [u8] {
+/// One answer, whose end its length says; `None` where the server closed the connection.
+pub async fn read_answer<'a>(stream: &mut TcpStream, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     let mut length = 0;
     loop {
-        let read = stream.read(&mut buffer[length..]).await.unwrap();
-        assert_ne!(read, 0, "the server closed the connection");
+        let read = stream.read(&mut buffer[length..]).await.ok().filter(|read| *read > 0)?;
         length += read;
         let text = String::from_utf8_lossy(&buffer[..length]);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let announced = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let announced: usize = announced.and_then(|value| value.parse().ok()).unwrap_or(0);
         if body.len() >= announced {
-            return &buffer[..length];
+            return Some(&buffer[..length]);
         }
     }
 }

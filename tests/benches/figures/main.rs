@@ -19,6 +19,7 @@ mod leases;
 mod load;
 mod logins;
 mod memory;
+mod overload;
 mod proc;
 mod standalone;
 
@@ -46,6 +47,12 @@ fn main() {
         }
         if wanted("logins") {
             logins::figures().await;
+        }
+        if wanted("overload") {
+            overload::figures().await;
+        }
+        if named.iter().any(|given| given == "dummy") {
+            logins::dummy().await;
         }
         if wanted("cluster") {
             cluster::figures().await;

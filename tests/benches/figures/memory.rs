@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use e2e::account::PASSWORD;
 use e2e::cluster::{Cluster, Service};
 use e2e::{User, prometheus};
 use latchkey_contract::ApiKey;
@@ -12,12 +13,14 @@ use sqlx::{Connection, PgConnection};
 use crate::floor::Floor;
 use crate::load::{Target, get_text, head};
 use crate::proc::resident_mib;
-use crate::{CONNECTIONS, say};
+use crate::{CONNECTIONS, ROUNDS, say};
 
 /// Keys that the edge comes to remember.
 const KEYS: usize = 1_000_000;
 /// Keys that nobody has.
 const UNKNOWN: usize = 500_000;
+/// Logouts everywhere in a round.
+const CHANGES: usize = 20;
 /// Keys that one statement stores.
 const ROWS: usize = 10_000;
 
@@ -50,6 +53,7 @@ pub async fn figures() {
     let bare = floor.target.measure().await;
     bare.row(1, "bare axum", &bare);
     target(&requests).measure().await.row(1, "a million keys in turn", &bare);
+    while_all_are_logged_out(&cluster, &user, &target(&requests)).await;
     let unknown: Arc<[String]> = (0..UNKNOWN).map(|_| request(&new_key())).collect();
     target(&unknown).send_all().await;
     say(&format!(
@@ -57,6 +61,33 @@ pub async fn figures() {
         remembered(&cluster).await,
         resident_mib(edge)
     ));
+}
+
+/// The longest of all answers from memory while their owner is logged out everywhere again and again, beside
+/// that of as many answers without.
+async fn while_all_are_logged_out(cluster: &Cluster, user: &User, target: &Target) {
+    let (api, name) = (cluster.api(0), user.username.clone());
+    for round in 1..=ROUNDS {
+        let quiet = target.measure().await;
+        let (api, name) = (api.clone(), name.clone());
+        let leaving = tokio::spawn(async move {
+            let mut times = Vec::new();
+            for _ in 0..CHANGES {
+                let token = api.token(&name, PASSWORD).await;
+                let began = Instant::now();
+                api.post("/auth/logout-all").bearer(&token).send().await.expect(200);
+                times.push(began.elapsed().as_secs_f64() * 1_000.0);
+            }
+            times.into_iter().fold(0.0, f64::max)
+        });
+        let busy = target.measure().await;
+        let longest = leaving.await.unwrap();
+        for (what, measured) in [("nothing ends", &quiet), ("all sessions end, often", &busy)] {
+            measured.row(round, what, &quiet);
+            say(&format!("       the longest answer {:.1} ms", measured.longest_us / 1_000.0));
+        }
+        say(&format!("       the longest of {CHANGES} logouts everywhere {longest:.1} ms"));
+    }
 }
 
 fn new_key() -> ApiKey {

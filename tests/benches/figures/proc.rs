@@ -2,6 +2,8 @@
 
 use std::fs;
 
+pub use e2e::process::{peak_mib, resident_mib};
+
 /// Linux counts a process's time in hundredths of a second, on every architecture (`proc(5)`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -9,13 +11,6 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub fn cpu_seconds(pid: u32) -> f64 {
     let own = fields(pid).map_or(0.0, |fields| fields[11..15].iter().sum());
     own / TICKS_PER_SECOND + children(pid).into_iter().map(cpu_seconds).sum::<f64>()
-}
-
-/// Memory that a process has in use, in MiB.
-pub fn resident_mib(pid: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap() / 1_024.0
 }
 
 /// The numbers behind the name in `/proc/PID/stat`; a process that has just ended has none.

@@ -165,12 +165,12 @@ async fn a_verifier_tells_outcomes_alone_and_in_order() {
     }
 }
 
-/// A bus on which an edge hears of no revoke: it learns of it when it renews its lease, or asks.
-const DEAF: &str = r#"
+/// A bus on which no edge hears of a revoke: it learns of it when it renews its lease, or asks.
+const MUTE: &str = r#"
 no_auth_user: all
 authorization { users: [
   { user: all, password: all }
-  { user: deaf, password: deaf, permissions { subscribe: { deny: "v1.keys.invalidate" } } }
+  { user: mute, password: mute, permissions { publish: { deny: "v1.keys.invalidate" } } }
 ] }
 "#;
 
@@ -179,17 +179,19 @@ async fn who_knows_of_a_revoke_is_told_so_by_an_edge_that_has_not_heard_of_it() 
     /// So few that the edge is not retired meanwhile.
     const REVOKES: usize = 20;
     let folder = Folder::new();
-    let path = folder.join("deaf.conf");
-    std::fs::write(&path, DEAF).unwrap();
+    let path = folder.join("mute.conf");
+    std::fs::write(&path, MUTE).unwrap();
     let nats =
         Setup { arguments: vec!["-c".into(), path.display().to_string()], ..Setup::default() };
     let mut cluster = Cluster::builder()
         .nats(nats)
         .set("LEASE_MS", "7000")
         .set("RENEWAL_MS", "3500")
-        .set_for(Service::Edge, "NATS_USER", "deaf")
-        .set_for(Service::Edge, "NATS_PASSWORD", "deaf")
+        .set_for(Service::Keys, "NATS_USER", "mute")
+        .set_for(Service::Keys, "NATS_PASSWORD", "mute")
         .start();
+    // Before it has joined it remembers nothing.
+    cluster.joined(1).await;
     let (latchkey, verifier) = (cluster.api(0), verifier(&mut cluster).await);
     let user = latchkey.user().await;
     let mut stale = 0;

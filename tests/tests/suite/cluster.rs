@@ -2,7 +2,10 @@
 
 use e2e::account::PASSWORD;
 use e2e::process::mortal;
-use e2e::{Cluster, Folder, Process, Service, binary, unique};
+use e2e::{Cluster, Folder, Process, Service, binary, poll, unique};
+
+/// Bound on whatever comes by itself.
+const SOON: std::time::Duration = std::time::Duration::from_mins(1);
 
 #[tokio::test]
 async fn three_processes_answer_as_one_and_an_absent_one_is_unavailable() {
@@ -24,8 +27,12 @@ async fn three_processes_answer_as_one_and_an_absent_one_is_unavailable() {
     let answer = api.as_service(&kept.key).await;
     answer.problem(503, "unavailable");
     assert!(!answer.header("retry-after").is_empty());
-    api.get("/health/ready").send().await.problem(503, "unavailable");
-    // What needs no key service goes on.
+    // What needs no key service goes on, so the edge stays ready, and says what is away.
+    poll::until_async("the edge has noticed", SOON, || async {
+        let body = api.get("/health/ready").send().await.expect(200);
+        (body["away"] == serde_json::json!(["keys"])).then_some(())
+    })
+    .await;
     api.as_user(&token).await.expect(200);
     api.get("/health").send().await.expect(200);
 }
@@ -81,4 +88,20 @@ async fn what_one_edge_is_told_the_other_knows_and_a_restart_of_everything_forge
         cluster.api(edge).as_service(&kept.key).await.expect(200);
         cluster.api(edge).as_service(&revoked.key).await.unauthenticated();
     }
+}
+
+#[tokio::test]
+async fn a_lease_as_long_as_the_start_accepts_is_waited_for_by_one_attempt() {
+    // Longer than an attempt waits where nothing is configured.
+    let mut cluster = Cluster::builder().replicas(Service::Edge, 2).set("LEASE_MS", "4000").start();
+    cluster.joined(2).await;
+    let api = cluster.api(0);
+    let (ada, bob) = (api.user().await, api.user().await);
+    let before = api.post("/auth/logout").bearer(&bob.token).send().await.expect(200);
+    cluster.replica_mut(Service::Edge, 1).kill();
+    let ended = api.post("/auth/logout-all").bearer(&ada.token).send().await.expect(200);
+    api.as_user(&ada.token).await.unauthenticated();
+    let revision = |answer: &serde_json::Value| answer["receipt"]["revision"].as_i64().unwrap();
+    assert_eq!(revision(&ended), revision(&before) + 1, "it was asked for once");
+    assert_eq!(ended["receipt"]["edges_confirmed"], 1, "the other held a lease");
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use e2e::process::mortal;
-use e2e::{Finished, Folder, Process, Service, Stack, binary};
+use e2e::{Finished, Folder, Process, SECRET, Service, Stack, binary};
 
 const GOOD: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");
 
@@ -123,6 +123,26 @@ fn a_bad_value_stops_the_start_with_one_line_that_names_it() {
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "localhost"),
         ("CORS_ORIGINS", "http://localhost:3000/path"),
+        ("CORS_ORIGINS", "https://*.example.com"),
+        ("CORS_ORIGINS", "https://example.com:*"),
+        ("CORS_ORIGINS", "https://a.example,"),
+        ("CORS_ORIGINS", "https://a.example b"),
+        ("CORS_ORIGINS", "https://a.example?q"),
+        ("CORS_ORIGINS", "https://a.example#f"),
+        ("CORS_ORIGINS", "https://u@a.example"),
+        ("CORS_ORIGINS", "https://a..example"),
+        ("CORS_ORIGINS", "https://a.example:0"),
+        ("CORS_ORIGINS", "https://a.example:99999"),
+        ("CORS_ORIGINS", "https://b\u{fc}cher.example"),
+        ("CORS_ORIGINS", "https://127.1"),
+        ("CORS_ORIGINS", "https://[::1"),
+        ("CORS_ORIGINS", "https://"),
+        ("CORS_ORIGINS", "null"),
+        ("CORS_ORIGINS", "file://"),
+        ("CORS_ORIGINS", "none,https://a.example"),
+        ("KEEP_ALIVE_SECONDS", "4"),
+        ("KEEP_ALIVE_SECONDS", "3601"),
+        ("KEEP_ALIVE_SECONDS", "off"),
         ("TRUSTED_PROXIES", "-1"),
         ("TRUSTED_PROXIES", "10.0.0.1"),
         ("ARGON2_MEMORY_KIB", "much"),
@@ -170,6 +190,17 @@ fn a_refused_secret_is_not_shown() {
     }
 }
 
+#[test]
+fn a_second_secret_is_another_one() {
+    let twice = [("SECRET_KEY", SECRET), ("SECRET_KEY_PREVIOUS", SECRET)];
+    for arguments in [&["--check-config"][..], &[]] {
+        let end = run(arguments, &[GOOD, twice[0], twice[1]]);
+        assert_eq!(end.code, Some(78), "{}", end.stderr);
+        assert!(end.stderr.contains("SECRET_KEY_PREVIOUS: the same as"), "{}", end.stderr);
+        assert!(!end.stderr.contains(SECRET), "{}", end.stderr);
+    }
+}
+
 #[tokio::test]
 async fn the_env_file_is_read_and_the_environment_wins() {
     let stack = Stack::with(|config| {
@@ -183,4 +214,80 @@ async fn the_env_file_is_read_and_the_environment_wins() {
     let made = api.make_key(&user.token, &serde_json::json!({"name": "days"})).await.expect(201);
     let life = e2e::answer::time(&made["expires_at"]) - e2e::answer::time(&made["created_at"]);
     assert_eq!(life.whole_days(), 13);
+}
+
+#[test]
+fn no_part_of_an_address_that_may_be_a_secret_is_repeated() {
+    let passwords =
+        ["hun?ter2", "12?hunter2", "hun#ter2", "1#hunter2", "hun/ter2", "1/hunter2", "hunter2?a=b"];
+    let mut addresses: Vec<(&str, String)> = Vec::new();
+    for password in passwords {
+        addresses.push(("DATABASE_URL", format!("postgres://user:{password}@127.0.0.1/latchkey")));
+        addresses.push((
+            "DATABASE_URL",
+            format!("postgres://user:{password}@127.0.0.1:1/l?sslmode=require"),
+        ));
+        addresses.push(("NATS_URL", format!("nats://user:{password}@127.0.0.1:4222")));
+        addresses.push((
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            format!("http://user:{password}@127.0.0.1:4317"),
+        ));
+        addresses.push((
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            format!("http://user:{password}@[::1]:4317"),
+        ));
+    }
+    addresses.push(("DATABASE_URL", "postgres://user:1?hunter2".to_owned()));
+    addresses.push(("DATABASE_URL", "postgres://127.0.0.1/latchkey?pasword=hunter2".to_owned()));
+    addresses.push(("DATABASE_URL", "sqlite://data/latchkey.db?key=hunter2".to_owned()));
+    addresses.push(("DATABASE_URL_FILE", "postgres://user:hunter2@127.0.0.1/latchkey".to_owned()));
+    let folder = Folder::new();
+    for (name, address) in addresses {
+        let service = if name == "NATS_URL" { "latchkey-keys" } else { "latchkey" };
+        let mut command = binary::clean(mortal(binary::named(service)), folder.path());
+        command.env("LISTEN_ADDR", "127.0.0.1:0").env("RUST_LOG", "trace").env(name, &address);
+        if name == "NATS_URL" {
+            command.env("DATABASE_URL", "postgres://127.0.0.1/x");
+        }
+        command.arg("--check-config");
+        let end = Process::start(command).finish();
+        assert_eq!(end.code, Some(78), "{address}: {}", end.stderr);
+        let text = end.stdout + &end.stderr;
+        assert!(text.contains(name), "{address}: {text}");
+        assert!(!text.contains("hunter") && !text.contains("ter2"), "{address}: {text}");
+        if name == "DATABASE_URL" && address.contains("user:") && address.contains('@') {
+            assert!(text.contains("%3F") && text.contains("%40"), "what to write: {text}");
+        }
+    }
+}
+
+/// Identity and keys would answer it 403, and its clients 503, while it said that it is ready.
+#[test]
+fn whoever_gives_commands_is_called_so_on_the_bus() {
+    let folder = Folder::new();
+    let ends = |service: &str, arguments: &[&str], user: &str| {
+        let mut command = binary::clean(mortal(binary::named(service)), folder.path());
+        // Nobody listens there.
+        command.env("NATS_URL", "nats://127.0.0.1:1").env("LISTEN_ADDR", "127.0.0.1:0");
+        command.env("NATS_USER", user).env("NATS_PASSWORD", "hunter2").args(arguments);
+        Process::start(command).finish()
+    };
+    let deactivate = ["user", "deactivate", "ada"];
+    let refused = [
+        ("latchkey-edge", &["--check-config"][..], ["eu-edge", "edges", "operator", "EDGE"]),
+        ("latchkey-edge", &[], ["eu-edge", "edges", "operator", "EDGE"]),
+        ("latchkey-identity", &deactivate, ["ann", "operators", "edge", "identity"]),
+    ];
+    for (service, arguments, users) in refused {
+        for user in users {
+            let end = ends(service, arguments, user);
+            assert_eq!(end.code, Some(78), "{user}: {}", end.stderr);
+            assert!(end.stderr.contains("NATS_USER"), "{user}: {}", end.stderr);
+            assert!(!end.stderr.contains("hunter2"), "{}", end.stderr);
+        }
+    }
+    for user in ["edge", "edge-1", "edge-eu-west"] {
+        let end = ends("latchkey-edge", &["--check-config"], user);
+        assert_eq!(end.code, Some(0), "{user}: {}", end.stderr);
+    }
 }

@@ -94,3 +94,29 @@ async fn the_list_can_be_configured() {
     let answer = api.get("/health").header("origin", ALLOWED[0]).send().await;
     assert_eq!(answer.header("access-control-allow-origin"), "");
 }
+
+/// As an operator may write it, and as a browser does (RFC 6454 §6.2).
+#[tokio::test]
+async fn what_means_the_same_origin_is_the_same() {
+    let written = [
+        ("https://App.Example.com", "https://app.example.com"),
+        ("HTTPS://one.example", "https://one.example"),
+        ("https://two.example:443", "https://two.example"),
+        ("http://three.example:80/", "http://three.example"),
+        ("https://four.example:0443", "https://four.example"),
+        ("http://five.example:443", "http://five.example:443"),
+        ("http://[0:0::1]:3000", "http://[::1]:3000"),
+        ("https://six.example:", "https://six.example"),
+        (" https://seven.example/ ", "https://seven.example"),
+        ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+        ("http://my_host:8080", "http://my_host:8080"),
+    ];
+    let stack = Stack::with(|config| {
+        let list: Vec<_> = written.iter().map(|(written, _)| *written).collect();
+        config.cheap_passwords().set("CORS_ORIGINS", &list.join(","));
+    });
+    for (written, origin) in written {
+        let answer = stack.api().get("/health").header("origin", origin).send().await;
+        assert_eq!(answer.header("access-control-allow-origin"), origin, "{written}");
+    }
+}

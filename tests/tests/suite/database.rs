@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use e2e::cluster::Replica;
+use e2e::pgbouncer::PgBouncer;
 use e2e::process::mortal;
 use e2e::raw::exchange;
 use e2e::relay::Relay;
@@ -10,6 +11,7 @@ use e2e::{Cluster, Finished, Folder, Process, Service, binary, nats, poll, postg
 use latchkey_store::Db;
 use serde_json::json;
 use sqlx::migrate::Migrate;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
 
 /// Bound on what comes back by itself.
@@ -19,6 +21,12 @@ const BACK: Duration = Duration::from_mins(1);
 fn monitor(replica: &Replica, path: &str) -> Option<u16> {
     let message = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
     exchange(&replica.monitor(), message).map(|answer| answer.status)
+}
+
+/// Waits until a replica has noticed whether it is ready: it looks every half second.
+fn until_readiness_is(replica: &Replica, status: u16) {
+    let is = || (monitor(replica, "/health/ready") == Some(status)).then_some(());
+    poll::until("its readiness", BACK, is);
 }
 
 /// How many lines say `text`.
@@ -65,6 +73,35 @@ async fn a_service_whose_database_is_away_waits_and_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_proxy_before_a_database_that_is_away_is_waited_for_like_the_database() {
+    let mut cluster = Cluster::builder().own_postgres().set("CACHE", "off").start();
+    let port = cluster.postgres().port();
+    // It takes connections, and closes them while there is nothing behind it.
+    let relay = Relay::to(port);
+    let url = cluster
+        .database(Service::Keys)
+        .replace(&format!(":{port}/"), &format!(":{}/", relay.port()));
+    cluster.postgres().kill();
+    for query in ["", "?sslmode=disable", "?sslmode=require"] {
+        let keys = cluster.replica_mut(Service::Keys, 0);
+        keys.stop();
+        keys.set("DATABASE_URL", &format!("{url}{query}"));
+        keys.launch();
+        until_said(keys, "waiting for the database");
+        assert_eq!(monitor(keys, "/health/ready"), Some(503));
+    }
+    let keys = cluster.replica_mut(Service::Keys, 0);
+    keys.stop();
+    keys.set("DATABASE_URL", &url);
+    keys.launch();
+    until_said(keys, "waiting for the database");
+    cluster.postgres().restart();
+    let keys = cluster.replica_mut(Service::Keys, 0);
+    keys.wait_ready();
+    assert!(said(keys, "the database is there") >= 1);
+}
+
+#[tokio::test]
 async fn while_the_database_is_away_answers_are_503_and_the_first_right_one_comes_by_itself() {
     let mut cluster = Cluster::builder().own_postgres().set("CACHE", "off").start();
     let api = cluster.api(0);
@@ -81,7 +118,7 @@ async fn while_the_database_is_away_answers_are_503_and_the_first_right_one_come
         api.log_in(&user.username, &user.password).await.problem(503, "unavailable");
     }
     for service in Service::ALL {
-        assert_eq!(monitor(cluster.replica(service, 0), "/health/ready"), Some(503));
+        until_readiness_is(cluster.replica(service, 0), 503);
     }
 
     cluster.postgres().restart();
@@ -95,7 +132,7 @@ async fn while_the_database_is_away_answers_are_503_and_the_first_right_one_come
     api.key(&user.token, "new").await;
     api.log_in(&user.username, &user.password).await.expect(200);
     for service in Service::ALL {
-        assert_eq!(monitor(cluster.replica(service, 0), "/health/ready"), Some(200));
+        until_readiness_is(cluster.replica(service, 0), 200);
     }
     let now: Vec<u32> = cluster.all().map(|replica| replica.pid()).collect();
     assert_eq!(now, pids, "nothing was started anew");
@@ -147,21 +184,19 @@ async fn a_server_that_vanishes_takes_no_place_of_the_pool_with_it() {
     let relay = Relay::to(port);
     let url = url.replace(&format!(":{port}/"), &format!(":{}/", relay.port()));
     let db = Db::open(&url, "test", 2).await.unwrap();
-    let Db::Postgres(pool) = &db else { panic!("a Postgres address") };
     // One connection is with somebody, the other is free.
-    let lease = pool.lease().await.unwrap();
+    let held = db.begin("held").await.unwrap();
     db.ping().await.unwrap();
 
     relay.freeze();
-    drop(lease);
+    drop(held);
     let back = poll::until_async("both places are free", BACK, async || {
-        let (one, two) = tokio::join!(pool.lease(), pool.lease());
-        let (mut one, mut two) = (one.ok()?, two.ok()?);
-        let first = one.connection().ping().await;
-        let second = two.connection().ping().await;
-        (first.is_ok() && second.is_ok()).then_some(())
+        let (one, two) = tokio::join!(db.begin("one"), db.begin("two"));
+        let (one, two) = (one.ok()?, two.ok()?);
+        let (one, two) = tokio::join!(one.commit(), two.commit());
+        one.and(two).ok()
     });
-    tokio::time::timeout(BACK, back).await.expect("no wait without a bound");
+    tokio::time::timeout(BACK, Box::pin(back)).await.expect("no wait without a bound");
     // Nor does a statement wait for ever whose answer does not come.
     relay.freeze();
     let ping = tokio::time::timeout(BACK, db.ping()).await;
@@ -226,4 +261,112 @@ async fn a_database_that_does_not_know_the_service_ends_the_start_with_one_line(
             assert!(!end.stderr.contains("hunter2"), "{}", end.stderr);
         }
     }
+}
+
+#[tokio::test]
+async fn services_work_through_a_pooler_that_keeps_sessions() {
+    let server = postgres::server();
+    let pooler = PgBouncer::before(server, "session", "");
+    let mut cluster = Cluster::builder().set("CACHE", "off").start();
+    for service in [Service::Identity, Service::Keys] {
+        let url = pooler.url(server, cluster.database(service));
+        for replica in cluster.of(service) {
+            replica.stop();
+            replica.set("DATABASE_URL", &url);
+            replica.restart();
+        }
+    }
+    let api = cluster.api(0);
+    let user = api.user().await;
+    let key = api.key(&user.token, "pooled").await;
+    api.as_service(&key.key).await.expect(200);
+    api.revoke(&user.token, key.id).await.expect(200);
+    api.as_service(&key.key).await.unauthenticated();
+    // The bounds on statements hold here, too.
+    let url = pooler.url(server, &postgres::fresh_database().await);
+    let end = keys(&["migrate"], &url, "nats://127.0.0.1:1");
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn a_pooler_that_changes_sessions_ends_the_start_with_one_line() {
+    let (server, bus) = (postgres::server(), nats::Server::start());
+    for (mode, further) in [
+        ("transaction", ""),
+        ("transaction", "server_round_robin = 1"),
+        ("transaction", "default_pool_size = 1"),
+        ("transaction", "ignore_startup_parameters = extra_float_digits, options"),
+        ("statement", ""),
+    ] {
+        let pooler = PgBouncer::before(server, mode, further);
+        let url = pooler.url(server, &postgres::fresh_database().await);
+        // Sessions that others have left behind, so that a fresh one is not the only one.
+        let mut others = Vec::new();
+        for _ in 0..if further.contains("round_robin") { 3 } else { 0 } {
+            let mut other = PgConnection::connect_with(&plain(&url)).await.unwrap();
+            sqlx::raw_sql("BEGIN").execute(&mut other).await.unwrap();
+            others.push(other);
+        }
+        for other in &mut others {
+            sqlx::raw_sql("COMMIT").execute(other).await.unwrap();
+        }
+        for arguments in [&["migrate"][..], &[]] {
+            let end = keys(arguments, &url, &bus.url());
+            assert_eq!(end.code, Some(73), "{mode} {further}: {}", end.stderr);
+            let last = end.stderr.lines().last().unwrap_or_default();
+            assert!(
+                last.contains("DATABASE_URL") && last.contains("pool_mode = session"),
+                "{last}"
+            );
+        }
+    }
+}
+
+/// An address without what poolers do not take.
+fn plain(url: &str) -> PgConnectOptions {
+    url.parse::<PgConnectOptions>().unwrap().extra_float_digits(None)
+}
+
+#[tokio::test]
+async fn a_startup_parameter_that_the_pooler_does_not_take_ends_the_start() {
+    let (server, bus) = (postgres::server(), nats::Server::start());
+    let pooler = PgBouncer::before(server, "session", "");
+    let url = pooler.url(server, &postgres::fresh_database().await);
+    let end = keys(&[], &format!("{url}?options=-c%20search_path%3Dpublic"), &bus.url());
+    assert_eq!(end.code, Some(78), "{}", end.stderr);
+    assert!(end.stderr.contains("options"), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_utf8_ends_the_start_with_one_line() {
+    let (server, bus) = (postgres::server(), nats::Server::start());
+    let mut connection = PgConnection::connect(&server.url("postgres")).await.unwrap();
+    for (name, make) in [
+        ("latin", "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"),
+        ("bytes", "CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"),
+    ] {
+        connection.execute(make).await.unwrap();
+        for arguments in [&["migrate"][..], &[]] {
+            let end = keys(arguments, &server.url(name), &bus.url());
+            assert_eq!(end.code, Some(73), "{}", end.stderr);
+            let last = end.stderr.lines().last().unwrap_or_default();
+            assert!(last.contains("encoding") && last.contains("UTF8"), "{last}");
+        }
+        let mut fresh = PgConnection::connect(&server.url(name)).await.unwrap();
+        let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+        let tables: i64 = sqlx::query_scalar(tables).fetch_one(&mut fresh).await.unwrap();
+        assert_eq!(tables, 0, "nothing was written");
+    }
+}
+
+#[tokio::test]
+async fn what_hosted_databases_put_into_their_addresses_is_understood() {
+    let url = postgres::fresh_database().await;
+    let further = "sslmode=prefer&channel_binding=prefer&connect_timeout=10&application_name=latchkey\
+        &target_session_attrs=read-write&options=-c%20search_path%3Dpublic";
+    let end = keys(&["migrate"], &format!("{url}?{further}"), "nats://127.0.0.1:1");
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    let end = keys(&["migrate"], &format!("{url}?channel_binding=require"), "nats://127.0.0.1:1");
+    assert_eq!(end.code, Some(78), "{}", end.stderr);
+    assert!(end.stderr.contains("channel_binding"), "{}", end.stderr);
 }

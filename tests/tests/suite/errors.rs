@@ -89,12 +89,76 @@ async fn only_json_is_taken() {
 }
 
 #[tokio::test]
+async fn a_list_is_no_object_and_logs_nobody_in() {
+    let api = Stack::shared().api();
+    let user = api.user().await;
+    let (name, mail) = (unique("list"), format!("{}@example.com", unique("list")));
+    let bodies = [
+        ("/auth/signup", json!([mail, name, PASSWORD])),
+        ("/auth/login", json!([user.username, PASSWORD])),
+        ("/auth/password", json!([PASSWORD, "another quiet harbour"])),
+        ("/keys/create", json!(["ci", 5])),
+    ];
+    for (path, list) in bodies {
+        for body in [list.clone(), json!([list]), json!("text"), json!(5), json!(null), json!(true)]
+        {
+            let answer = api.post(path).bearer(&user.token).json(&body).send().await;
+            answer.invalid(&["body"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_not_taken_and_says_what_is() {
+    let api = Stack::shared().api();
+    let user = api.user().await;
+    let login = json!({"username": user.username, "password": PASSWORD}).to_string();
+    for coding in ["gzip", "deflate", "br", "zstd", "x-gzip", "nonsense", "gzip, identity"] {
+        for path in ["/auth/signup", "/auth/login", "/auth/password", "/keys/create"] {
+            let call = api.post(path).bearer(&user.token).header("content-encoding", coding);
+            let answer = call.body(JSON, login.clone()).send().await;
+            answer.problem(415, "compressed");
+            // RFC 9110 §12.5.3
+            assert_eq!(answer.header("accept-encoding"), "identity", "{path} {coding}");
+        }
+    }
+    for coding in ["identity", "Identity", ""] {
+        let call = api.post("/auth/login").header("content-encoding", coding);
+        call.body(JSON, login.clone()).send().await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_member_is_given_once_and_others_are_ignored() {
+    let api = Stack::shared().api();
+    let user = api.user().await;
+    let (name, password) = (&user.username, PASSWORD);
+    let twice = [
+        format!(r#"{{"username":"{name}","username":"{name}","password":"{password}"}}"#),
+        format!(r#"{{"username":"{name}","user\u006eame":"{name}","password":"{password}"}}"#),
+        format!(r#"{{"username":"{name}","password":"x","password":"{password}"}}"#),
+    ];
+    for body in twice {
+        api.post("/auth/login").body(JSON, body).send().await.invalid(&["body"]);
+    }
+    let others = [
+        format!(r#"{{"x":1,"x":2,"username":"{name}","password":"{password}","deep":[[[{{}}]]]}}"#),
+        format!(r#" {{"username":"{name}","password":"{password}","big":1e999,"Username":null}} "#),
+    ];
+    for body in others {
+        api.post("/auth/login").body(JSON, body).send().await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_json_is_refused() {
     let api = Stack::shared().api();
     let user = api.user().await;
     let deep = "[".repeat(7000);
     let objects = "{\"a\":".repeat(2000);
-    let bodies: [&[u8]; 12] = [
+    let bodies: [&[u8]; 14] = [
+        b"NaN",
+        b"{\"expires_in_days\": Infinity}",
         b"",
         b" ",
         b"{",
@@ -170,6 +234,44 @@ fn a_body_of_unknown_length_is_refused_when_it_grows_too_large() {
     }
     message.push_str("0\r\n\r\n");
     assert_eq!(exchange(Stack::shared().url(), message).unwrap().status, 413);
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_of_a_path_changes_nothing() {
+    let api = Stack::shared().api();
+    let user = api.user().await;
+    let key = api.key(&user.token, "slash").await;
+    let get = async |path: &str| {
+        let answer = api.get(path).bearer(&user.token).api_key(&key.key).send().await;
+        assert!(answer.url.ends_with(path), "no redirect: {}", answer.url);
+        answer
+    };
+    for path in [
+        "/keys",
+        "/health",
+        "/health/ready",
+        "/protected/user",
+        "/protected/service",
+        "/protected/any",
+        "/openapi.json",
+    ] {
+        let (with, without) = (get(&format!("{path}/")).await, get(path).await);
+        assert_eq!(with.status, 200, "{path}/: {}", with.text());
+        assert_eq!(with.text(), without.text(), "{path}/");
+    }
+    get("/keys/?limit=1").await.expect(200);
+    get("/docs/").await;
+    let login = json!({"username": user.username, "password": PASSWORD});
+    api.post_json("/auth/login/", &login).await.expect(200);
+    let made = api.post("/keys/create/").bearer(&user.token).json(&json!({"name": "n"}));
+    let made = made.send().await.expect(201);
+    let path = format!("/keys/{}/", made["id"]);
+    api.delete(&path).bearer(&user.token).send().await.expect(200);
+    api.post("/auth/logout/").bearer(&user.token).send().await.expect(200);
+    for path in ["//", "/keys//", "//keys", "/protected/", "/auth/", "/keys/1/2/", "/nothing/"] {
+        api.get(path).send().await.problem(404, "");
+    }
+    api.post("/health/").send().await.problem(405, "");
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use e2e::account::PASSWORD;
 use e2e::{Api, Folder, SECRET, unique};
-use latchkey_runtime::{Clock, Entropy, Environment};
-use latchkey_standalone::Config;
+use latchkey_runtime::{Clock, Entropy, Environment, Resource, Stop};
+use latchkey_service::{Process, Running, Service};
+use latchkey_standalone::{Config, Standalone};
 use serde_json::json;
-use tokio::sync::oneshot;
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -17,7 +17,7 @@ const START: i64 = 1_767_225_600_000;
 struct Here {
     api: Api,
     clock: Clock,
-    end: oneshot::Sender<()>,
+    stop: Stop,
     serving: tokio::task::JoinHandle<()>,
     _folder: Folder,
 }
@@ -35,20 +35,22 @@ impl Here {
         ];
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment = Environment::of(basic.iter().chain(more).map(owned));
-        let (config, _) = Config::read(&environment, false, &Entropy::System).unwrap();
+        let config = Config::read(&environment).unwrap();
         let clock = Clock::manual(START);
-        let system =
-            latchkey_standalone::start(config, clock.clone(), Entropy::System).await.unwrap();
-        let api = Api::new(&format!("http://{}", system.address().unwrap()));
-        let (end, ended) = oneshot::channel();
+        let standalone = Standalone::new(config, clock.clone(), Entropy::System).unwrap();
+        let (needs, opened) = standalone.open().await.unwrap();
+        let system = Standalone::start(opened, needs.clone()).await.unwrap();
+        let (api, stop) = (Api::new(system.url()), Stop::new());
+        let process = Process::inside(Standalone::NAME, stop.clone());
         let serving = tokio::spawn(async move {
-            system.serve(async { drop(ended.await) }).await.unwrap();
+            system.serve(&process).await.unwrap();
+            needs.close().await;
         });
-        Self { api, clock, end, serving, _folder: folder }
+        Self { api, clock, stop, serving, _folder: folder }
     }
 
     async fn stop(self) {
-        self.end.send(()).unwrap();
+        self.stop.ask();
         self.serving.await.unwrap();
     }
 }
@@ -115,5 +117,64 @@ async fn failed_logins_make_the_next_one_wait_and_a_success_forgets_them() {
     assert_eq!(refused.header("retry-after"), "2");
     let nobody = unique("nobody");
     here.api.log_in(&nobody, "not this one").await.problem(401, "Incorrect username or password");
+    here.stop().await;
+}
+
+#[tokio::test]
+async fn a_hundred_wrong_passwords_leave_strangers_one_try_a_day_and_a_known_client_all_of_its_own()
+{
+    let here = Here::start(&[("RATE_LIMIT", "on"), ("TRUSTED_PROXIES", "1")]).await;
+    let user = here.api.user().await;
+    let from = async |address: &str, password: &str| {
+        let body = json!({"username": user.username, "password": password});
+        here.api.post("/auth/login").header("x-forwarded-for", address).json(&body).send().await
+    };
+    let (home, wrong) = ("198.51.100.7", "not this one");
+    from(home, PASSWORD).await.expect(200);
+    for failures in 1..=100 {
+        // Each from elsewhere, as soon as a guess is looked at.
+        let wait = match failures {
+            1..=10 => 0,
+            11..=20 => SECOND << (failures - 11),
+            _ => 15 * MINUTE,
+        };
+        here.clock.advance(wait);
+        from(&format!("10.0.0.{failures}"), wrong).await.problem(401, "");
+    }
+    for _ in 0..3 {
+        let refused = from("10.0.1.1", wrong).await;
+        refused.problem(429, "");
+        assert_eq!(refused.header("retry-after"), "86400");
+        from(home, PASSWORD).await.expect(200);
+        here.clock.advance(DAY - SECOND);
+        from("10.0.1.2", wrong).await.problem(429, "");
+        here.clock.advance(SECOND);
+        from("10.0.1.3", wrong).await.problem(401, "");
+    }
+    // The one try is anybody's, also the owner's from elsewhere.
+    here.clock.advance(DAY);
+    from("203.0.113.80", PASSWORD).await.expect(200);
+    from("10.0.1.4", wrong).await.problem(401, "");
+    here.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_stays_away_for_long_is_a_stranger_again() {
+    let here = Here::start(&[("RATE_LIMIT", "on"), ("TRUSTED_PROXIES", "1")]).await;
+    let user = here.api.user().await;
+    let from = async |address: &str, password: &str| {
+        let body = json!({"username": user.username, "password": password});
+        here.api.post("/auth/login").header("x-forwarded-for", address).json(&body).send().await
+    };
+    let home = "198.51.100.7";
+    for (away, status) in [(0, 200), (89 * DAY, 200), (90 * DAY, 200), (90 * DAY + SECOND, 429)] {
+        here.clock.advance(away);
+        while from("10.0.0.1", "not this one").await.status != 429 {}
+        assert_eq!(from(home, PASSWORD).await.status, if away == 0 { 429 } else { status });
+        if away == 0 {
+            here.clock.advance(SECOND);
+            from(home, PASSWORD).await.expect(200);
+        }
+    }
     here.stop().await;
 }

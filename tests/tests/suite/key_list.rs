@@ -22,8 +22,11 @@ fn next(answer: &Answer) -> Option<String> {
     let link = answer.headers.get("link")?.to_str().unwrap();
     assert!(link.contains("rel=\"next\""), "{link}");
     let target = link.split_once('<').unwrap().1.split_once('>').unwrap().0;
-    let at = target.find("/keys").unwrap_or_else(|| panic!("{target}"));
-    Some(target.get(at..).unwrap().to_owned())
+    // Under whatever path a proxy has put it.
+    let request = reqwest::Url::parse("https://proxy.example/prefix/keys?limit=1").unwrap();
+    let target = request.join(target).unwrap();
+    let at = target.as_str().strip_prefix("https://proxy.example/prefix");
+    Some(at.unwrap_or_else(|| panic!("{target}")).to_owned())
 }
 
 #[tokio::test]

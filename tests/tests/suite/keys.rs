@@ -87,6 +87,10 @@ async fn a_name_has_1_to_100_characters_after_trimming() {
         (&padded, &longest),
         (&wide, &wide),
         ("日本 🔑", "日本 🔑"),
+        ("👩\u{200d}💻 laptop", "👩\u{200d}💻 laptop"),
+        ("❤\u{fe0f}", "❤\u{fe0f}"),
+        ("می\u{200c}خواهم", "می\u{200c}خواهم"),
+        ("उत्पादन क्\u{200d}ष", "उत्पादन क्\u{200d}ष"),
     ];
     for (name, shown) in cases {
         let made = api.make_key(&user.token, &json!({"name": name})).await.expect(201);
@@ -105,6 +109,21 @@ async fn a_name_has_1_to_100_characters_after_trimming() {
         json!("a\nb"),
         json!("a\u{1b}[31mb"),
         json!("a\u{7f}b"),
+        json!("a\u{85}b"),
+        json!("a\u{2028}b"),
+        json!("admin\u{202e}gpj.exe"),
+        json!("\u{2067}admin\u{2069}"),
+        json!("admin\u{200f}"),
+        json!("ad\u{200b}min"),
+        json!("ad\u{ad}min"),
+        json!("\u{feff}admin"),
+        json!("admin\u{e0061}\u{e007f}"),
+        json!("\u{200b}"),
+        json!("\u{2800}"),
+        json!("\u{3164}"),
+        json!("\u{200d}"),
+        json!("a\u{200d}"),
+        json!("\u{fe0f}"),
         json!(null),
         json!(5),
         json!(["a"]),
@@ -220,4 +239,50 @@ async fn a_key_that_is_being_made_many_times_at_once_is_many_keys() {
     let list = api.get("/keys").bearer(&user.token).send().await.expect(200);
     assert_eq!(list.as_array().map(Vec::len), Some(50));
     assert!(list.as_array().unwrap().iter().all(|key| key["is_revoked"] == Value::Bool(false)));
+}
+
+/// JSON Schema: an integer is any number without a fractional part, however it is written.
+#[tokio::test]
+async fn days_are_a_whole_number_in_any_spelling() {
+    const JSON: &str = "application/json";
+    let api = Stack::shared().api();
+    let user = api.user().await;
+    let create = async |days: &str| {
+        let body = format!(r#"{{"name": "days", "expires_in_days": {days}}}"#);
+        api.post("/keys/create").bearer(&user.token).body(JSON, body).send().await
+    };
+    for (written, days) in
+        [("1.0", 1), ("1e2", 100), ("90.0", 90), ("9E+1", 90), ("3650.00", 3650), ("3.65e3", 3650)]
+    {
+        let made = create(written).await.expect(201);
+        let life = time(&made["expires_at"]) - time(&made["created_at"]);
+        assert_eq!(life.whole_days(), days, "{written}");
+    }
+    create("null").await.expect(201);
+    for wrong in [
+        "1.5",
+        "0.0",
+        "-0.0",
+        "-1.0",
+        "3650.5",
+        "3651.0",
+        "1e4",
+        "1e18",
+        "1e300",
+        "-1e300",
+        "0",
+        "3651",
+        "18446744073709551615",
+        "99999999999999999999",
+        "\"5\"",
+        "\"\"",
+        "true",
+        "[]",
+        "[5]",
+        "{}",
+        "{\"x\": 5}",
+    ] {
+        create(wrong).await.invalid(&["expires_in_days"]);
+    }
+    create("1e999").await.invalid(&["body"]);
 }

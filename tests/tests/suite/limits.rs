@@ -33,6 +33,19 @@ async fn exhaust(api: &Api, forwarded: impl Fn(usize) -> String) -> Answer {
     panic!("{MANY} wrong logins and no limit");
 }
 
+/// Fails unless whoever makes these attempts has used them up: a new client has a hundred, and one comes back
+/// each second, however slow the machine is.
+async fn is_exhausted(who: &str, attempt: impl AsyncFn() -> Answer) {
+    for _ in 0..50 {
+        let answer = attempt().await;
+        if answer.status == 429 {
+            answer.problem(429, "");
+            return;
+        }
+    }
+    panic!("{who} is another client");
+}
+
 #[track_caller]
 fn says_when(answer: &Answer) {
     let wait: u64 = answer.header("retry-after").parse().expect("whole seconds");
@@ -49,12 +62,15 @@ async fn guessing_hits_a_limit_that_a_forged_address_does_not_lift() {
     says_when(&answer);
     let forged = ["198.51.100.77", "127.0.0.1", "::1", "10.0.0.1, 192.0.2.1", "nonsense", ""];
     for address in forged {
-        attempt(&api, address).await.problem(429, "");
+        is_exhausted(address, async || attempt(&api, address).await).await;
     }
     for header in ["forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"] {
-        let body = json!({"username": unique("nobody"), "password": "not this one"});
-        let call = api.post("/auth/login").header(header, "198.51.100.99").json(&body);
-        call.send().await.problem(429, "");
+        let wrong = async || {
+            let body = json!({"username": unique("nobody"), "password": "not this one"});
+            let call = api.post("/auth/login").header(header, "198.51.100.99").json(&body);
+            call.send().await
+        };
+        is_exhausted(header, wrong).await;
     }
     // Whoever is in already stays in.
     api.as_user(&user.token).await.expect(200);
@@ -63,14 +79,77 @@ async fn guessing_hits_a_limit_that_a_forged_address_does_not_lift() {
 }
 
 #[tokio::test]
+async fn a_success_gives_an_address_nothing_back() {
+    let stack = limited("1");
+    let api = stack.api();
+    let user = api.user().await;
+    let own = json!({"username": user.username, "password": PASSWORD});
+    let log_in = || api.post("/auth/login").header("x-forwarded-for", "203.0.113.7").json(&own);
+    let mut guesses = 0;
+    loop {
+        if log_in().send().await.status == 429 || attempt(&api, "203.0.113.7").await.status == 429 {
+            break;
+        }
+        guesses += 1;
+        assert!(guesses < MANY, "no limit on an address that logs in to its own account meanwhile");
+    }
+    is_exhausted("who logs in meanwhile", async || log_in().send().await).await;
+}
+
+#[tokio::test]
+async fn who_shares_an_address_with_guessers_can_still_change_a_password() {
+    let stack = limited("1");
+    let api = stack.api();
+    let user = api.user().await;
+    exhaust(&api, |_| "203.0.113.7".to_owned()).await;
+    let body = json!({"current_password": PASSWORD, "new_password": "another quiet harbour"});
+    let call = api.post("/auth/password").bearer(&user.token);
+    call.header("x-forwarded-for", "203.0.113.7").json(&body).send().await.expect(200);
+}
+
+#[tokio::test]
 async fn behind_one_trusted_proxy_the_last_address_counts() {
     let stack = limited("1");
     let api = stack.api();
     let answer = exhaust(&api, |number| format!("10.0.0.{}, 203.0.113.7", number % 250)).await;
     says_when(&answer);
-    attempt(&api, "203.0.113.7").await.problem(429, "");
-    attempt(&api, "198.51.100.1, 203.0.113.7").await.problem(429, "");
+    for same in ["203.0.113.7", "198.51.100.1, 203.0.113.7"] {
+        is_exhausted(same, async || attempt(&api, same).await).await;
+    }
     attempt(&api, "203.0.113.7, 198.51.100.1").await.problem(401, "");
+}
+
+/// All that proxies are known to write for one and the same client.
+#[tokio::test]
+async fn a_client_is_known_by_its_address_in_whatever_form_a_proxy_writes_it() {
+    let stack = limited("1");
+    let api = stack.api();
+    says_when(&exhaust(&api, |number| format!("203.0.113.9:{}", 1024 + number)).await);
+    for same in ["203.0.113.9", "\"203.0.113.9:1\"", "  203.0.113.9 ", "::ffff:203.0.113.9"] {
+        is_exhausted(same, async || attempt(&api, same).await).await;
+    }
+    // Bytes that are no text do not hide what the proxy wrote behind them.
+    is_exhausted("whoever sends bytes that are no text", async || {
+        let body = json!({"username": unique("nobody"), "password": "not this one"});
+        let forwarded: &[u8] = b"\xff\xfe, 203.0.113.9";
+        api.post("/auth/login").header("x-forwarded-for", forwarded).json(&body).send().await
+    })
+    .await;
+    // Everybody else goes on, also those whose address nobody can read.
+    let others =
+        ["198.51.100.1:99", "[2001:db8::1]:99", "2001:db8:9::1%eth0", "unknown", "_hidden"];
+    for other in others {
+        attempt(&api, other).await.problem(401, "");
+    }
+    let network = |number| format!("[2001:db8:7::{number:x}]:{}", 1024 + number);
+    says_when(&exhaust(&api, network).await);
+    let same = "2001:db8:7::ffff%1";
+    is_exhausted(same, async || attempt(&api, same).await).await;
+    attempt(&api, "2001:db8:8::1").await.problem(401, "");
+    // What is no address is a client by its text, and a longer text too.
+    says_when(&exhaust(&api, |_| "unknown".to_owned()).await);
+    attempt(&api, "unknowable").await.problem(401, "");
+    attempt(&api, &"x".repeat(5_000)).await.problem(401, "");
 }
 
 #[tokio::test]

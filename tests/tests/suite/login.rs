@@ -115,3 +115,38 @@ async fn a_deactivated_user_is_told_so_only_with_the_right_password() {
     api.get("/keys").bearer(&user.token).send().await.unauthenticated();
     api.revoke(&user.token, key.id).await.unauthenticated();
 }
+
+#[tokio::test]
+async fn what_no_name_or_password_can_be_is_told_by_its_form_alone() {
+    let api = Stack::shared().api();
+    let user = api.user().await;
+    let (known, unknown) = (user.username.as_str(), "nobody-has-this-name");
+    let ends = "begins or ends with a space";
+    for name in [known, unknown] {
+        for (username, password, part) in [
+            (format!("{name} "), PASSWORD, ends),
+            (format!(" {name}"), PASSWORD, ends),
+            (format!("{name}\n"), PASSWORD, ends),
+            (format!("{name}\u{a0}"), PASSWORD, ends),
+            (format!("\u{feff}{name}"), PASSWORD, ends),
+            (format!("{name}\u{200b}"), PASSWORD, ends),
+            (format!("{name} x"), PASSWORD, "holds a space"),
+            (format!("x\u{200e}{name}"), PASSWORD, "holds a space or an invisible"),
+            (name.to_owned(), "pasted with a line break\n", "line break"),
+        ] {
+            let answer = api.log_in(&username, password).await;
+            let body = answer.problem(401, "Incorrect username or password");
+            let detail = body["detail"].as_str().unwrap();
+            assert!(detail.contains(part), "{username:?}: {detail}");
+            assert!(!detail.contains(name), "{detail}");
+        }
+    }
+    let detail = |answer: Answer| answer.json()["detail"].clone();
+    let slip = async |name: &str| detail(api.log_in(&format!("{name} "), PASSWORD).await);
+    assert_eq!(slip(known).await, slip(unknown).await, "the form alone decides");
+    // A space may be a part of a password.
+    for name in [known, unknown] {
+        let plain = detail(api.log_in(name, " wrong ").await);
+        assert_eq!(plain, "Incorrect username or password");
+    }
+}

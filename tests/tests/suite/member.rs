@@ -12,6 +12,8 @@ use e2e::{Api, Cluster, Service, poll, prometheus};
 use latchkey_client::{
     CallError, Memory, MinRevision, Options, Outcome, Revision, Secret, Verifier,
 };
+use latchkey_contract::authority::{Authority, IdentityAuthority, Join, KeysAuthority};
+use latchkey_contract::lease::MemberId;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
@@ -336,4 +338,23 @@ async fn a_service_with_a_longer_lease_is_no_member_and_asks_each_time() {
     assert!(after - before >= f64::from(QUESTIONS), "{before} {after}");
     assert_eq!(receipt(&api.revoke(&user.token, key.id).await.expect(200)).0, 1);
     assert_eq!(outcome(&verifier, &key.key).await, Ok(Outcome::Revoked));
+}
+
+#[tokio::test]
+async fn whoever_has_no_inbox_of_a_user_s_is_taken_in_by_neither_authority() {
+    let cluster = Cluster::builder().start();
+    cluster.joined(1).await;
+    // Its answers arrive below `_INBOX`, which is nobody's.
+    let client = async_nats::connect(cluster.bus_url()).await.unwrap();
+    let join = serde_json::to_vec(&Join::<KeysAuthority>::new(MemberId([7; 16]), 500)).unwrap();
+    for subject in [KeysAuthority::JOIN, IdentityAuthority::JOIN] {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Content-Type", "application/json");
+        let asked = client.request_with_headers(subject, headers, join.clone().into());
+        let answer: Value = serde_json::from_slice(&asked.await.unwrap().payload).unwrap();
+        assert_eq!(answer["code"], "invalid", "{subject}: {answer}");
+        let message = answer["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains("_INBOX_USER"), "{subject}: {answer}");
+    }
+    cluster.joined(1).await;
 }

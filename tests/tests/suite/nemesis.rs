@@ -3,13 +3,17 @@
 //! `make nemesis` runs the first for longer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use e2e::cluster::Builder;
 use e2e::nemesis::{self, Credential, Dice, Done, Fault, LONG, Ledger, Load, Said, Verdict};
+use e2e::stories::front::{Front, Processes};
+use e2e::stories::{self, Pace, Told};
+use e2e::tap::Echo;
 use e2e::{Api, Cluster, Service, poll};
 use sqlx::{Connection, PgConnection};
-use tokio::task::block_in_place;
+use tokio::task::{JoinHandle, block_in_place};
 
 /// Edges of the cluster that random faults break.
 const EDGES: usize = 4;
@@ -22,6 +26,9 @@ const SEED: &str = "NEMESIS_SEED";
 /// The bounded run.
 const SHORT: Duration = Duration::from_secs(35);
 const SHORT_KEYS: usize = 560;
+/// Users who go through every change meanwhile, and what each of their clients does.
+const USERS: usize = 6;
+const PACE: Pace = Pace { clients: 2, acts: 40, rest: Duration::from_millis(100) };
 /// Bound on whatever comes back by itself.
 const RECOVERY: Duration = Duration::from_mins(1);
 /// Lets edges rely on their memory without a lease. A release build does not know it.
@@ -44,7 +51,7 @@ fn start(builder: Builder) -> Cluster {
 }
 
 #[expect(clippy::print_stdout, reason = "seen where a run fails, and in `make nemesis`")]
-fn print(seed: u64, done: &Done, verdict: &Verdict, lost: (usize, usize)) {
+fn print(seed: u64, done: &Done, verdict: &Verdict, lost: (usize, usize), told: &Told) {
     println!("{SEED}={seed}");
     println!("| | |\n|---|---|");
     println!("| revokes | {} |\n| logouts | {} |", verdict.revokes, verdict.logouts);
@@ -56,9 +63,24 @@ fn print(seed: u64, done: &Done, verdict: &Verdict, lost: (usize, usize)) {
     println!("| refusals before revoke | {} |", verdict.premature.len());
     println!("| other wrong answers | {} |", verdict.wrong.len());
     println!("| acknowledged writes lost | {} |", lost.0 + lost.1);
+    for (name, count) in told.rows() {
+        println!("| {name} | {count} |");
+    }
     for (fault, count) in done {
         println!("| {fault:?} | {count} |");
     }
+}
+
+/// Has users go through every change until told that it is enough.
+async fn tell(cluster: &Cluster, seed: u64) -> (JoinHandle<Told>, Arc<AtomicBool>) {
+    let front = Arc::new(Front::Processes(Box::new(Processes::of(cluster).await)));
+    let over = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&over);
+    let stories = tokio::spawn(async move {
+        let enough = |_: &Told| is_over.load(Ordering::SeqCst);
+        stories::run(&front, seed, (USERS, PACE), (0, false), enough).await
+    });
+    (stories, over)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,15 +95,22 @@ async fn no_edge_accepts_what_was_revoked_whatever_breaks() {
     let credentials = nemesis::prepare(&api, keys, keys / 4, &mut dice).await;
     let ledger = Arc::new(Ledger::of(credentials));
 
+    let echo = Echo::start(&cluster.bus_url(), Dice::of(dice.roll())).await;
+    let (stories, all_told) = tell(&cluster, seed).await;
     let load = Load::start(cluster.edges(), &ledger, &mut dice);
     let begin = Instant::now();
     let enough = || goal.map_or(begin.elapsed() >= SHORT, |goal| load.revoked() >= goal);
     let done = nemesis::torment(&mut cluster, &load, &Fault::ALL, &mut dice, enough).await;
     load.finish().await;
+    all_told.store(true, Ordering::SeqCst);
+    let told = stories.await.expect("no story failed");
+    drop(echo);
     let lost = nemesis::lost(&ledger, &cluster.edges()).await;
 
     let verdict = ledger.verdict();
-    print(seed, &done, &verdict, lost);
+    print(seed, &done, &verdict, lost, &told);
+    let (shown, count) = (told.shown().join("\n"), told.findings.len());
+    assert!(shown.is_empty(), "seed {seed}: {count} findings\n{shown}");
     assert!(verdict.stale.is_empty(), "seed {seed}: accepted after its end: {:#?}", verdict.stale);
     assert!(verdict.premature.is_empty(), "seed {seed}: refused: {:#?}", verdict.premature);
     assert!(verdict.wrong.is_empty(), "seed {seed}: wrong: {:#?}", verdict.wrong);
@@ -103,7 +132,7 @@ async fn the_oracle_sees_it_where_edges_go_on_without_a_lease() {
     let builder = nemesis::builder(FEW).set_for(Service::Edge, WITHOUT_LEASE, "on");
     let mut cluster = start(builder);
     let api = Api::over(cluster.edges());
-    let credentials = nemesis::prepare(&api, 80, 20, &mut dice).await;
+    let credentials = nemesis::prepare(&api, 320, 80, &mut dice).await;
     let ledger = Arc::new(Ledger::of(credentials));
     let load = Load::start(cluster.edges(), &ledger, &mut dice);
     let enough = || !ledger.verdict().stale.is_empty();
@@ -157,7 +186,7 @@ impl Scene {
     }
 
     /// Revokes a key through these edges, until that is promised.
-    fn revoke(&self, key: usize, edges: &[usize]) -> tokio::task::JoinHandle<bool> {
+    fn revoke(&self, key: usize, edges: &[usize]) -> JoinHandle<bool> {
         let apis: Vec<Api> = edges.iter().map(|edge| self.apis[*edge].clone()).collect();
         let (ledger, mut dice) = (Arc::clone(&self.ledger), self.dice.clone());
         tokio::spawn(async move { nemesis::end(&ledger, &apis, key, &mut dice).await })
@@ -217,7 +246,7 @@ async fn an_edge_that_stood_still_across_a_revoke_refuses_at_once() {
 /// Cuts an edge off the bus, revokes what it remembers, and asks it.
 async fn cut_off(builder: Builder) -> (Scene, Said) {
     let scene = Scene::with(builder, 1).await;
-    scene.cluster.relay(0).cut();
+    scene.cluster.relay(Service::Edge, 0).cut();
     assert!(scene.revoke(0, &[1, 2]).await.unwrap());
     let said = scene.ask(0, 0).await;
     (scene, said)
@@ -227,7 +256,7 @@ async fn cut_off(builder: Builder) -> (Scene, Said) {
 async fn an_edge_that_is_cut_off_answers_503_once_its_lease_is_over() {
     let (scene, said) = cut_off(nemesis::builder(FEW)).await;
     assert_eq!(said, Said::Nothing);
-    scene.cluster.relay(0).mend();
+    scene.cluster.relay(Service::Edge, 0).mend();
     scene.over(0).await;
 }
 

@@ -2,6 +2,9 @@
 
 use e2e::account::PASSWORD;
 use e2e::{Stack, unique};
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::task::JoinSet;
 
 /// Among the commonest of every published list.
 const COMMON: [&str; 12] = [
@@ -133,5 +136,41 @@ async fn no_login_accepts_what_no_signup_would() {
         assert!([401, 422].contains(&answer.status), "{password:?}: {}", answer.text());
         let unknown = api.log_in(&unique("nobody"), password).await;
         assert_eq!(answer.status, unknown.status, "known and unknown names are told apart");
+    }
+}
+
+/// Logs in until the password is no longer the right one; gives the tokens.
+async fn log_in_while_possible(api: e2e::Api, username: String) -> Vec<String> {
+    let mut tokens = Vec::new();
+    loop {
+        let answer = api.log_in(&username, PASSWORD).await;
+        match answer.status {
+            200 => tokens.push(answer.json()["access_token"].as_str().unwrap().to_owned()),
+            401 => return tokens,
+            _ => answer.shows_nothing_internal(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_token_of_the_old_password_outlives_a_change_that_others_log_in_during() {
+    const CHANGES: usize = 4;
+    const CLIENTS: usize = 4;
+    let api = Stack::shared().api();
+    for _ in 0..CHANGES {
+        let user = api.user().await;
+        let mut clients = JoinSet::new();
+        for _ in 0..CLIENTS {
+            clients.spawn(log_in_while_possible(Stack::shared().api(), user.username.clone()));
+        }
+        let body =
+            json!({"current_password": PASSWORD, "new_password": "the harbour is quiet now"});
+        let change = api.post("/auth/password").bearer(&user.token).json(&body).send().await;
+        change.expect(200);
+        let tokens = clients.join_all().await.concat();
+        let tried = join_all(tokens.iter().map(|token| api.as_user(token))).await;
+        let good = tried.iter().filter(|answer| answer.status != 401).count();
+        assert_eq!(good, 0, "of {} tokens that were made with the old password", tokens.len());
+        api.as_user(&user.token).await.expect(200);
     }
 }

@@ -1,5 +1,7 @@
 //! SIGTERM: what is in hand is finished, what is idle is closed, and the exit code is 0.
 
+use std::time::{Duration, Instant};
+
 use e2e::account::PASSWORD;
 use e2e::raw::Connection;
 use e2e::{Config, Stack};
@@ -91,4 +93,55 @@ async fn uses_that_were_only_counted_are_written_at_the_end() {
     stack.restart();
     let list = stack.api().get("/keys").bearer(&user.token).send().await.expect(200);
     assert!(!list[0]["last_used_at"].is_null(), "{list}");
+}
+
+/// What a container runtime waits before it kills.
+const TIME_TO_END: Duration = Duration::from_secs(10);
+
+/// Connections on which a request was begun and will never be whole: in its head, and in its body.
+fn half_sent(url: &str) -> Vec<Connection> {
+    let head = "POST /auth/login HTTP/1.1\r\nHost: x\r\n";
+    let body = "Content-Type: application/json\r\nContent-Length: 40\r\n\r\n{";
+    let send = |text: String| {
+        let mut connection = Connection::open(url);
+        assert!(connection.send(text));
+        connection
+    };
+    (0..4).flat_map(|_| [send(head.to_owned()), send(format!("{head}{body}"))]).collect()
+}
+
+/// Waits until a process that was asked to end takes no further connections.
+fn until_closed(url: &str) {
+    let address = url.strip_prefix("http://").unwrap().to_owned();
+    e2e::poll::until("nobody is let in any more", TIME_TO_END, || {
+        std::net::TcpStream::connect(&address).is_err().then_some(())
+    });
+}
+
+#[tokio::test]
+async fn requests_that_never_arrive_hold_the_end_up_for_less_than_ten_seconds() {
+    let mut stack = stack();
+    let _half = half_sent(stack.url());
+    let begun = Instant::now();
+    let end = stack.stop();
+    let took = begun.elapsed();
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert!(took < TIME_TO_END, "{took:?}: {}", end.stderr);
+    assert!(end.stderr.contains("some requests were not answered"), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn whoever_asks_twice_is_not_kept_waiting() {
+    let mut stack = stack();
+    let url = stack.url().to_owned();
+    let _half = half_sent(&url);
+    stack.terminate();
+    until_closed(&url);
+    let begun = Instant::now();
+    stack.terminate();
+    let end = stack.ended();
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}: {}", end.stderr);
+    assert_eq!(end.code, Some(130), "{}", end.stderr);
+    assert!(end.stderr.contains("asked to end a second time"), "{}", end.stderr);
 }

@@ -154,3 +154,35 @@ async fn of_64_signups_of_one_name_at_once_exactly_one_succeeds() {
     }
     api.log_in(&name, PASSWORD).await.expect(200);
 }
+
+#[tokio::test]
+async fn an_address_may_be_of_any_script_and_is_one_in_every_spelling() {
+    let api = Stack::shared().api();
+    let (tail, mark) = (unique("x"), unique("d"));
+    let addresses = [
+        (
+            format!("संपर्क{tail}@{mark}.डाटामेल.भारत"),
+            format!("संपर्क{tail}@{mark}.xn--c2bd4bq1db8d.xn--h2brj9c"),
+        ),
+        (
+            format!("Dörte{tail}@{mark}.Sörensen.example"),
+            format!("DO\u{308}RTE{tail}@{mark}.xn--srensen-90a.example"),
+        ),
+        (format!("коля{tail}@{mark}.почта.рф"), format!("КОЛЯ{tail}@{mark}.ПОЧТА.РФ")),
+        (
+            format!("שאלה{tail}@{mark}.דואר.קום"),
+            format!("שאלה{tail}@{mark}.xn--4dbfg1f.xn--9dbq2a"),
+        ),
+        (format!("伊昭傑{tail}@{mark}.郵件.商務"), format!("伊昭傑{tail}@{mark}\u{3002}郵件.商務")),
+        (
+            format!("தொடர்பு{tail}@{mark}.மின்னஞ்சல்.இந்தியா"),
+            format!("தொடர்பு{tail}@{mark}.xn--hlch6aax2a0g7ecc.xn--xkc2dl3a5ee0h"),
+        ),
+    ];
+    for (address, same) in addresses {
+        let made = api.sign_up(&unique("script"), &address, PASSWORD).await.expect(201);
+        assert_eq!(made["email"], address, "it is shown as it was written");
+        let answer = api.sign_up(&unique("script"), &same, PASSWORD).await;
+        answer.problem(400, "Email already registered");
+    }
+}

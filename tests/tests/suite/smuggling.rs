@@ -123,7 +123,7 @@ fn what_is_no_http_is_closed_and_hurts_nobody() {
         connection.send(message);
         let (bytes, _) = connection.everything(QUIET);
         let text = String::from_utf8_lossy(&bytes);
-        assert!(!text.starts_with("HTTP/1.1 2") && !text.starts_with("HTTP/1.1 5"), "{text}");
+        assert!(text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 505"), "{text}");
         let mut connection = Connection::open(url);
         connection.send(HIDDEN);
         assert_eq!(connection.answer().unwrap().status, 200);
@@ -146,13 +146,9 @@ fn oversized_heads_are_refused() {
         connection.send(&head);
         let (bytes, _) = connection.everything(QUIET);
         let text = String::from_utf8_lossy(&bytes);
-        // A reset may overtake the answer while the rest of the head is still on its way.
-        let refused = ["HTTP/1.1 400", "HTTP/1.1 414", "HTTP/1.1 431"];
+        let refused = ["HTTP/1.1 414", "HTTP/1.1 431"];
         let shown: String = head.chars().take(60).collect();
-        assert!(
-            text.is_empty() || refused.iter().any(|start| text.starts_with(start)),
-            "{shown}: {text}"
-        );
+        assert!(refused.iter().any(|start| text.starts_with(start)), "{shown}: {text}");
     }
 }
 

@@ -2,15 +2,19 @@
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
-use e2e::process::mortal_nobody;
-use e2e::{Finished, Folder, Process, SECRET, Service, Stack, binary, database};
-use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+use e2e::process::{mortal, mortal_nobody};
+use e2e::{Finished, Folder, Process, SECRET, Service, Stack, binary, database, poll};
+use sqlx::{Connection, SqliteConnection};
 
+/// Bound on a start.
+const START: Duration = Duration::from_mins(1);
 const ANY_PORT: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");
 const SECRET_KEY: (&str, &str) = ("SECRET_KEY", SECRET);
+const ANOTHER: &str = "another-secret-another-secret-another";
 
 /// Fails unless the start ended with `code` and a line that contains `part`.
 #[track_caller]
@@ -87,8 +91,8 @@ fn a_second_instance_on_the_same_data_is_refused_and_the_first_goes_on() {
 }
 
 #[tokio::test]
-async fn a_database_from_a_newer_version_is_left_alone() {
-    // Of Postgres, the services' own tests say it.
+async fn a_database_that_a_later_release_has_for_itself_is_left_alone() {
+    // Of Postgres, the tests of releases say it.
     if Stack::is_cluster() {
         return;
     }
@@ -97,32 +101,17 @@ async fn a_database_from_a_newer_version_is_left_alone() {
     stack.stop();
     let url = stack.database(Service::Keys);
     let mut connection = SqliteConnection::connect(&url).await.unwrap();
-    let tables = sqlx::query(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%migrations%'",
-    )
-    .fetch_all(&mut connection)
-    .await
-    .unwrap();
-    assert!(!tables.is_empty(), "where are migrations recorded?");
-    for row in tables {
-        let table: String = row.get(0);
-        let statements = [
-            format!(
-                "CREATE TEMP TABLE copy AS SELECT * FROM \"{table}\" ORDER BY version DESC LIMIT 1"
-            ),
-            "UPDATE copy SET version = 99999999999999".to_owned(),
-            format!("INSERT INTO \"{table}\" SELECT * FROM copy"),
-            "DROP TABLE copy".to_owned(),
-        ];
-        for statement in statements {
-            // Only the name of a table is put in, and it comes from the database itself.
-            sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
-        }
+    // As the start of a later release does.
+    for statement in
+        ["UPDATE identity_schema SET lowest = 9999", "UPDATE keys_schema SET lowest = 9999"]
+    {
+        let done = sqlx::query(statement).execute(&mut connection).await.unwrap();
+        assert_eq!(done.rows_affected(), 1, "{statement}");
     }
     connection.close().await.unwrap();
     let environment = [ANY_PORT, SECRET_KEY, ("DATABASE_URL", url.as_str())];
     let end = binary::run(&embedded.folder, &[], &environment);
-    stopped(&end, 73, "newer");
+    stopped(&end, 73, "know step 9999 or later");
 }
 
 /// The files below `folder` whose name speaks of a secret.
@@ -162,8 +151,9 @@ async fn another_secret_ends_every_token_and_no_key() {
     let api = stack.api();
     let user = api.user().await;
     let key = api.key(&user.token, "stays").await;
+    stack.enforce(ANOTHER);
     stack.restart_with(|config| {
-        config.set("SECRET_KEY", "another-secret-another-secret-another");
+        config.set("SECRET_KEY", ANOTHER);
     });
     let api = stack.api();
     api.as_user(&user.token).await.unauthenticated();
@@ -210,4 +200,78 @@ async fn a_password_is_rehashed_when_the_cost_rises() {
     api.log_in(&user.username, &user.password).await.expect(200);
     assert!(hash().await.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash().await);
     api.log_in(&user.username, &user.password).await.expect(200);
+}
+
+/// Starts one process on a database, waits until it is ready, and gives it.
+fn started(folder: &Path, url: &str) -> Process {
+    let mut command = binary::clean(mortal(binary::path()), folder);
+    command.envs([ANY_PORT, ("DATABASE_URL", url)]);
+    let mut process = Process::start(command);
+    poll::until("it is ready", START, || {
+        let lines = process.stderr();
+        assert!(process.ended().is_none(), "{lines:#?}");
+        lines.iter().any(|line| line.contains("ready")).then_some(())
+    });
+    process
+}
+
+/// The names in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn everything_of_a_database_is_in_one_folder_however_it_is_written() {
+    let folder = Folder::new();
+    let url = format!("sqlite://{}/my%20data/lk.db", folder.path().display());
+    drop(started(folder.path(), &url));
+    assert_eq!(names(folder.path()), ["my data"], "one folder, the decoded one");
+    let inside = names(&folder.join("my data"));
+    for name in ["lk.db", "lk.db.lock", "operator.sock", "secret.key"] {
+        assert!(inside.iter().any(|found| found == name), "no {name} in {inside:?}");
+    }
+    // The same by a link to the file, from another folder.
+    let other = Folder::new();
+    symlink(folder.join("my data/lk.db"), other.join("link.db")).unwrap();
+    drop(started(other.path(), &format!("sqlite://{}", other.join("link.db").display())));
+    assert_eq!(names(other.path()), ["link.db"]);
+}
+
+#[test]
+fn a_second_process_is_refused_by_whichever_path_it_comes() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    let data = folder.join("data");
+    fs::create_dir(&data).unwrap();
+    symlink(&data, other.join("folder")).unwrap();
+    symlink(data.join("lk.db"), other.join("file.db")).unwrap();
+    symlink(other.join("file.db"), other.join("twice.db")).unwrap();
+    let url = |path: &Path| format!("sqlite://{}", path.display());
+    let first = started(folder.path(), &url(&other.join("twice.db")));
+    let mut paths = vec![data.join("lk.db"), other.join("folder/lk.db"), other.join("file.db")];
+    paths.push(data.join("../data/lk.db"));
+    fs::hard_link(data.join("lk.db"), other.join("hard.db")).unwrap();
+    paths.push(other.join("hard.db"));
+    for path in paths {
+        let url = url(&path);
+        let environment = [ANY_PORT, SECRET_KEY, ("DATABASE_URL", url.as_str())];
+        let end = binary::run(other.path(), &[], &environment);
+        let part = if path.ends_with("hard.db") { "hard links" } else { "in use" };
+        stopped(&end, 73, part);
+    }
+    drop(first);
+}
+
+#[test]
+fn a_secret_from_before_links_and_encodings_were_followed_is_kept() {
+    let folder = Folder::new();
+    let (data, earlier) = (folder.join("my data"), folder.join("my%20data"));
+    fs::create_dir(&data).unwrap();
+    fs::create_dir(&earlier).unwrap();
+    fs::write(earlier.join("secret.key"), SECRET).unwrap();
+    drop(started(folder.path(), &format!("sqlite://{}/my%20data/lk.db", folder.path().display())));
+    assert!(!data.join("secret.key").exists(), "tokens from before would end");
 }

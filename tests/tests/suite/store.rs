@@ -1,25 +1,32 @@
 //! The services' stores, each test on both engines: a SQLite file and a Postgres server.
 
 use e2e::{Folder, postgres};
-use latchkey_authority::Store;
-use latchkey_authority::store::Read;
-use latchkey_contract::lease::{Invalidation, MemberId, Position, Subject};
+use latchkey_authority::store::{Member, MemberKey, Read};
+use latchkey_authority::{Change, Store};
+use latchkey_contract::keys::SetOwner;
+use latchkey_contract::lease::{Epoch, Invalidation, MemberId, Position, Tag};
 use latchkey_contract::{CredentialHash, KeyId, SessionId, Timestamp, UserId};
-use latchkey_identity::rules::Canonical;
+use latchkey_identity::rules::{self, Canonical};
 use latchkey_identity::store as identity;
 use latchkey_identity::store::account::NewUser;
-use latchkey_identity::store::session::NewSession;
+use latchkey_identity::store::session::{NewSession, Opened};
+use latchkey_identity::store::signer::Others;
+use latchkey_identity::token::Fingerprint;
 use latchkey_keys::store as keys;
-use latchkey_keys::store::NewKey;
+use latchkey_keys::store::owner::Outcome as Owner;
+use latchkey_keys::store::{Inserted, NewKey};
 use latchkey_revocation::MemberState;
 use latchkey_runtime::Clock;
-use latchkey_store::{Db, MigrationError, OpenError, on};
-use sqlx::{Executor, SqlSafeStr};
+use latchkey_store::{Db, MigrationError, OpenError, StoreError};
+
+mod throttle;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
+/// Who signs the tokens of every session here.
+pub const SIGNER: Fingerprint = Fingerprint([1; 16]);
 
 /// Both engines, migrated. The folder lives as long as its database.
-async fn engines() -> [(Db, Option<Folder>); 2] {
+pub async fn engines() -> [(Db, Option<Folder>); 2] {
     let folder = Folder::new();
     let url = format!("sqlite://{}", folder.join("latchkey.db").display());
     let sqlite = Db::open(&url, "test", 8).await.unwrap();
@@ -30,12 +37,14 @@ async fn engines() -> [(Db, Option<Folder>); 2] {
         for sql in [&identity::AUTHORITY, &keys::AUTHORITY] {
             Store { db: db.clone(), sql }.begin(7).await.unwrap();
         }
+        identity::signer::take_up(db, &[SIGNER], Others::Stay, NOW).await.unwrap();
     }
     [(sqlite, Some(folder)), (postgres, None)]
 }
 
-fn name(text: &str) -> Canonical {
-    Canonical { shown: text.to_owned(), canonical: text.to_lowercase() }
+pub fn name(text: &str) -> Canonical {
+    let canonical = text.to_lowercase();
+    Canonical { shown: text.to_owned(), folded: rules::folded(&canonical), canonical }
 }
 
 async fn user(db: &Db, text: &str) -> Option<i64> {
@@ -55,6 +64,58 @@ fn key(owner: i64, number: u8, expires_at: Timestamp) -> NewKey {
     }
 }
 
+async fn insert(db: &Db, key: NewKey) -> KeyId {
+    match keys::insert(db, key).await.unwrap() {
+        Inserted::Key(listed) => listed.id,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Tells the key service of an owner, as decided under this revision.
+async fn disable(db: &Db, owner: i64, disabled: bool, revision: i64) -> Option<Change> {
+    let epoch = Epoch { made: 1, timeline: 1 };
+    let owner = UserId(owner);
+    let told = SetOwner { owner, disabled, epoch, revision: Position(revision) };
+    match keys::owner::set(db, &told, NOW).await.unwrap() {
+        Owner::Set(change) => Some(change),
+        Owner::Older | Owner::Untold => None,
+    }
+}
+
+/// The same for somebody who comes again where the one writer was held for too long: nothing was done then.
+async fn patiently_disable(db: &Db, owner: i64) -> Option<Change> {
+    let (epoch, owner) = (Epoch { made: 1, timeline: 1 }, UserId(owner));
+    let told = SetOwner { owner, disabled: true, epoch, revision: Position(1) };
+    loop {
+        match keys::owner::set(db, &told, NOW).await {
+            Err(StoreError::Held { .. }) => {}
+            Ok(Owner::Set(change)) => return Some(change),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_cost_of_the_accounts_hashes_is_found_once() {
+    for (db, _folder) in engines().await {
+        let costs = ["$argon2id$v=19$m=19456,t=2,p=1", "$argon2id$v=19$m=8192,t=1,p=1"];
+        for number in 0..20 {
+            let (email, username) = (name(&format!("{number}@x.org")), name(&format!("n{number}")));
+            // 22 characters of salt, 43 of hash.
+            let rest = format!("${number:022}${:043}", 7 * number);
+            let password_hash = &format!("{}{rest}", costs[number % 2]);
+            let user =
+                NewUser { email: &email, username: &username, password_hash, created_at: NOW };
+            identity::account::insert(&db, &user).await.unwrap();
+        }
+        // What is no such hash is not among them.
+        user(&db, "strange").await.unwrap();
+        let mut found = identity::account::costs_in_use(&db).await.unwrap();
+        found.sort_unstable();
+        assert_eq!(found, costs);
+    }
+}
+
 #[tokio::test]
 async fn every_statement_is_understood_by_both_engines() {
     for (db, _folder) in engines().await {
@@ -62,14 +123,14 @@ async fn every_statement_is_understood_by_both_engines() {
         let all = [identity::statements(sqlite), keys::statements(sqlite)].concat();
         assert!(all.len() > 15);
         for sql in all {
-            let prepared = on!(read & db, |at| at.prepare(sql.into_sql_str()).await.map(drop));
+            let prepared = db.check(sql).await;
             assert!(prepared.is_ok(), "{sql}: {prepared:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn migrations_are_taken_once_and_a_newer_database_is_refused() {
+async fn migrations_are_taken_once_and_a_step_of_a_later_release_is_left_alone() {
     for (db, _folder) in engines().await {
         db.migrate("keys", keys::MIGRATIONS).await.unwrap();
         let (first, second) = tokio::join!(
@@ -81,9 +142,11 @@ async fn migrations_are_taken_once_and_a_newer_database_is_refused() {
         let newer = "INSERT INTO keys_migrations \
             SELECT 99, description, installed_on, success, checksum, execution_time \
             FROM keys_migrations WHERE version = 1";
-        on!(write & db, |at| sqlx::query(newer).execute(at).await.map(drop)).unwrap();
+        db.execute(newer, &[]).await.unwrap();
+        assert!(db.migrate("keys", keys::MIGRATIONS).await.unwrap().is_empty());
+        db.execute("UPDATE keys_schema SET lowest = 99", &[]).await.unwrap();
         let refused = db.migrate("keys", keys::MIGRATIONS).await;
-        assert!(matches!(refused, Err(MigrationError::Newer { version: 99, known: 2, .. })));
+        assert!(matches!(refused, Err(MigrationError::Superseded { lowest: 99, known: 6, .. })));
     }
 }
 
@@ -101,7 +164,8 @@ async fn one_name_is_one_account_whatever_its_case() {
     for (db, _folder) in engines().await {
         assert!(user(&db, "Ada").await.is_some());
         assert_eq!(user(&db, "ADA").await, None);
-        let taken = identity::account::taken(&db, "ada@example.com", "grace").await.unwrap();
+        let (email, username) = (name("ada@example.com"), name("grace"));
+        let taken = identity::account::taken(&db, &email, &username).await.unwrap();
         assert!(taken.email && !taken.username);
     }
 }
@@ -118,18 +182,21 @@ async fn sessions_end_and_are_swept_when_they_are_over() {
                 created_at: NOW,
                 expires_at: NOW.plus(lives),
                 token: CredentialHash([id.0[0]; 32]),
+                signer: SIGNER,
+                mark: None,
             };
-            identity::session::insert(&db, &session).await.unwrap();
+            let opened = identity::session::open(&db, &session, 1).await.unwrap();
+            assert_eq!(opened, Opened::New);
         }
         let gone = identity::session::end(&db, &SessionId([9; 16]), NOW).await.unwrap();
         assert!(gone.is_none());
         let id = SessionId([2; 16]);
         let change = identity::session::end(&db, &id, NOW).await.unwrap().unwrap();
-        assert_eq!(change.subject, Subject::Credential(CredentialHash([2; 32])));
+        assert_eq!(change.tag, Tag::Credential(CredentialHash([2; 32])));
         assert_eq!((change.position(), change.earlier), (Position(1), None));
         let again = identity::session::end(&db, &id, NOW).await.unwrap().unwrap();
         assert_eq!(again.earlier, Some((Position(1), false)));
-        identity::session::settle(&db, &id, Position(1)).await.unwrap();
+        identity::session::mark_confirmed(&db, &id, Position(1)).await.unwrap();
         let settled = identity::session::end(&db, &id, NOW).await.unwrap().unwrap();
         assert_eq!(settled.earlier, Some((Position(1), true)));
         let ids: [&[u8]; 3] = [&[1; 16], &[2; 16], &[3; 16]];
@@ -138,7 +205,8 @@ async fn sessions_end_and_are_swept_when_they_are_over() {
         let ended: Vec<_> = found.iter().map(|row| row.ended_at).collect();
         assert_eq!(ended, [None, Some(NOW.0)]);
 
-        let clock = Clock::manual(NOW.0 + 60_000);
+        // A row stays for an hour behind its session's end.
+        let clock = Clock::manual(NOW.0 + 60 * 60_000 + 60_000);
         let sweeper = latchkey_identity::sweeper::Sweeper { db: db.clone(), clock: clock.clone() };
         assert_eq!(sweeper.sweep().await.unwrap(), 1);
         clock.advance(60_000);
@@ -152,9 +220,9 @@ async fn keys_are_found_listed_revoked_by_their_owner_and_swept() {
     for (db, _folder) in engines().await {
         let year = NOW.plus(365 * Timestamp::DAY);
         for number in 1..=5 {
-            keys::insert(&db, key(1, number, year)).await.unwrap();
+            insert(&db, key(1, number, year)).await;
         }
-        let foreign = keys::insert(&db, key(2, 6, NOW)).await.unwrap().id;
+        let foreign = insert(&db, key(2, 6, NOW)).await;
         let hashes: Vec<[u8; 32]> = (0..100).map(|number| [number; 32]).collect();
         let asked: Vec<&[u8]> = hashes.iter().map(<[u8; 32]>::as_slice).collect();
         assert_eq!(keys::find(&db, &asked, &[]).await.unwrap().1.len(), 6);
@@ -164,18 +232,18 @@ async fn keys_are_found_listed_revoked_by_their_owner_and_swept() {
         assert_eq!((first.len(), rest.len()), (3, 2));
         assert!(keys::revoke(&db, UserId(1), foreign, NOW).await.unwrap().is_none());
         let change = keys::revoke(&db, UserId(1), first[0].id, NOW).await.unwrap().unwrap();
-        assert_eq!(change.subject, Subject::Credential(CredentialHash([1; 32])));
+        assert_eq!(change.tag, Tag::Credential(CredentialHash([1; 32])));
         assert_eq!((change.position(), change.earlier), (Position(1), None));
         let again = keys::revoke(&db, UserId(1), first[0].id, NOW.plus(1)).await.unwrap().unwrap();
         assert_eq!(again.earlier, Some((Position(1), false)));
-        keys::settle(&db, first[0].id, Position(1)).await.unwrap();
+        keys::mark_confirmed(&db, first[0].id, Position(1)).await.unwrap();
         let settled = keys::revoke(&db, UserId(1), first[0].id, NOW).await.unwrap().unwrap();
         assert_eq!(settled.earlier, Some((Position(1), true)));
-        let all = keys::disable(&db, UserId(2), true, NOW).await.unwrap();
-        assert_eq!((all.subject, all.position()), (Subject::Owner(UserId(2)), Position(2)));
+        let all = disable(&db, 2, true, 1).await.unwrap();
+        assert_eq!((all.tag, all.position()), (Tag::of_user(UserId(2)), Position(2)));
         let (_, found) = keys::find(&db, &[&[6; 32]], &[]).await.unwrap();
         assert!(found[0].disabled_at.is_some());
-        keys::disable(&db, UserId(2), false, NOW).await.unwrap();
+        disable(&db, 2, false, 2).await.unwrap();
         let (_, found) = keys::find(&db, &[&[6; 32]], &[]).await.unwrap();
         assert_eq!(found[0].disabled_at, None);
 
@@ -188,6 +256,12 @@ async fn keys_are_found_listed_revoked_by_their_owner_and_swept() {
         assert!(listed[0].is_revoked);
         let last: Vec<_> = listed.iter().map(|key| key.last_used_at).collect();
         assert_eq!(last, [None, Some(NOW.plus(5)), Some(NOW.plus(7))]);
+        // A time that was never one of a use is put right by the next that was.
+        for at in [NOW.plus(1_000 * Timestamp::DAY), NOW.plus(9)] {
+            keys::record_uses(&db, &[(first[1].id, at)]).await.unwrap();
+        }
+        let listed = keys::list(&db, UserId(1), KeyId(0), 3).await.unwrap();
+        assert_eq!(listed[1].last_used_at, Some(NOW.plus(9)));
 
         let clock = Clock::manual(NOW.0 + latchkey_keys::sweeper::RETENTION + 1);
         let sweeper = latchkey_keys::sweeper::Sweeper { db: db.clone(), clock };
@@ -196,72 +270,70 @@ async fn keys_are_found_listed_revoked_by_their_owner_and_swept() {
     }
 }
 
-#[tokio::test]
-async fn failed_logins_are_counted_and_forgotten() {
-    use latchkey_identity::store::throttle;
-    for (db, _folder) in engines().await {
-        let name = CredentialHash::of("ada");
-        for at in 0..3 {
-            throttle::count(&db, &name, NOW.plus(at)).await.unwrap();
-        }
-        let known = throttle::find(&db, &name).await.unwrap().unwrap();
-        assert_eq!((known.failures, known.last_failure_at), (3, NOW.0 + 2));
-        throttle::forget(&db, &name).await.unwrap();
-        assert_eq!(throttle::find(&db, &name).await.unwrap(), None);
-    }
+fn member(id: u8, user: &str) -> MemberKey {
+    MemberKey { id: MemberId([id; 16]), user: user.into() }
 }
 
 #[tokio::test]
 async fn an_authority_answers_members_from_one_snapshot_and_tells_what_they_missed() {
     for (db, _folder) in engines().await {
         let store = Store { db: db.clone(), sql: &keys::AUTHORITY };
-        let (one, two) = (MemberId([1; 16]), MemberId([2; 16]));
-        let joined = store.join(one, NOW).await.unwrap();
+        let (one, two) = (member(1, "edge"), member(2, "member"));
+        let joined = store.join(&one, 2, NOW).await.unwrap().expect("nobody has had this id");
         assert_eq!((joined.position(), joined.epoch().made), (Position(0), 7));
-        assert!(store.join(one, NOW).await.is_err(), "an id is used once");
-        store.join(two, NOW).await.unwrap();
-        let id = keys::insert(&db, key(1, 1, NOW.plus(1_000))).await.unwrap().id;
+        for user in ["edge", "member"] {
+            let again = store.join(&member(1, user), 2, NOW).await.unwrap();
+            assert_eq!(again, None, "an id is used once");
+        }
+        store.join(&two, 1, NOW).await.unwrap().unwrap();
+        let id = insert(&db, key(1, 1, NOW.plus(1_000))).await;
         keys::revoke(&db, UserId(1), id, NOW).await.unwrap().unwrap();
-        keys::disable(&db, UserId(3), true, NOW).await.unwrap();
+        disable(&db, 3, true, 1).await.unwrap();
 
-        let (snapshot, changes) = store.renew(one, Position(0)).await.unwrap();
+        let (snapshot, changes) = store.renew(&one, Position(0)).await.unwrap();
         assert_eq!(
             (snapshot.membership, snapshot.position),
             (Some(MemberState::Member), Position(2))
         );
-        let subjects = [Subject::Credential(CredentialHash([1; 32])), Subject::Owner(UserId(3))];
-        let expected = subjects.into_iter().zip([Position(1), Position(2)]);
-        let expected = expected.map(|(subject, position)| Invalidation { position, subject });
+        let tags = [Tag::Credential(CredentialHash([1; 32])), Tag::of_user(UserId(3))];
+        let expected = tags.into_iter().zip([Position(1), Position(2)]);
+        let expected = expected.map(|(tag, position)| Invalidation { position, tag });
         assert_eq!(changes.rows, expected.collect::<Vec<_>>());
-        assert_eq!(store.renew(one, Position(1)).await.unwrap().1.rows.len(), 1);
+        assert_eq!(store.renew(&one, Position(1)).await.unwrap().1.rows.len(), 1);
 
-        store.retire(two).await.unwrap();
+        // To another user it is no member.
+        let (another, _) = store.renew(&member(1, "member"), Position(0)).await.unwrap();
+        assert_eq!((another.membership, another.position), (None, Position(2)));
+
+        store.retire(two.id).await.unwrap();
         let (epoch, mut all) = store.members().await.unwrap();
-        all.sort_unstable();
-        assert_eq!((epoch, all), (joined.epoch(), vec![one, two]), "retired ones are waited for");
+        all.sort_unstable_by_key(|member| member.key.id);
+        let listed = |key: &MemberKey, contract| Member { key: key.clone(), contract };
+        let expected = vec![listed(&one, 2), listed(&two, 1)];
+        assert_eq!((epoch, all), (joined.epoch(), expected), "retired ones are waited for");
         let asked: [&[u8]; 3] = [&[1; 16], &[2; 16], &[3; 16]];
         let (read, _): (Read, _) = keys::find(&db, &[&[1; 32]], &asked).await.unwrap();
-        let standing = |member: u8| read.for_asker(Some(MemberId([member; 16]))).membership;
-        assert_eq!(standing(1), Some(MemberState::Member));
-        assert_eq!(standing(2), Some(MemberState::Retired));
-        assert_eq!(standing(3), None);
+        let standing = |key: &MemberKey| read.for_asker(Some(key)).membership;
+        assert_eq!(standing(&one), Some(MemberState::Member));
+        assert_eq!(standing(&two), Some(MemberState::Retired));
+        for nobody in [member(1, "member"), member(1, ""), member(3, "edge")] {
+            assert_eq!(standing(&nobody), None, "{nobody:?}");
+        }
         assert_eq!(read.for_asker(None).position, Position(2));
 
-        store.delete_retired(one).await.unwrap();
-        store.delete_retired(two).await.unwrap();
-        assert_eq!(
-            store.members().await.unwrap().1,
-            [one],
-            "a member is not deleted as a retired one"
-        );
-        store.leave(one).await.unwrap();
+        store.delete_retired(one.id).await.unwrap();
+        store.delete_retired(two.id).await.unwrap();
+        store.leave(&member(1, "member")).await.unwrap();
+        let left = store.members().await.unwrap().1;
+        assert_eq!(left, [listed(&one, 2)], "a member goes as itself, and not as a retired one");
+        store.leave(&one).await.unwrap();
         assert_eq!(store.members().await.unwrap().1, []);
 
         assert_eq!(store.prune(NOW.plus(1), 1).await.unwrap(), 1);
-        let (_, changes) = store.renew(one, Position(0)).await.unwrap();
+        let (_, changes) = store.renew(&one, Position(0)).await.unwrap();
         assert_eq!((changes.pruned, changes.rows.len()), (Position(1), 1));
         assert!(!store.position().await.unwrap().is_watched());
-        store.watched(joined.epoch().timeline).await.unwrap();
+        store.watched(joined.epoch()).await.unwrap();
         assert!(store.position().await.unwrap().is_watched());
     }
 }
@@ -273,18 +345,18 @@ async fn changes_at_once_take_every_position_once_and_in_the_order_of_their_comm
         let changes: Vec<_> = (0..many)
             .map(|owner| {
                 let db = db.clone();
-                tokio::spawn(async move { keys::disable(&db, UserId(owner), true, NOW).await })
+                tokio::spawn(async move { patiently_disable(&db, owner).await })
             })
             .collect();
         let mut seen = Position(0);
         let mut positions = Vec::new();
         for change in changes {
             // Whoever sees a position sees every one before it.
-            let (snapshot, missed) = store.renew(MemberId([1; 16]), seen).await.unwrap();
+            let (snapshot, missed) = store.renew(&member(1, "edge"), seen).await.unwrap();
             let told: Vec<_> = missed.rows.iter().map(|change| change.position.0).collect();
             assert_eq!(told, (seen.0 + 1..=snapshot.position.0).collect::<Vec<_>>());
             seen = snapshot.position;
-            positions.push(change.await.unwrap().unwrap().position().0);
+            positions.push(change.await.unwrap().expect("a first change").position().0);
         }
         positions.sort_unstable();
         assert_eq!(positions, (1..=many).collect::<Vec<_>>());

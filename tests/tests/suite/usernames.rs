@@ -134,3 +134,41 @@ async fn a_lone_surrogate_is_refused_in_every_field() {
         answer.problem(422, "");
     }
 }
+
+#[tokio::test]
+async fn names_that_differ_by_a_final_sigma_or_a_sharp_s_are_one_name() {
+    let api = Stack::shared().api();
+    let spellings = [["Σίσυφος", "ΣΊΣΥΦΟΣ", "σίσυφοσ"], ["Straße", "STRASSE", "strasse"]];
+    for names in spellings {
+        let tail = unique("");
+        let names = names.map(|name| format!("{tail}{name}"));
+        for first in 0..names.len() {
+            let name = format!("{first}{}", names[first]);
+            assert_eq!(api.sign_up_as(&name, PASSWORD).await.expect(201)["username"], name);
+            for other in &names {
+                let other = format!("{first}{other}");
+                api.sign_up_as(&other, PASSWORD).await.problem(400, "Username already taken");
+                let token = api.token(&other, PASSWORD).await;
+                let body = api.as_user(&token).await.expect(200);
+                assert_eq!(body["message"], format!("Hello {name}!"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_name_has_its_failures_in_every_spelling() {
+    let stack = Stack::with(|config| {
+        config.set("RATE_LIMIT", "on").cheap_passwords();
+    });
+    let api = stack.api();
+    let name = unique("Σίσυφος");
+    api.sign_up_as(&name, PASSWORD).await.expect(201);
+    let spellings = [name.clone(), name.to_uppercase(), name.replace('ς', "σ")];
+    let mut statuses = Vec::new();
+    for number in 0..12 {
+        statuses.push(api.log_in(&spellings[number % 3], "not this one").await.status);
+    }
+    assert_eq!(statuses[..10], [401; 10]);
+    assert!(statuses[10..].contains(&429), "a spelling is no further name: {statuses:?}");
+}

@@ -124,16 +124,16 @@ async fn a_wrong_message_is_refused_with_a_code_and_its_faulty_fields() {
     let large = format!("{}{}", one(&of.key).1, " ".repeat(64 * 1024));
     let cases = [
         (("v1.verify", "{\"credential\": ".to_owned()), 400, "unreadable", ""),
-        (("v1.verify", json!({"credential": 5}).to_string()), 400, "unreadable", ""),
+        (("v1.verify", json!({"credential": 5}).to_string()), 400, "unreadable", "credential"),
         (("v1.verify", misspelt), 400, "unreadable", ""),
         (("v1.verify", large), 400, "unreadable", ""),
         (("v1.verify", "{}".to_owned()), 422, "invalid", "credential"),
         (("v1.verify", scoped), 422, "invalid", "required_scope"),
         (since(&of.key, &json!({"keys": -1})), 422, "invalid", "min_revision.keys"),
         (since(&of.key, &json!({"identity": -7})), 422, "invalid", "min_revision.identity"),
-        (since(&of.key, &json!(7)), 400, "unreadable", ""),
-        (since(&of.key, &json!({"key": 7})), 400, "unreadable", ""),
-        (since(&of.key, &json!({"keys": 1_u64 << 63})), 400, "unreadable", ""),
+        (since(&of.key, &json!(7)), 400, "unreadable", "min_revision"),
+        (since(&of.key, &json!({"key": 7})), 400, "unreadable", "min_revision"),
+        (since(&of.key, &json!({"keys": 1_u64 << 63})), 400, "unreadable", "min_revision.keys"),
         (many(&[]), 422, "invalid", "credentials"),
         (many(&[of.key.as_str(); 101]), 422, "invalid", "credentials"),
     ];

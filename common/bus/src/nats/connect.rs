@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::rustls;
-use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use latchkey_contract::Secret;
+use latchkey_contract::wire::Contracts;
 use latchkey_runtime::metrics::at_scrape;
 use metrics::{counter, gauge};
 use tokio::time::sleep;
 
 use super::MAX_TIMEOUT;
+use super::forbidden::Forbidden;
 use crate::BusError;
 
 /// A silent server is noticed after two of these.
@@ -27,6 +29,8 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// attempt: a process does not end because its bus is away.
 const RECONNECT_FIRST: Duration = Duration::from_millis(50);
 const RECONNECT_LAST: Duration = Duration::from_secs(2);
+/// What the subjects begin with on which replies to a user arrive; the user's name follows.
+pub(super) const INBOX: &str = "_INBOX_";
 /// Messages that wait for one subscription's reader before further ones are dropped.
 const SUBSCRIPTION_CAPACITY: usize = 4_096;
 /// Commands that wait for the connection before a sender has to.
@@ -49,6 +53,8 @@ pub struct NatsOptions {
     pub user: Option<User>,
     /// A PEM file with the certificate authorities that may vouch for the server; the system's if none.
     pub ca_file: Option<PathBuf>,
+    /// What this process reads and writes: [`Contracts::OWN`].
+    pub contracts: Contracts,
 }
 
 /// A user of the NATS server.
@@ -64,11 +70,17 @@ impl NatsOptions {
     /// apart by the first token.
     #[must_use]
     pub fn inbox(&self) -> String {
-        let user = self.user.as_ref().map_or(&self.name, |user| &user.name);
-        format!("_INBOX_{user}.{}", self.unique)
+        format!("{INBOX}{}.{}", self.user(), self.unique)
+    }
+
+    /// The user that this process is on the bus, or its name where the server asks for none.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        self.user.as_ref().map_or(&self.name, |user| &user.name)
     }
 
     fn prepared(&self, outage: Outage) -> ConnectOptions {
+        let outage = Outage { user: self.user().into(), inbox: self.inbox().into(), ..outage };
         let mut options = ConnectOptions::new()
             .name(&self.name)
             .custom_inbox_prefix(self.inbox())
@@ -95,10 +107,24 @@ impl NatsOptions {
     }
 }
 
+/// The user whose inbox a subject is in.
+pub(super) fn inbox_of(subject: &str) -> Option<&str> {
+    subject.strip_prefix(INBOX)?.split_once('.').map(|(user, _)| user)
+}
+
+/// Whether a user of this name can be part of a subject, and is told apart by it.
+pub(crate) fn is_user_name(text: &str) -> bool {
+    let is_fit = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    !text.is_empty() && text.bytes().all(is_fit)
+}
+
 /// Connects for the first time, however long the server is away.
-pub(super) async fn first(options: &NatsOptions) -> Result<Client, BusError> {
+pub(super) async fn first(
+    options: &NatsOptions,
+    forbidden: &Forbidden,
+) -> Result<Client, BusError> {
     let servers: Vec<&str> = options.url.split(',').collect();
-    let outage = Outage::default();
+    let outage = Outage { forbidden: forbidden.clone(), ..Outage::default() };
     for attempt in 1.. {
         let error = match options.prepared(outage.clone()).connect(&servers).await {
             Ok(client) => return Ok(client),
@@ -158,24 +184,56 @@ fn reconnect_delay(attempts: usize) -> Duration {
 
 /// Whether the server is away. One line in the log says so, and one that it is back.
 #[derive(Clone, Default)]
-struct Outage(Arc<AtomicBool>);
+struct Outage {
+    lasts: Arc<AtomicBool>,
+    forbidden: Forbidden,
+    user: Arc<str>,
+    inbox: Arc<str>,
+}
 
 impl Outage {
     fn begin(&self, address: &str, error: &ConnectError) {
-        if !self.0.swap(true, Ordering::Relaxed) {
+        if !self.lasts.swap(true, Ordering::Relaxed) {
             tracing::warn!(address, %error, "the bus at NATS_URL is away: waiting for it");
         }
     }
 
     fn note(&self, event: &Event) {
+        if let Event::Connected = event {
+            self.forbidden.clear();
+        }
+        if let Event::ServerError(ServerError::Other(error)) = event
+            && let Some(subject) = self.forbidden.note(error)
+        {
+            let user = &*self.user;
+            tracing::error!(
+                user,
+                subject,
+                "the bus forbids this user a subscription: this process is not ready"
+            );
+            return;
+        }
+        if let Event::ServerError(ServerError::Other(error)) = event
+            && let Some(is_news) = self.forbidden.note_mute(error, &self.inbox)
+        {
+            if is_news {
+                let (user, inbox) = (&*self.user, &*self.inbox);
+                tracing::error!(
+                    user,
+                    inbox,
+                    "the bus forbids this user to send to itself, by which it would notice whether it is reached"
+                );
+            }
+            return;
+        }
         match event {
-            Event::Connected if self.0.swap(false, Ordering::Relaxed) => {
+            Event::Connected if self.lasts.swap(false, Ordering::Relaxed) => {
                 tracing::info!("the bus is back");
             }
             Event::Connected => tracing::info!("the bus is connected"),
             Event::Disconnected => {
                 counter!(DISCONNECTS).increment(1);
-                if !self.0.swap(true, Ordering::Relaxed) {
+                if !self.lasts.swap(true, Ordering::Relaxed) {
                     tracing::warn!("the bus is away: connecting again");
                 }
             }
@@ -184,7 +242,7 @@ impl Outage {
                 tracing::warn!("messages of the bus were dropped: reader too slow");
             }
             // Each attempt that failed.
-            Event::ClientError(error) if self.0.load(Ordering::Relaxed) => {
+            Event::ClientError(error) if self.lasts.load(Ordering::Relaxed) => {
                 tracing::debug!(%error, "the bus is still away");
             }
             other => tracing::warn!(event = %other, "the bus reports"),

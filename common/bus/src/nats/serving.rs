@@ -1,6 +1,7 @@
 //! Serves routes over NATS. One task per subject works on many requests at the same time without a
 //! task for each: a spawn per message costs more than the message.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use async_nats::service::endpoint::Endpoint;
@@ -11,12 +12,15 @@ use async_nats::service::{
 use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use latchkey_contract::wire::Contracts;
 use metrics::Counter;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::{CONTENT_TYPE, context_of, encoding_of};
+use super::{CONTENT_TYPE, CONTRACTS, Nats, context_of, incoming};
 use crate::envelope::{Response, Status};
+use crate::felling::Felling;
 use crate::limit::{Limit, Permit};
 use crate::routes::{Handler, Routes};
 use crate::{BusError, observe};
@@ -29,10 +33,22 @@ pub struct Serving {
     client: Client,
     service: Service,
     tasks: TaskTracker,
+    /// The subject of a worker that has ended.
+    ended: watch::Receiver<Option<&'static str>>,
+}
+
+/// What one subject's requests are answered with.
+struct Served {
+    subject: &'static str,
+    handler: Handler,
+    felling: Felling,
+    reads: Contracts,
+    is_signed: bool,
 }
 
 impl Serving {
-    pub(super) async fn start(client: &Client, routes: Routes) -> Result<Self, BusError> {
+    pub(super) async fn start(nats: &Nats, routes: Routes) -> Result<Self, BusError> {
+        let (client, reads) = (nats.client().await, nats.negotiation.own());
         let service = client
             .service_builder()
             .description(routes.description)
@@ -42,19 +58,46 @@ impl Serving {
             .map_err(BusError::Serve)?;
         let limit = Limit::new(routes.max_in_flight);
         let shed = observe::watch_limit(routes.service, &limit);
-        let tasks = TaskTracker::new();
+        let (tasks, (ends, ended)) = (TaskTracker::new(), watch::channel(None));
         for route in routes.entries {
             let name = route.subject.replace('.', "-");
+            let subject = if route.is_signed {
+                format!("{}.*", route.subject)
+            } else {
+                route.subject.to_owned()
+            };
+            let served = Served {
+                subject: route.subject,
+                handler: route.handler,
+                felling: nats.felling.clone(),
+                reads,
+                is_signed: route.is_signed,
+            };
             let endpoint = service
                 .endpoint_builder()
                 .name(name)
-                .add(route.subject)
+                .add(subject)
                 .await
                 .map_err(BusError::Serve)?;
-            tasks.spawn(work(endpoint, route.handler, limit.clone(), shed.clone()));
+            let worker = Worker { subject: route.subject, ends: ends.clone() };
+            let work = work(endpoint, served, limit.clone(), shed.clone());
+            tasks.spawn(async move {
+                let _worker = worker;
+                work.await;
+            });
         }
         client.flush().await.map_err(|error| BusError::Serve(Box::new(error)))?;
-        Ok(Self { client: client.clone(), service, tasks })
+        Ok(Self { client: client.clone(), service, tasks, ended })
+    }
+
+    /// Returns when a worker has ended, and whose it was.
+    pub(crate) async fn ended(&mut self) -> &'static str {
+        let ended = self.ended.wait_for(Option::is_some).await.ok().and_then(|subject| *subject);
+        match ended {
+            Some(subject) => subject,
+            // There are no workers.
+            None => std::future::pending().await,
+        }
     }
 
     pub(crate) async fn drain(self) {
@@ -72,9 +115,22 @@ impl Serving {
     }
 }
 
+/// Says whose worker has ended, be it by a panic.
+struct Worker {
+    subject: &'static str,
+    ends: watch::Sender<Option<&'static str>>,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.ends.send_replace(Some(self.subject));
+    }
+}
+
 /// Answers an endpoint's requests until it is stopped, and then those in hand.
-async fn work(mut endpoint: Endpoint, handler: Handler, limit: Limit, shed: Counter) {
+async fn work(mut endpoint: Endpoint, served: Served, limit: Limit, shed: Counter) {
     let mut in_hand = FuturesUnordered::new();
+    let mut felled = pin!(served.felling.felled(served.subject));
     let mut open = true;
     while open || !in_hand.is_empty() {
         tokio::select! {
@@ -84,26 +140,32 @@ async fn work(mut endpoint: Endpoint, handler: Handler, limit: Limit, shed: Coun
                     if permit.is_none() {
                         shed.increment(1);
                     }
-                    in_hand.push(answer(request, &handler, permit));
+                    in_hand.push(answer(request, &served, permit));
                 }
                 None => open = false,
             },
             Some(()) = in_hand.next() => {}
+            () = &mut felled => return,
         }
     }
 }
 
-async fn answer(request: Request, handler: &Handler, permit: Option<Permit>) {
+async fn answer(request: Request, served: &Served, permit: Option<Permit>) {
     let message = &request.message;
     let response = match permit {
         Some(_held) => {
-            handler(context_of(message), encoding_of(message), message.payload.clone()).await
+            let context = context_of(message, served.is_signed);
+            let incoming = incoming(message, served.reads, &context.request_id);
+            (served.handler)(context, incoming).await
         }
         None => Response::empty(Status::Overloaded),
     };
     let mut headers = HeaderMap::new();
     if let Some(content_type) = response.encoding.content_type() {
         headers.insert(CONTENT_TYPE, content_type);
+    }
+    if let Some(reads) = response.reads {
+        headers.insert(CONTRACTS, reads.to_string());
     }
     let reply = match response.status.code() {
         None => Ok(response.payload),

@@ -5,29 +5,41 @@ use futures_util::StreamExt;
 
 use super::Nats;
 use crate::BusError;
-use crate::topic::{Hear, NatsSubscription};
+use crate::topic::{AtEnd, Ended, Hear, NatsSubscription};
 
 impl Nats {
     pub(crate) async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
         // What is sent while the server is away would be queued, and arrive when it means nothing.
-        if !self.is_connected() {
-            return Err(BusError::Disconnected);
-        }
-        self.client.publish(subject.to_owned(), payload).await.map_err(BusError::Publish)
+        let client = self.connected().ok_or(BusError::Disconnected)?;
+        client.publish(subject.to_owned(), payload).await.map_err(BusError::Publish)
     }
 
     pub(crate) async fn subscribe(
         &self,
         pattern: &str,
         hear: Hear,
+        ended: Ended,
     ) -> Result<NatsSubscription, BusError> {
+        let client = self.client().await;
         let mut subscriber =
-            self.client.subscribe(pattern.to_owned()).await.map_err(BusError::Subscribe)?;
-        self.client.flush().await.map_err(|error| BusError::Serve(Box::new(error)))?;
-        #[expect(clippy::disallowed_methods, reason = "ended when the subscription is dropped")]
+            client.subscribe(pattern.to_owned()).await.map_err(BusError::Subscribe)?;
+        client.flush().await.map_err(|error| BusError::Serve(Box::new(error)))?;
+        let (at_end, felling) = (AtEnd::new(ended), self.felling.clone());
+        let pattern = pattern.to_owned();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ended when the subscription is dropped; whoever has that is told of any other end"
+        )]
         let reading = tokio::spawn(async move {
-            while let Some(message) = subscriber.next().await {
-                hear(message.payload);
+            let _at_end = at_end;
+            let reading = async {
+                while let Some(message) = subscriber.next().await {
+                    hear(&message.subject, message.payload);
+                }
+            };
+            tokio::select! {
+                () = reading => {}
+                () = felling.felled(&pattern) => {}
             }
         });
         Ok(NatsSubscription(reading.abort_handle()))

@@ -5,10 +5,67 @@ use crate::authority::{
     IdentityAuthority, Invalidating, Join, KeysAuthority, Leave, Renew, WaiterId,
 };
 use crate::credential::CredentialHash;
-use crate::wire::{self, MAX_MESSAGE};
+use crate::ids::UserId;
+use crate::wire::{self, CONTRACT, Contracts, MAX_MESSAGE, PREVIOUS};
 
 const MEMBER: MemberId = MemberId([7; 16]);
 const EPOCH: Epoch = Epoch { made: 1, timeline: 2 };
+
+/// What stands behind the contract number.
+fn body<T: crate::previous::Message>(value: &T) -> Vec<u8> {
+    let bytes = wire::encode(value, CONTRACT).unwrap();
+    assert_eq!(bytes[..2], CONTRACT.to_le_bytes());
+    bytes[2..].to_vec()
+}
+
+fn invalidating(tag: Tag<CredentialHash>) -> Invalidating {
+    let change = Invalidation { position: Position(3), tag };
+    Invalidating { invalidate: Invalidate { epoch: EPOCH, change }, waiter: WaiterId([8; 8]) }
+}
+
+/// What this release reads of a change whose tag is written so.
+fn read(tag: &[u8]) -> Result<Tag<CredentialHash>, crate::wire::WireError> {
+    let bytes = [&CONTRACT.to_le_bytes(), &[2, 4, 6][..], tag, &[8; 8]].concat();
+    let (_, read) = wire::decode::<Invalidating>(&bytes, Contracts::OWN)?;
+    Ok(read.invalidate.change.tag)
+}
+
+#[test]
+fn a_kind_of_tag_that_is_not_known_is_read_as_such_and_so_is_a_name_that_is_none() {
+    let owner = Tag::Shared(SharedTag::Owner(Owner::User(UserId(-2))));
+    for tag in [Tag::Credential(CredentialHash([9; 32])), owner, Tag::All] {
+        let bytes = body(&invalidating(tag));
+        assert_eq!(read(&bytes[3..bytes.len() - 8]).unwrap(), tag);
+    }
+    assert_eq!(read(&[3, 0]).unwrap(), Tag::Unknown(3));
+    assert_eq!(read(&[251, 255, 255, 2, 1, 2]).unwrap(), Tag::Unknown(u16::MAX));
+    for (kind, name) in [(0_u8, 31), (0, 33), (0, 0), (1, 7), (1, 0), (2, 1)] {
+        let bytes = [vec![kind, name], vec![0; usize::from(name)]].concat();
+        assert_eq!(read(&bytes).unwrap(), Tag::Unknown(u16::from(kind)), "{kind} {name}");
+    }
+    assert!(read(&[3, 9, 1]).is_err(), "cut off");
+    let unknown = body(&invalidating(Tag::Unknown(7)));
+    assert_eq!(unknown, body(&invalidating(Tag::All)), "it is passed on as everything");
+}
+
+#[test]
+fn the_release_before_is_told_of_what_it_knows_and_drops_everything_for_what_it_does_not() {
+    let by = |tag| wire::encode(&invalidating(tag), PREVIOUS);
+    let key = by(Tag::Credential(CredentialHash([9; 32]))).unwrap();
+    assert_eq!(key, [&[1, 0, 2, 4, 6, 0], &[9; 32][..], &[8; 8][..]].concat());
+    let owner = Tag::Shared(SharedTag::Owner(Owner::User(UserId(5))));
+    assert_eq!(by(owner).unwrap(), [&[1, 0, 2, 4, 6, 1, 10][..], &[8; 8]].concat());
+    assert!(matches!(by(Tag::All), Err(wire::WireError::Untranslatable(_))));
+    let renewed = |tags: &[Tag<CredentialHash>]| {
+        let change = |tag: &Tag<_>| Invalidation { position: Position(3), tag: *tag };
+        let missed = Missed::These(tags.iter().map(change).collect());
+        wire::encode(&Renewed { epoch: EPOCH, position: Position(3), missed }, PREVIOUS).unwrap()
+    };
+    assert_eq!(renewed(&[owner]), [1, 0, 2, 4, 6, 0, 1, 6, 1, 10]);
+    assert_eq!(renewed(&[owner, Tag::All]), [1, 0, 2, 4, 6, 1]);
+    let (_, read) = wire::decode::<Invalidating>(&key, Contracts::OWN).unwrap();
+    assert_eq!(read, invalidating(Tag::Credential(CredentialHash([9; 32]))));
+}
 
 /// Changes in one renewal at most; `latchkey_revocation::authority::MAX_MISSED`.
 const MAX_MISSED: usize = 1_000;
@@ -17,40 +74,38 @@ const MAX_MISSED: usize = 1_000;
 fn the_bytes_of_the_lease_protocol_never_change() {
     let id = &[7; 16][..];
     let join = Join::<KeysAuthority>::new(MEMBER, 2);
-    assert_eq!(wire::encode(&join).unwrap(), [id, &[2]].concat());
+    assert_eq!(body(&join), [id, &[2]].concat());
     let renew = Renew::<IdentityAuthority>::new(MEMBER, Position(3));
-    assert_eq!(wire::encode(&renew).unwrap(), [id, &[6]].concat());
-    assert_eq!(wire::encode(&Leave::<KeysAuthority>::new(MEMBER)).unwrap(), id);
+    assert_eq!(body(&renew), [id, &[6]].concat());
+    assert_eq!(body(&Leave::<KeysAuthority>::new(MEMBER)), id);
     let acknowledge = Acknowledge { member: MEMBER, epoch: EPOCH, position: Position(3) };
-    assert_eq!(wire::encode(&acknowledge).unwrap(), [id, &[2, 4, 6]].concat());
+    assert_eq!(body(&acknowledge), [id, &[2, 4, 6]].concat());
     let joined = Joined { epoch: EPOCH, position: Position(3) };
-    assert_eq!(wire::encode(&joined).unwrap(), [2, 4, 6]);
+    assert_eq!(body(&joined), [2, 4, 6]);
 
-    let key = Subject::Credential(CredentialHash([9; 32]));
-    let by_key =
-        Invalidate { epoch: EPOCH, change: Invalidation { position: Position(3), subject: key } };
-    assert_eq!(wire::encode(&by_key).unwrap(), [&[2, 4, 6, 0], &[9; 32][..]].concat());
-    let invalidating = Invalidating { invalidate: by_key, waiter: WaiterId([8; 8]) };
-    let bytes = [&[2, 4, 6, 0], &[9; 32][..], &[8; 8][..]].concat();
-    assert_eq!(wire::encode(&invalidating).unwrap(), bytes);
-    let owner: Subject<CredentialHash> = Subject::Owner(UserId(5));
-    let change = Invalidation { position: Position(3), subject: owner };
-    assert_eq!(wire::encode(&Invalidate { epoch: EPOCH, change }).unwrap(), [2, 4, 6, 1, 10]);
+    let by_key = body(&invalidating(Tag::Credential(CredentialHash([9; 32]))));
+    assert_eq!(by_key, [&[2, 4, 6, 0, 32], &[9; 32][..], &[8; 8][..]].concat());
+    let owner = Tag::Shared(SharedTag::Owner(Owner::User(UserId(5))));
+    let by_owner = body(&invalidating(owner));
+    assert_eq!(by_owner, [&[2, 4, 6, 1, 8, 5, 0, 0, 0, 0, 0, 0, 0][..], &[8; 8]].concat());
+    let of_all = body(&invalidating(Tag::All));
+    assert_eq!(of_all, [&[2, 4, 6, 2, 0][..], &[8; 8]].concat());
 
+    let change = Invalidation { position: Position(3), tag: owner };
     let these =
         Renewed { epoch: EPOCH, position: Position(3), missed: Missed::These(vec![change]) };
-    let bytes = wire::encode(&Standing::Member(these)).unwrap();
-    assert_eq!(bytes, [1, 2, 4, 6, 0, 1, 6, 1, 10]);
-    assert_eq!(wire::encode(&Standing::<()>::NotMember).unwrap(), [0]);
+    let bytes = body(&Standing::Member(these));
+    assert_eq!(bytes, [1, 2, 4, 6, 0, 1, 6, 1, 8, 5, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(body(&Standing::<()>::NotMember), [0]);
 }
 
 #[test]
 fn the_fullest_renewal_fits_a_message() {
     let change = Invalidation {
         position: Position(i64::MAX),
-        subject: Subject::Credential(CredentialHash([255; 32])),
+        tag: Tag::Credential(CredentialHash([255; 32])),
     };
     let missed = Missed::These(vec![change; MAX_MISSED]);
     let renewed = Renewed { epoch: EPOCH, position: Position(i64::MAX), missed };
-    assert!(wire::encode(&Standing::Member(renewed)).unwrap().len() <= MAX_MESSAGE);
+    assert!(body(&Standing::Member(renewed)).len() + 2 <= MAX_MESSAGE);
 }

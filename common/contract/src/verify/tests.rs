@@ -1,33 +1,36 @@
 //! Pins the bytes and the JSON of the messages that other languages send and read.
 
 use super::*;
-use crate::SessionId;
-use crate::wire::{self, Encoding, MAX_BATCH};
+use crate::wire::{self, CONTRACT, Contracts, Encoding, MAX_BATCH};
+use crate::{KeyDetail, Owner, SessionId, UserDetail};
 
-fn user() -> Verified {
-    Verdict::Valid(UserPrincipal {
-        user: UserId(7),
-        username: "ada".into(),
-        email: "a@b.c".into(),
+fn user_of(username: &str, email: &str, number: i64, expires_at: Timestamp) -> Principal {
+    let user = UserDetail {
+        id: UserId(number),
+        username: username.into(),
+        email: email.into(),
         session: SessionId([9; 16]),
         is_original: true,
-        expires_at: Timestamp(1_764_975_600_250),
-    })
-    .into()
+    };
+    Principal { expires_at, detail: Detail::User(user.into()) }
+}
+
+fn key_of(name: &str, id: i64, owner: i64, expires_at: Timestamp) -> Principal {
+    let owner = Owner::User(UserId(owner));
+    let key = KeyDetail { id: KeyId(id), owner, name: name.into() };
+    Principal { expires_at, detail: Detail::Key(key) }
+}
+
+fn user() -> Verified {
+    Verdict::Valid(user_of("ada", "a@b.c", 7, Timestamp(1_764_975_600_250))).into()
 }
 
 fn service() -> Verified {
-    Verdict::Valid(KeyPrincipal {
-        key: KeyId(1),
-        name: "ci".into(),
-        owner: UserId(300),
-        expires_at: Timestamp(1_764_975_600_000),
-    })
-    .into()
+    Verdict::Valid(key_of("ci", 1, 300, Timestamp(1_764_975_600_000))).into()
 }
 
 fn json<T: Serialize>(value: &T) -> String {
-    String::from_utf8(Encoding::Json.encode(value).unwrap()).unwrap()
+    String::from_utf8(wire::to_json(value).unwrap()).unwrap()
 }
 
 const OUTCOMES: [(Outcome, &str); 6] = [
@@ -57,36 +60,40 @@ fn the_json_of_version_one_never_changes() {
 }
 
 #[test]
-fn the_bytes_of_version_one_never_change() {
-    let ask = wire::encode(&Verify::of(Secret::new("x".into()))).unwrap();
-    assert_eq!(ask, [1, 1, b'x', 0, 0]);
-    let ask = wire::encode(&VerifyBatch::of(vec![Secret::new("x".into())])).unwrap();
-    assert_eq!(ask, [1, 1, b'x', 0, 0]);
+fn the_bytes_never_change() {
+    let encode = |ask: &Verify| wire::encode(ask, CONTRACT).unwrap();
+    assert_eq!(encode(&Verify::of(Secret::new("x".into()))), [2, 0, 1, 1, b'x', 0, 0]);
+    let ask = wire::encode(&VerifyBatch::of(vec![Secret::new("x".into())]), CONTRACT).unwrap();
+    assert_eq!(ask, [2, 0, 1, 1, b'x', 0, 0]);
     let least = MinRevision { keys: Some(Position(3)), identity: None };
     let ask = Verify { min_revision: Some(least), ..Verify::of(Secret::new("x".into())) };
-    assert_eq!(wire::encode(&ask).unwrap(), [1, 1, b'x', 0, 1, 1, 6, 0]);
-    let (head, name) = ([0, 1, 1, 251, 88, 2, 0, 0, 1, 2, 1, 2, b'c', b'i'], 14);
-    let reply = wire::encode(&service()).unwrap();
-    assert_eq!(reply[..name], head);
-    assert_eq!(wire::decode::<Timestamp>(&reply[name..]).unwrap(), Timestamp(1_764_975_600_000));
-    let codes = OUTCOMES.map(|(outcome, _)| wire::encode(&outcome).unwrap());
-    assert_eq!(codes.concat(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(encode(&ask), [2, 0, 1, 1, b'x', 0, 1, 1, 6, 0]);
+    let reply = [2, 0, 0, 1, 1, 251, 88, 2, 0, 0, 1, 2, 1, 2, b'c', b'i'];
+    // 2 · 1,764,975,600,000, as 64 bits with the lowest byte first.
+    let expires_at = [253, 0, 195, 124, 225, 53, 3, 0, 0];
+    assert_eq!(wire::encode(&service(), CONTRACT).unwrap(), [&reply[..], &expires_at].concat());
+    let codes = OUTCOMES.map(|(outcome, _)| {
+        wire::encode(&Verified { outcome, principal: None }, CONTRACT).unwrap()[2]
+    });
+    assert_eq!(codes, [0, 1, 2, 3, 4, 5]);
 }
 
 #[test]
 fn what_is_written_reads_back_in_both_encodings() {
     for encoding in [Encoding::Bincode, Encoding::Json] {
         let batch = VerifiedBatch {
-            results: vec![user(), service(), Verdict::<UserPrincipal>::Unknown.into()],
+            results: vec![user(), service(), Verdict::<Principal>::Unknown.into()],
         };
-        let bytes = encoding.encode(&batch).unwrap();
-        assert_eq!(encoding.decode::<VerifiedBatch>(&bytes).unwrap(), batch);
+        let bytes = encoding.encode(&batch, CONTRACT).unwrap();
+        let read = encoding.decode::<VerifiedBatch>(&bytes, Contracts::OWN).unwrap();
+        assert_eq!(read, (CONTRACT, batch));
         let ask = Verify {
             credential: Some(Secret::new("é\"\\".into())),
             required_scope: Some("s".into()),
             min_revision: Some(MinRevision { keys: None, identity: Some(Position(7)) }),
         };
-        let back: Verify = encoding.decode(&encoding.encode(&ask).unwrap()).unwrap();
+        let bytes = encoding.encode(&ask, CONTRACT).unwrap();
+        let (_, back): (_, Verify) = encoding.decode(&bytes, Contracts::OWN).unwrap();
         assert_eq!((back.credential, back.required_scope), (ask.credential, ask.required_scope));
         assert_eq!(back.min_revision, ask.min_revision);
     }
@@ -94,7 +101,7 @@ fn what_is_written_reads_back_in_both_encodings() {
 
 #[test]
 fn a_field_may_be_missing_but_not_unknown_twice_or_of_another_type() {
-    let read = |text: &str| Encoding::Json.decode::<Verify>(text.as_bytes());
+    let read = |text: &str| wire::from_json::<Verify>(text.as_bytes());
     assert!(read("{}").unwrap().credential.is_none());
     assert!(read(r#"{"credential": null}"#).unwrap().credential.is_none());
     assert!(
@@ -128,7 +135,7 @@ fn a_field_may_be_missing_but_not_unknown_twice_or_of_another_type() {
     ] {
         assert!(read(wrong).is_err(), "{wrong}");
     }
-    let batch = |text: &str| Encoding::Json.decode::<VerifyBatch>(text.as_bytes());
+    let batch = |text: &str| wire::from_json::<VerifyBatch>(text.as_bytes());
     assert!(batch("{}").unwrap().credentials.is_empty());
     assert!(batch(r#"{"credentials": "x"}"#).is_err());
     assert!(batch(r#"{"credentials": ["x", null]}"#).is_err());
@@ -158,23 +165,12 @@ fn a_contradiction_is_not_accepted() {
 
 #[test]
 fn the_largest_batch_of_the_longest_principals_fits() {
-    let user = UserPrincipal {
-        user: UserId(i64::MAX),
-        username: "\u{10400}".repeat(50).into(),
-        email: "a".repeat(254).into(),
-        session: SessionId([255; 16]),
-        is_original: true,
-        expires_at: Timestamp(253_402_300_799_999),
-    };
-    let key = KeyPrincipal {
-        key: KeyId(i64::MAX),
-        name: "\u{10400}".repeat(100).into(),
-        owner: UserId(i64::MAX),
-        expires_at: Timestamp(253_402_300_799_999),
-    };
+    let last = Timestamp(253_402_300_799_999);
+    let user = user_of(&"\u{10400}".repeat(50), &"a".repeat(254), i64::MAX, last);
+    let key = key_of(&"\u{10400}".repeat(100), i64::MAX, i64::MAX, last);
     for one in [Verified::from(Verdict::Valid(user)), Verdict::Valid(key).into()] {
         let results = VerifiedBatch { results: vec![one; MAX_BATCH] };
-        assert!(wire::encode(&results).is_ok());
-        assert!(Encoding::Json.encode(&results).is_ok());
+        assert!(wire::encode(&results, CONTRACT).is_ok());
+        assert!(wire::to_json(&results).is_ok());
     }
 }

@@ -1,29 +1,30 @@
 //! The check against an authority that each test plays, and a memory that is filled by the rules.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use latchkey_contract::lease::{Epoch, Invalidation, Joined, Missed, ReadAt, Renewed, Subject};
-use latchkey_contract::{KeyId, KeyPrincipal, UserId};
-use latchkey_revocation::{Ask, Bounds, Capacity, Keeper, Next, Reply, Ruling};
+use latchkey_contract::lease::{Epoch, Invalidation, Joined, Missed, ReadAt, Renewed, Tag};
+use latchkey_contract::{Owner, Stored, UserId};
+use latchkey_revocation::{Ask, Bounds, Capacity, Keeper, Next, Reply};
 use latchkey_runtime::Root;
 use latchkey_runtime::supervisor::Running;
-use smol_str::SmolStr;
 
 use super::*;
-use crate::remembered::Remembered;
-
-type Person = Remembered<KeyPrincipal>;
+use crate::played::{Counted, HERE, Told, program, read_at, until};
+use crate::remembered::Judged;
 
 const HASH: CredentialHash = CredentialHash([7; 32]);
 const MEMBER: MemberId = MemberId([1; 16]);
-const HERE: Epoch = Epoch { made: 1, timeline: 1 };
 
-/// Says one thing to everybody, as of one snapshot.
-struct Says(Arc<Mutex<(ReadAt, Verdict<Person>)>>);
+/// What an authority says to everybody, as of one snapshot: one thing after the other, and the last from then on.
+type Script = Arc<Mutex<VecDeque<(ReadAt, Verdict<Remembered>)>>>;
+
+/// Says it.
+struct Says(Script);
 
 impl Work for Says {
     type Item = (CredentialHash, Option<MemberId>);
-    type Answer = Answer<Person>;
+    type Answer = Result<Answer, CallError>;
     type Error = CallError;
     const MAX_WEIGHT: usize = 1;
     const IN_FLIGHT: usize = 1;
@@ -35,40 +36,38 @@ impl Work for Says {
 
     async fn answer(&self, items: Vec<Self::Item>) -> Result<Vec<Self::Answer>, Self::Error> {
         assert!(items.iter().all(|(_, member)| member.is_none()), "it is asked as nobody");
-        Ok(vec![Standing::Member(self.0.lock().unwrap().clone()); items.len()])
+        let mut script = self.0.lock().unwrap();
+        let now = if script.len() > 1 { script.pop_front() } else { script.front().cloned() };
+        Ok(vec![Ok(Standing::Member(now.unwrap())); items.len()])
     }
 }
 
 struct Bench {
-    check: Arc<Check<Person, Says>>,
-    authority: Arc<Mutex<(ReadAt, Verdict<Person>)>>,
+    check: Arc<Check<Says>>,
+    authority: Script,
     keeper: Keeper,
+    told: Told,
     _running: Running,
 }
 
-fn person() -> Person {
-    let (key, owner) = (KeyId(1), UserId(2));
-    Remembered::new(KeyPrincipal {
-        key,
-        name: SmolStr::default(),
-        owner,
-        expires_at: Timestamp(i64::MAX),
-    })
+fn person() -> Remembered {
+    until_then(Timestamp(i64::MAX))
 }
 
-fn read_at(position: i64) -> ReadAt {
-    ReadAt { epoch: HERE, position: Position(position) }
+fn until_then(expires_at: Timestamp) -> Remembered {
+    Remembered::new(program(1, expires_at))
 }
 
-/// A member that has applied everything up to 4, and remembers what `ruling` says.
-async fn bench(ruling: Ruling<Person>) -> Bench {
+/// A member that has applied everything up to 4, and remembers what `verdict` says.
+async fn bench(verdict: Verdict<Remembered>) -> Bench {
     let memory = Arc::new(Memory::new(&Bounds::default(), Capacity::default()));
-    let authority = Arc::new(Mutex::new((read_at(4), Verdict::Valid(person()))));
+    let authority = Arc::new(Mutex::new([(read_at(4), Verdict::Valid(person()))].into()));
+    let told = Told::new().await;
     let (asker, child) = Asker::new("ask", Says(Arc::clone(&authority)));
     let running = Root::start(vec![child]).await.unwrap();
-    let check = Arc::new(Check::new("key", memory, Address::new(), asker, Clock::System));
-    let mut bench =
-        Bench { check, authority, keeper: Keeper::new(&Bounds::default()), _running: running };
+    let (keeper, clock) = (Keeper::new(&Bounds::default()), Clock::manual(0));
+    let check = Arc::new(Check::new("key", memory, told.address.clone(), asker, clock));
+    let mut bench = Bench { check, authority, keeper, told, _running: running };
     let Next::Send(Ask::Join { nonce, .. }) = bench.keeper.next(bench.now(), || MEMBER) else {
         panic!("it joins first")
     };
@@ -76,8 +75,8 @@ async fn bench(ruling: Ruling<Person>) -> Bench {
     bench.keeper.joined(&*bench.check.memory, nonce, joined);
     bench.renew(4, Vec::new());
     let question = bench.check.memory.ask(bench.now()).unwrap();
-    let reply = Reply { read_at: read_at(4), ruling };
-    bench.check.memory.take(&question, HASH, reply, bench.now(), Timestamp(0));
+    let reply = Reply { read_at: read_at(4), verdict: Judged(verdict) };
+    bench.check.memory.take(&question, HASH, reply, bench.now(), Timestamp(0)).unwrap();
     bench
 }
 
@@ -97,8 +96,26 @@ impl Bench {
         self.keeper.renewed(&*self.check.memory, nonce, Standing::Member(renewed), now);
     }
 
-    fn says(&self, read_at: ReadAt, verdict: Verdict<Person>) {
-        *self.authority.lock().unwrap() = (read_at, verdict);
+    fn says(&self, read_at: ReadAt, verdict: Verdict<Remembered>) {
+        *self.authority.lock().unwrap() = [(read_at, verdict)].into();
+    }
+
+    /// Counts answers from memory, of a credential that ends then, until one has begun a check or there are enough
+    /// for two; how many.
+    fn answers_until_a_check(&self, expires_at: Timestamp) -> u64 {
+        let said = Verdict::Valid(until_then(expires_at));
+        for answers in 1..=2 * EVERY {
+            self.check.answered(HASH, &said, || HASH);
+            if self.check.under_way.try_enter().is_none() {
+                return answers;
+            }
+        }
+        2 * EVERY
+    }
+
+    /// Waits until no check is under way.
+    async fn is_over(&self) {
+        until(|| self.check.under_way.try_enter().is_some()).await;
     }
 
     async fn contradiction(&self, said: &Verdict<()>) -> Option<&'static str> {
@@ -106,19 +123,24 @@ impl Bench {
     }
 }
 
-fn valid() -> Ruling<Person> {
-    Ruling::Valid { value: person(), owner: UserId(2), expires_at: Timestamp(i64::MAX) }
+fn valid() -> Verdict<Remembered> {
+    Verdict::Valid(person())
+}
+
+fn inactive<P>() -> Verdict<P> {
+    let (owner, expires_at) = (Owner::User(UserId(2)), Timestamp(i64::MAX));
+    Verdict::Inactive(Some(Stored { owner, expires_at }.into()))
 }
 
 fn revoke(position: i64) -> Vec<Invalidation<CredentialHash>> {
-    let subject = Subject::Credential(HASH);
-    vec![Invalidation { position: Position(position), subject }]
+    let tag = Tag::Credential(HASH);
+    vec![Invalidation { position: Position(position), tag }]
 }
 
 #[tokio::test]
 async fn what_agrees_or_has_only_expired_is_no_contradiction() {
     let bench = bench(valid()).await;
-    for verdict in [Verdict::Valid(person()), Verdict::Expired] {
+    for verdict in [Verdict::Valid(person()), Verdict::Expired(None)] {
         bench.says(read_at(4), verdict);
         assert_eq!(bench.contradiction(&Verdict::Valid(())).await, None);
     }
@@ -127,7 +149,7 @@ async fn what_agrees_or_has_only_expired_is_no_contradiction() {
 #[tokio::test]
 async fn an_accept_that_the_authority_denies_with_nothing_left_to_apply_is_one() {
     let bench = bench(valid()).await;
-    for verdict in [Verdict::Revoked, Verdict::Unknown, Verdict::Inactive, Verdict::Malformed] {
+    for verdict in [Verdict::Revoked, Verdict::Unknown, inactive(), Verdict::Malformed] {
         bench.says(read_at(4), verdict.clone());
         assert_eq!(bench.contradiction(&Verdict::Valid(())).await, Some(verdict.code()));
     }
@@ -135,9 +157,11 @@ async fn an_accept_that_the_authority_denies_with_nothing_left_to_apply_is_one()
 
 #[tokio::test]
 async fn a_refusal_of_what_is_good_is_one() {
-    let revoked = bench(Ruling::Revoked).await;
+    let revoked = bench(Verdict::Revoked).await;
     assert_eq!(revoked.contradiction(&Verdict::Revoked).await, Some("valid"));
-    let unknown = bench(Ruling::Unknown).await;
+    let disabled = bench(inactive()).await;
+    assert_eq!(disabled.contradiction(&inactive()).await, Some("valid"));
+    let unknown = bench(Verdict::Unknown).await;
     assert_eq!(unknown.contradiction(&Verdict::Unknown).await, Some("valid"));
     unknown.says(read_at(4), Verdict::Revoked);
     assert_eq!(unknown.contradiction(&Verdict::Unknown).await, None);
@@ -164,8 +188,72 @@ async fn a_revoke_on_its_way_is_none_and_one_that_a_renewal_left_out_is() {
 
 #[tokio::test]
 async fn another_history_is_none() {
-    let bench = bench(valid()).await;
-    let elsewhere = ReadAt { epoch: Epoch { made: 2, timeline: 1 }, position: Position(9) };
-    bench.says(elsewhere, Verdict::Unknown);
+    let mut bench = bench(valid()).await;
+    let epoch = Epoch { made: 2, timeline: 1 };
+    bench.says(ReadAt { epoch, position: Position(9) }, Verdict::Unknown);
     assert_eq!(bench.contradiction(&Verdict::Valid(())).await, None);
+    let told = bench.told.so_far().await;
+    assert!(matches!(told[..], [Message::OtherEpoch(told)] if told == epoch));
+}
+
+#[tokio::test]
+async fn one_of_so_many_answers_is_checked_and_one_at_a_time() {
+    let mut bench = bench(valid()).await;
+    let late = Timestamp(i64::MAX);
+    assert_eq!(bench.answers_until_a_check(late), EVERY);
+    // The next would be due while the first has not begun to run.
+    let said = Verdict::Valid(person());
+    for _ in 0..EVERY {
+        bench.check.answered(HASH, &said, || HASH);
+    }
+    bench.is_over().await;
+    assert_eq!(bench.answers_until_a_check(late), EVERY);
+    bench.is_over().await;
+    assert!(bench.told.so_far().await.is_empty(), "memory is right");
+}
+
+#[tokio::test]
+async fn what_ends_by_itself_soon_is_not_checked() {
+    const FIVE_MINUTES: i64 = 300_000;
+    for (expires_at, answers) in [(FIVE_MINUTES - 1, 2 * EVERY), (FIVE_MINUTES, EVERY)] {
+        let bench = bench(valid()).await;
+        assert_eq!(bench.answers_until_a_check(Timestamp(expires_at)), answers);
+        bench.is_over().await;
+    }
+}
+
+#[tokio::test]
+async fn two_contradictions_one_after_the_other_are_an_alarm_and_everything_is_doubted() {
+    let counted = Counted::default();
+    let _counting = metrics::set_default_local_recorder(&counted);
+    let mut bench = bench(valid()).await;
+    let (denied, good) = ((read_at(4), Verdict::Revoked), (read_at(4), valid()));
+    for (script, is_alarm) in [
+        (vec![denied.clone(), good.clone()], false),
+        (vec![good.clone(), denied.clone()], false),
+        (vec![denied.clone(), denied, good], true),
+    ] {
+        *bench.authority.lock().unwrap() = script.into();
+        bench.check.run(HASH, Verdict::Valid(()), HASH).await;
+        let told = bench.told.so_far().await;
+        assert_eq!(matches!(told[..], [Message::Doubted(MEMBER)]), is_alarm);
+        assert_eq!(told.is_empty(), !is_alarm);
+        let alarms = counted.counter("latchkey_cache_disagreements_total key");
+        assert_eq!(alarms, u64::from(is_alarm));
+    }
+    // Two questions, then one, then two.
+    assert_eq!(counted.counter("latchkey_cache_checks_total key"), 5);
+}
+
+#[test]
+fn only_a_denial_of_what_was_accepted_and_an_acceptance_of_what_was_denied_contradict() {
+    let expired = || Verdict::<()>::Expired(None);
+    let said = [Verdict::Valid(()), expired(), inactive(), Verdict::Unknown, Verdict::Revoked];
+    // By an authority that says that it is good, that it has expired, and that it was revoked.
+    let against = [[false, false, true], [false; 3], [true, false, false]];
+    let against = [against[0], against[1], against[2], against[2], against[2]];
+    for (said, against) in said.iter().zip(against) {
+        let answers = [Verdict::Valid(()), expired(), Verdict::Revoked];
+        assert_eq!(answers.map(|answer| contradicts(said, &answer)), against, "{said:?}");
+    }
 }

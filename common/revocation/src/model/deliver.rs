@@ -2,11 +2,11 @@
 
 use latchkey_contract::lease::{Joined, Standing};
 
-use super::scenario::H;
+use super::scenario::ASKED;
 use super::step::{Model, Violation};
 use super::world::{Message, Small, WALL, World};
 use crate::authority::{self, MemberState};
-use crate::cache::{Question, Reply, Ruling, Taken};
+use crate::cache::{Question, Reply};
 use crate::rules::Mutant;
 
 impl Model {
@@ -51,11 +51,11 @@ impl Model {
                 let edge = next.edge(edge);
                 edge.keeper.renewed(&edge.cache, nonce, answer, now);
             }
-            Message::AskVerify { edge, question } => {
-                let answer = next.db.verify(self.rules, question.member, H);
-                next.send(Message::Verified { edge, question, answer });
+            Message::AskVerify { edge, question, credential } => {
+                let answer = next.db.verify(self.rules, question.member, credential);
+                next.send(Message::Verified { edge, question, credential, answer });
             }
-            Message::Verified { edge, question, answer } => {
+            Message::Verified { edge, question, credential: _, answer } => {
                 return self.verified(next, edge, question, answer, stays);
             }
             Message::Invalidate { edge: at, message } => {
@@ -88,15 +88,13 @@ impl Model {
     ) -> Result<(), Violation> {
         let (now, returned) = (next.now, next.returned);
         let edge = next.edge(at);
-        let Some(place) = edge
-            .asked
-            .iter()
-            .position(|asked| (asked.member, asked.nonce) == (question.member, question.nonce))
-        else {
+        let Some(place) = edge.asked.iter().position(|(asked, _)| {
+            (asked.member, asked.nonce) == (question.member, question.nonce)
+        }) else {
             return Ok(());
         };
         // The stamp is the edge's own; the message brings back only the nonce.
-        let question = edge.asked[place];
+        let (question, credential) = edge.asked[place];
         if !stays {
             edge.asked.remove(place);
         }
@@ -105,14 +103,15 @@ impl Model {
             return Ok(());
         };
         let epoch = reply.read_at.epoch;
-        let says_valid = matches!(reply.ruling, Ruling::Valid { .. });
+        let says_valid = matches!(reply.verdict, Small::Valid(_));
         let waiter = stays && self.rules.breaks(Mutant::WaiterWithoutChecks);
         let accepted = if waiter {
             says_valid
         } else {
-            matches!(edge.cache.take(&question, H, reply, now, WALL), Taken::Accept(_))
+            edge.cache.take(&question, credential, reply, now, WALL).is_ok() && says_valid
         };
         edge.keeper.other_epoch(&edge.cache, epoch);
+        let returned = ASKED.iter().zip(returned).any(|(it, over)| *it == credential && over);
         if accepted && returned { Err(Violation::ByReply) } else { Ok(()) }
     }
 }

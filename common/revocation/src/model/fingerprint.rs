@@ -1,17 +1,18 @@
 //! Which states are the same: times count by their age, as far as it makes a difference, and nonces by
 //! the question that waits for them. So the model runs on for ever in a finite number of states.
 
-use latchkey_contract::lease::{Epoch, MemberId, Missed, Position, Standing, Subject};
+use latchkey_contract::Owner;
+use latchkey_contract::lease::{Epoch, MemberId, Missed, Position, SharedTag, Standing, Tag};
 
 use super::step::Model;
-use super::world::{Edge, Message, World};
+use super::world::{Edge, Hasher, Message, Small, World};
 use crate::authority::MemberState;
 use crate::bounds::Moment;
-use crate::cache::{Reply, Ruling};
+use crate::cache::Reply;
 use crate::keeper::State;
 use crate::revoker::Members;
 use crate::rules::Mutant;
-use crate::shard::Fact;
+use crate::shard::Shard;
 
 /// Messages under way at most.
 const MAX_LETTERS: usize = 64;
@@ -23,6 +24,7 @@ pub(super) struct Scribe<'a> {
     /// Ages beyond are all the same.
     oldest: u64,
     raw_nonces: bool,
+    raw_counts: bool,
 }
 
 /// 64 bits that stand for a state.
@@ -30,7 +32,8 @@ pub(super) fn fingerprint(model: &Model, world: &World, out: &mut Vec<u8>) -> u6
     out.clear();
     let oldest = model.scenario.lease.max(model.scenario.wait);
     let raw_nonces = model.rules.breaks(Mutant::IdReused);
-    let mut scribe = Scribe { out, now: world.now, oldest, raw_nonces };
+    let raw_counts = model.rules.breaks(Mutant::SeenIsRevision);
+    let mut scribe = Scribe { out, now: world.now, oldest, raw_nonces, raw_counts };
     scribe.world(world);
     hash(out)
 }
@@ -67,11 +70,17 @@ impl Scribe<'_> {
         self.byte(id.0[0]);
     }
 
-    fn subject(&mut self, subject: Subject<u8>) {
-        match subject {
-            Subject::Credential(credential) => self.byte(credential),
-            Subject::Owner(owner) => self.byte(owner.0 + 100),
+    fn tag(&mut self, tag: Tag<u8>) {
+        match tag {
+            Tag::Credential(credential) => self.byte(credential),
+            Tag::Shared(tag) => self.shared_tag(tag),
+            Tag::All => self.byte(200_u8),
+            Tag::Unknown(_) => self.byte(201_u8),
         }
+    }
+
+    fn shared_tag(&mut self, SharedTag::Owner(Owner::User(owner)): SharedTag) {
+        self.byte(owner.0 + 100);
     }
 
     fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
@@ -89,7 +98,9 @@ impl Scribe<'_> {
         for count in [left.revokes, left.crashes, left.restarts, left.joins, left.failovers] {
             self.byte(count);
         }
-        self.byte(u8::from(world.returned));
+        for returned in world.returned {
+            self.byte(u8::from(returned));
+        }
         for edge in &world.edges {
             self.edge(edge);
         }
@@ -97,7 +108,7 @@ impl Scribe<'_> {
         self.option(world.standby.as_deref(), Scribe::db);
         for revoker in &world.revokers {
             self.byte(250_u8);
-            self.subject(revoker.subject);
+            self.tag(revoker.tag);
             self.option(revoker.number, Scribe::position);
             self.option(revoker.core.committed, |s, (commit, since)| {
                 s.age(since);
@@ -161,7 +172,7 @@ impl Scribe<'_> {
         self.position(db.pruned);
         for row in &db.revoked {
             self.position(row.change.position);
-            self.subject(row.change.subject);
+            self.tag(row.change.tag);
             self.byte(u8::from(row.settled));
         }
         self.byte(248_u8);
@@ -175,10 +186,10 @@ impl Scribe<'_> {
     fn edge(&mut self, edge: &Edge) {
         match edge.keeper.state {
             State::Out => self.byte(0_u8),
-            State::In { tenure, position } => {
+            State::In { membership, position } => {
                 self.byte(1_u8);
-                self.member(tenure.member);
-                self.epoch(tenure.epoch);
+                self.member(membership.member);
+                self.epoch(membership.epoch);
                 self.position(position);
             }
         }
@@ -189,8 +200,9 @@ impl Scribe<'_> {
                 self.byte(question.nonce);
             }
         }
-        for question in &edge.asked {
+        for (question, credential) in &edge.asked {
             self.byte(4_u8);
+            self.byte(*credential);
             self.age(question.sent);
             if self.raw_nonces {
                 self.byte(question.nonce);
@@ -199,44 +211,51 @@ impl Scribe<'_> {
         if self.raw_nonces {
             self.byte(edge.keeper.next_nonce);
         }
-        self.option(edge.cache.sight(self.now).lease, Scribe::age);
+        self.option(edge.cache.view(self.now).lease, Scribe::age);
         self.option(edge.reading, |s, reading| {
-            s.age(reading.sight.now);
-            s.option(reading.sight.lease, |s, at| {
-                s.byte(reading.sight.now.since(at).min(s.oldest));
+            s.age(reading.view.now);
+            s.option(reading.view.lease, |s, at| {
+                s.byte(reading.view.now.since(at).min(s.oldest));
             });
             s.byte(u8::from(reading.saw_entry));
         });
         self.option(edge.unapplied, |s, message| s.position(message.change.position));
-        edge.cache.inspect(|shard| self.shard(shard));
+        let (applied, floor, tombstones) = edge.cache.shared_tags().inspect();
+        edge.cache.inspect(|shard| self.shard(shard, applied));
+        if self.raw_counts {
+            self.byte(applied);
+        }
+        self.position(floor);
+        for (tag, at) in tombstones {
+            self.shared_tag(tag);
+            self.position(at);
+        }
+        self.byte(242_u8);
     }
 
-    fn shard(
-        &mut self,
-        shard: &crate::shard::Shard<u8, super::world::Small, super::world::Hasher>,
-    ) {
+    fn shard(&mut self, shard: &Shard<u8, Small, Hasher>, applied: u64) {
         self.position(shard.floor);
-        self.byte(u8::from(shard.tenure.is_some()));
-        for (credential, entry) in shard.entries.iter() {
-            self.byte(*credential);
-            self.age(entry.stamp);
+        self.byte(u8::from(shard.membership.is_some()));
+        for table in [&shard.entries, &shard.refusals] {
+            for (credential, entry) in table.iter() {
+                self.byte(*credential);
+                self.byte(u8::from(entry.verdict == Small::Revoked));
+                // Nothing else of a fact matters.
+                if entry.verdict != Small::Revoked {
+                    self.age(entry.stamp);
+                    self.position(entry.read_at);
+                    // Which count does not matter, but whether it is the present one.
+                    let seen = if self.raw_counts { entry.seen } else { applied - entry.seen };
+                    self.byte(if self.raw_counts { seen } else { seen.min(1) });
+                }
+            }
+            self.byte(246_u8);
         }
-        self.byte(246_u8);
-        for (credential, fact) in shard.facts.iter() {
-            self.byte(*credential);
-            self.byte(u8::from(*fact == Fact::Revoked));
-        }
-        self.byte(245_u8);
-        for (credential, at) in shard.credentials.iter() {
+        for (credential, at) in shard.tombstones.iter() {
             self.byte(credential);
             self.position(at);
         }
         self.byte(244_u8);
-        for (owner, at) in shard.owners.iter() {
-            self.byte(owner.0);
-            self.position(at);
-        }
-        self.byte(243_u8);
     }
 
     fn nonce(&mut self, edge: &Edge, nonce: u64) {
@@ -271,12 +290,12 @@ impl Scribe<'_> {
                 self.nonce(to(edge), *nonce);
                 self.renewed(answer);
             }
-            Message::AskVerify { edge, question } => {
-                self.out.extend([5, *edge]);
+            Message::AskVerify { edge, question, credential } => {
+                self.out.extend([5, *edge, *credential]);
                 self.question(to(edge), question);
             }
-            Message::Verified { edge, question, answer } => {
-                self.out.extend([6, *edge]);
+            Message::Verified { edge, question, credential, answer } => {
+                self.out.extend([6, *edge, *credential]);
                 self.question(to(edge), question);
                 self.verified(answer);
             }
@@ -284,7 +303,7 @@ impl Scribe<'_> {
                 self.out.extend([7, *edge]);
                 self.epoch(message.epoch);
                 self.position(message.change.position);
-                self.subject(message.change.subject);
+                self.tag(message.change.tag);
             }
             Message::Acknowledge(acknowledge) => {
                 self.byte(8_u8);
@@ -296,7 +315,7 @@ impl Scribe<'_> {
     }
 
     fn question(&mut self, edge: &Edge, question: &crate::Question) {
-        let place = edge.asked.iter().position(|asked| asked == question);
+        let place = edge.asked.iter().position(|(asked, _)| asked == question);
         self.byte(if self.raw_nonces { question.nonce } else { place.map_or(99, |p| p as u64) });
         self.member(question.member);
         if self.raw_nonces {
@@ -314,17 +333,17 @@ impl Scribe<'_> {
             Missed::These(changes) => {
                 for change in changes {
                     self.position(change.position);
-                    self.subject(change.subject);
+                    self.tag(change.tag);
                 }
             }
         }
     }
 
-    fn verified(&mut self, answer: &Standing<Reply<super::world::Small>>) {
+    fn verified(&mut self, answer: &Standing<Reply<Small>>) {
         let Standing::Member(reply) = answer else { return self.byte(0_u8) };
         self.byte(1_u8);
         self.epoch(reply.read_at.epoch);
         self.position(reply.read_at.position);
-        self.byte(u8::from(matches!(reply.ruling, Ruling::Valid { .. })));
+        self.byte(u8::from(matches!(reply.verdict, Small::Valid(_))));
     }
 }

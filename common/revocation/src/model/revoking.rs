@@ -1,10 +1,10 @@
 //! What revokers and the janitor do.
 
-use latchkey_contract::lease::{Invalidate, Invalidation, Position, Subject};
+use latchkey_contract::lease::{Invalidate, Invalidation, Position};
 
-use super::scenario::{H, OWNER_OF_H};
+use super::scenario::ASKED;
 use super::step::{Model, small};
-use super::world::{Message, Revoked, World};
+use super::world::{Message, Revoked, World, ends};
 use crate::authority::MemberState;
 use crate::bounds::{Bounds, Moment};
 use crate::janitor::{Row, Upkeep};
@@ -14,7 +14,7 @@ use crate::rules::Mutant;
 impl Model {
     pub(super) fn advance(&self, next: &mut World, at: usize) {
         let now = next.now;
-        let subject = next.revokers[at].subject;
+        let tag = next.revokers[at].tag;
         match next.revokers[at].core.next(now) {
             Step::Commit => self.commit(next, at, now),
             Step::ReadMembers => {
@@ -25,7 +25,7 @@ impl Model {
             Step::Publish => {
                 next.revoker(at).core.published(now);
                 if let Some((commit, _)) = next.revokers[at].core.committed {
-                    let change = Invalidation { position: commit.position, subject };
+                    let change = Invalidation { position: commit.position, tag };
                     let message = Invalidate { epoch: commit.epoch, change };
                     for edge in 0..small(next.edges.len()) {
                         next.send(Message::Invalidate { edge, message });
@@ -34,7 +34,9 @@ impl Model {
             }
             Step::Wait(_) => {}
             Step::Return(_) => {
-                next.returned |= covers_h(subject);
+                for (returned, credential) in next.returned.iter_mut().zip(ASKED) {
+                    *returned |= ends(tag, credential);
+                }
                 let aftermath = next.revokers[at].core.aftermath(now);
                 next.revoker(at).aftermath = Some(aftermath);
             }
@@ -42,8 +44,8 @@ impl Model {
     }
 
     fn commit(&self, next: &mut World, at: usize, now: Moment) {
-        let subject = next.revokers[at].subject;
-        let old = next.db.revoked.iter().find(|row| row.change.subject == subject).copied();
+        let tag = next.revokers[at].tag;
+        let old = next.db.revoked.iter().find(|row| row.change.tag == tag).copied();
         let position = match (old, next.revokers[at].number) {
             (Some(old), _) => old.change.position,
             (None, Some(number)) => number,
@@ -58,7 +60,7 @@ impl Model {
             }
         };
         if old.is_none() {
-            let change = Invalidation { position, subject };
+            let change = Invalidation { position, tag };
             next.db().revoked.push(Revoked { change, settled: false });
         }
         let bounds = Bounds::ticks(self.scenario.lease, self.scenario.wait);
@@ -68,10 +70,6 @@ impl Model {
         let commit = Commit { position, epoch, already: old.is_some(), settled, early_from };
         next.revoker(at).core.committed(now, commit);
     }
-}
-
-pub(super) fn covers_h(subject: Subject<u8>) -> bool {
-    subject == Subject::Credential(H) || subject == Subject::Owner(OWNER_OF_H)
 }
 
 pub(super) fn clean_up(next: &mut World, at: usize) {
@@ -85,7 +83,7 @@ pub(super) fn clean_up(next: &mut World, at: usize) {
     }
     db.members.retain(|(id, _)| !aftermath.delete.contains(id));
     for row in &mut db.revoked {
-        row.settled |= aftermath.settle && row.change.subject == revoker.subject;
+        row.settled |= aftermath.settle && row.change.tag == revoker.tag;
     }
 }
 

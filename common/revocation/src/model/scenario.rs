@@ -1,8 +1,8 @@
 //! What may happen in one exploration: the bounds of the model.
 
-use latchkey_contract::UserId;
-use latchkey_contract::lease::Subject;
+use latchkey_contract::lease::Tag;
 
+use super::world::shared;
 use crate::cache::Capacity;
 
 /// The bounds of one exploration. Everything is explored within them, in every order.
@@ -14,8 +14,10 @@ pub(super) struct Scenario {
     /// L and W in ticks.
     pub(super) lease: u64,
     pub(super) wait: u64,
+    /// Of [`ASKED`], how many credentials edges ask about.
+    pub(super) credentials: usize,
     /// What may be revoked.
-    pub(super) subjects: &'static [Subject<u8>],
+    pub(super) tags: &'static [Tag<u8>],
     /// Revokes under way at once, and all told.
     pub(super) revokers: usize,
     pub(super) revokes: u8,
@@ -41,23 +43,29 @@ pub(super) struct Scenario {
     pub(super) early: bool,
 }
 
-/// The credential that edges ask about.
+/// The credentials that edges ask about: they share their first tag.
+pub(super) const ASKED: [u8; 2] = [H, 2];
 pub(super) const H: u8 = 0;
-/// Its owner; every credential has one of its own.
-pub(super) const OWNER_OF_H: UserId = UserId(0);
 
-const H_ALONE: &[Subject<u8>] = &[Subject::Credential(H)];
-const H_AND_ANOTHER: &[Subject<u8>] = &[Subject::Credential(H), Subject::Credential(1)];
-const OWNER: &[Subject<u8>] = &[Subject::Owner(OWNER_OF_H)];
-const OWNER_AND_ANOTHER: &[Subject<u8>] =
-    &[Subject::Owner(OWNER_OF_H), Subject::Owner(UserId(1)), Subject::Credential(H)];
+/// The tag that both have, the one that the first alone has, and one that neither has.
+const OWNER_OF_H: Tag<u8> = Tag::Shared(shared(0));
+const SECOND_OF_H: Tag<u8> = Tag::Shared(shared(50));
+const ANOTHER_OWNER: Tag<u8> = Tag::Shared(shared(1));
+
+const H_ALONE: &[Tag<u8>] = &[Tag::Credential(H)];
+const H_AND_ANOTHER: &[Tag<u8>] = &[Tag::Credential(H), Tag::Credential(1)];
+const OWNER: &[Tag<u8>] = &[OWNER_OF_H];
+const BOTH_TAGS: &[Tag<u8>] = &[OWNER_OF_H, SECOND_OF_H];
+const OWNER_AND_ANOTHER: &[Tag<u8>] = &[OWNER_OF_H, ANOTHER_OWNER, Tag::Credential(H)];
+const OWNER_AND_ALL: &[Tag<u8>] = &[OWNER_OF_H, ANOTHER_OWNER, Tag::All];
 
 const BASE: Scenario = Scenario {
     name: "one edge, one revoke",
     edges: 1,
     lease: 2,
     wait: 2,
-    subjects: H_ALONE,
+    credentials: 1,
+    tags: H_ALONE,
     revokers: 1,
     revokes: 1,
     crashes: 0,
@@ -81,9 +89,9 @@ impl Scenario {
             shards: 1,
             entries: 2,
             bytes: 1 << 20,
-            facts: 2,
+            refusals: 2,
             tombstones: self.tombstones,
-            owners: self.tombstones,
+            tags: self.tombstones,
         }
     }
 
@@ -103,7 +111,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "a longer lease", lease: 3, wait: 3, ..BASE },
     Scenario {
         name: "another key",
-        subjects: H_AND_ANOTHER,
+        tags: H_AND_ANOTHER,
         revokers: 2,
         revokes: 2,
         doubles: false,
@@ -111,7 +119,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "one tombstone",
-        subjects: H_AND_ANOTHER,
+        tags: H_AND_ANOTHER,
         revokers: 1,
         revokes: 2,
         tombstones: 1,
@@ -119,7 +127,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "one after another",
-        subjects: H_AND_ANOTHER,
+        tags: H_AND_ANOTHER,
         revokes: 2,
         doubles: false,
         early: false,
@@ -131,7 +139,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "a join", joined: false, joins: 2, doubles: false, ..BASE },
     Scenario {
         name: "retirement",
-        subjects: H_AND_ANOTHER,
+        tags: H_AND_ANOTHER,
         revokers: 1,
         revokes: 2,
         janitor: true,
@@ -141,15 +149,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "restart", joins: 1, restarts: 1, doubles: false, ..BASE },
     Scenario { name: "joins and a restart", joined: false, joins: 2, restarts: 1, ..BASE },
     Scenario { name: "failover", joins: 1, failovers: 1, doubles: false, ..BASE },
-    Scenario { name: "an owner", subjects: OWNER, ..BASE },
+    Scenario { name: "an owner", tags: OWNER, ..BASE },
     Scenario {
         name: "owners, one tombstone",
-        subjects: OWNER_AND_ANOTHER,
+        tags: OWNER_AND_ANOTHER,
         revokes: 2,
         tombstones: 1,
         doubles: false,
         ..BASE
     },
+    Scenario { name: "two tags", tags: BOTH_TAGS, ..BASE },
+    Scenario { name: "two credentials", credentials: 2, tags: OWNER, doubles: false, ..BASE },
+    Scenario { name: "everything", tags: &[Tag::All], ..BASE },
+    Scenario { name: "a kind that is not known", tags: &[Tag::Unknown(9)], ..BASE },
     Scenario { name: "two edges", edges: 2, doubles: false, ..BASE },
 ];
 
@@ -157,7 +169,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 pub(super) const LARGE: &[Scenario] = &[
     Scenario {
         name: "everything, one edge",
-        subjects: H_AND_ANOTHER,
+        tags: H_AND_ANOTHER,
         revokers: 2,
         revokes: 3,
         crashes: 1,
@@ -171,11 +183,24 @@ pub(super) const LARGE: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "tags and all, two credentials",
+        credentials: 2,
+        tags: OWNER_AND_ALL,
+        revokers: 2,
+        revokes: 3,
+        crashes: 1,
+        questions: 2,
+        renewals: 2,
+        tombstones: 1,
+        prunes: true,
+        ..BASE
+    },
+    Scenario {
         name: "everything, two edges",
         edges: 2,
         lease: 3,
         wait: 3,
-        subjects: OWNER_AND_ANOTHER,
+        tags: OWNER_AND_ANOTHER,
         revokers: 2,
         revokes: 3,
         crashes: 1,

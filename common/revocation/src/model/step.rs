@@ -5,14 +5,13 @@ use std::sync::Arc;
 use latchkey_contract::lease::{Epoch, Invalidate, Position};
 
 use super::revoking::{clean_up, sweep};
-use super::scenario::{H, Scenario};
-use super::world::{Edge, Message, Reading, Revoker, WALL, World, member};
+use super::scenario::{ASKED, H, Scenario};
+use super::world::{Edge, Message, Reading, Revoker, Small, WALL, World, member};
 use crate::bounds::Bounds;
-use crate::cache::Found;
 use crate::keeper::{Ask, State};
 use crate::revoker::{Revocation, Step};
 use crate::rules::{Mutant, Rules};
-use crate::shard::Sight;
+use crate::shard::ReadView;
 
 /// One thing that happens. Numbers are places in the world's lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +19,8 @@ pub(super) enum Action {
     Tick,
     Join(u8),
     Renew(u8),
-    Verify(u8),
+    /// The edge asks about the credential in this place.
+    Verify(u8, u8),
     /// The edge gives up a verification.
     GiveUp(u8, u8),
     Restart(u8),
@@ -65,7 +65,9 @@ impl Model {
     /// Everything that can happen in `world`.
     pub(super) fn actions(&self, world: &World, out: &mut Vec<Action>) {
         let scenario = &self.scenario;
-        if !world.returned && world.left.revokes == 0 && world.revokers.iter().all(|r| r.is_over())
+        if !world.returned.contains(&true)
+            && world.left.revokes == 0
+            && world.revokers.iter().all(|r| r.is_over())
         {
             // Nothing will return any more, so nothing can be wrong.
             return;
@@ -83,7 +85,7 @@ impl Model {
         }
         let active = world.revokers.iter().filter(|r| r.aftermath.is_none()).count();
         if world.left.revokes > 0 && active < scenario.revokers {
-            out.extend((0..scenario.subjects.len()).map(|s| Action::Revoke(small(s))));
+            out.extend((0..scenario.tags.len()).map(|tag| Action::Revoke(small(tag))));
         }
         for (at, revoker) in world.revokers.iter().enumerate() {
             if revoker.aftermath.is_some() {
@@ -124,7 +126,8 @@ impl Model {
                     out.push(Action::Renew(at));
                 }
                 if edge.asked.len() < scenario.questions {
-                    out.push(Action::Verify(at));
+                    let all = 0..scenario.credentials;
+                    out.extend(all.map(|credential| Action::Verify(at, small(credential))));
                 }
             }
         }
@@ -132,7 +135,7 @@ impl Model {
         if world.left.restarts > 0 {
             out.push(Action::Restart(at));
         }
-        if scenario.reader && world.returned {
+        if scenario.reader && world.returned[0] {
             out.push(Action::BeginReading(at));
         }
         if edge.unapplied.is_some() {
@@ -153,12 +156,12 @@ impl Model {
                 let message = Arc::clone(&next.net[usize::from(at)]);
                 self.deliver(&mut next, &message, true)?;
             }
-            Action::Revoke(subject) => {
+            Action::Revoke(tag) => {
                 next.left.revokes -= 1;
                 let bounds = Bounds::ticks(self.scenario.lease, self.scenario.wait);
                 let core = Revocation::build(&bounds, self.scenario.early, self.rules);
-                let subject = self.scenario.subjects[usize::from(subject)];
-                let revoker = Revoker { subject, core, number: None, aftermath: None };
+                let tag = self.scenario.tags[usize::from(tag)];
+                let revoker = Revoker { tag, core, number: None, aftermath: None };
                 next.revokers.push(Arc::new(revoker));
             }
             Action::Advance(at) => self.advance(&mut next, usize::from(at)),
@@ -189,18 +192,18 @@ impl Model {
             Action::Join(at) => self.join(next, at),
             Action::Renew(at) => {
                 let keeper = &mut next.edge(at).keeper;
-                if let State::In { tenure, position } = keeper.state
+                if let State::In { membership, position } = keeper.state
                     && let Ask::Renew { nonce, member, since } =
-                        keeper.ask_to_renew(now, tenure, position)
+                        keeper.ask_to_renew(now, membership, position)
                 {
                     next.send(Message::AskRenew { edge: at, nonce, member, since });
                 }
             }
-            Action::Verify(at) => {
-                let edge = next.edge(at);
+            Action::Verify(at, credential) => {
+                let (edge, credential) = (next.edge(at), ASKED[usize::from(credential)]);
                 if let Some(question) = edge.cache.ask(now) {
-                    edge.asked.push(question);
-                    next.send(Message::AskVerify { edge: at, question });
+                    edge.asked.push((question, credential));
+                    next.send(Message::AskVerify { edge: at, question, credential });
                 }
             }
             Action::GiveUp(at, question) => {
@@ -212,17 +215,17 @@ impl Model {
             }
             Action::BeginReading(at) => {
                 let edge = next.edge(at);
-                let sight = edge.cache.sight(now);
-                let blind = Sight { lease: Some(now), ..sight };
+                let view = edge.cache.view(now);
+                let blind = ReadView { lease: Some(now), ..view };
                 let found = edge.cache.look_with(&blind, &H, WALL, Position(0));
-                let saw_entry = matches!(found, Found::Valid(_));
-                edge.reading = Some(Reading { sight, saw_entry });
+                let saw_entry = is_good(found);
+                edge.reading = Some(Reading { view, saw_entry });
             }
             Action::Apply(at) => {
                 let edge = next.edge(at);
                 if let Some(Invalidate { change, .. }) = edge.unapplied.take() {
                     let applied = edge.keeper.position().unwrap_or_default();
-                    edge.cache.invalidate(change.subject, change.position, applied);
+                    edge.cache.invalidate(change.tag, change.position, applied);
                 }
             }
             _ => {}
@@ -257,8 +260,9 @@ impl Model {
             | Message::AskRenew { edge, nonce, .. }
             | Message::HalfRenewed { edge, nonce, .. }
             | Message::Renewed { edge, nonce, .. } => asks(*edge, *nonce),
-            Message::AskVerify { edge, question } | Message::Verified { edge, question, .. } => {
-                edges[usize::from(*edge)].asked.contains(question)
+            Message::AskVerify { edge, question, .. }
+            | Message::Verified { edge, question, .. } => {
+                edges[usize::from(*edge)].asked.iter().any(|(asked, _)| asked == question)
             }
             _ => true,
         });
@@ -266,23 +270,21 @@ impl Model {
 
     /// The invariant: after the return nobody accepts, whether by a look now or by one that began before.
     fn check(&self, world: &World) -> Result<(), Violation> {
-        if !world.returned {
-            return Ok(());
-        }
         for edge in &world.edges {
-            let sight = edge.cache.sight(world.now);
-            let found = edge.cache.look_with(&sight, &H, WALL, Position(0));
-            if matches!(found, Found::Valid(_)) {
-                return Err(Violation::FromCache);
+            let view = edge.cache.view(world.now);
+            for (credential, returned) in ASKED.iter().zip(world.returned) {
+                let found = edge.cache.look_with(&view, credential, WALL, Position(0));
+                if returned && is_good(found) {
+                    return Err(Violation::FromCache);
+                }
             }
             let Some(reading) = edge.reading else { continue };
             let accepts = if self.rules.breaks(Mutant::EntryBeforeLease) {
-                let lease = edge.cache.sight(reading.sight.now).lease;
-                let live = lease.is_some_and(|l| reading.sight.now.since(l) < self.scenario.lease);
+                let lease = edge.cache.view(reading.view.now).lease;
+                let live = lease.is_some_and(|l| reading.view.now.since(l) < self.scenario.lease);
                 reading.saw_entry && live
             } else {
-                let found = edge.cache.look_with(&reading.sight, &H, WALL, Position(0));
-                matches!(found, Found::Valid(_))
+                is_good(edge.cache.look_with(&reading.view, &H, WALL, Position(0)))
             };
             if accepts {
                 return Err(Violation::ByReader);
@@ -290,4 +292,8 @@ impl Model {
         }
         Ok(())
     }
+}
+
+fn is_good(found: Option<Small>) -> bool {
+    matches!(found, Some(Small::Valid(_)))
 }

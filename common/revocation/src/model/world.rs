@@ -4,32 +4,75 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use latchkey_contract::lease::{
-    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, Position, Renewed, Standing,
-    Subject,
+    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, Position, Renewed, SharedTag,
+    Standing, Tag,
 };
-use latchkey_contract::{Timestamp, UserId};
+use latchkey_contract::{Owner, Timestamp, UserId};
 
-use super::scenario::Scenario;
+use super::scenario::{ASKED, Scenario};
 use crate::authority::{self, Changes, MemberState, Snapshot};
 use crate::bounds::{Bounds, Moment};
-use crate::cache::{Cache, Question, Reply, Ruling};
+use crate::cache::{Cache, Kept, Question, Reply};
 use crate::janitor::Janitor;
 use crate::keeper::{Ask, Keeper};
 use crate::revoker::{Aftermath, EpochWatch, Revocation};
 use crate::rules::Rules;
-use crate::shard::Sight;
+use crate::shard::ReadView;
 
 pub(super) type Hasher = BuildHasherDefault<DefaultHasher>;
-/// Credentials and values are one byte.
+/// Credentials are one byte.
 pub(super) type TestCache = Cache<u8, Small, Hasher>;
 
-/// A value without a heap.
+/// A verdict without a heap: a credential is good, or was revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Small(pub(crate) u8);
+pub(crate) enum Small {
+    Valid(u8),
+    Revoked,
+}
 
 impl crate::Weigh for Small {
     fn heap_bytes(&self) -> usize {
         0
+    }
+}
+
+impl crate::CacheableVerdict for Small {
+    fn kept(&self) -> Kept {
+        match self {
+            Self::Valid(_) => Kept::AsGood,
+            Self::Revoked => Kept::AsFact,
+        }
+    }
+
+    /// Nothing expires in the model.
+    fn holds_at(&self, _: Timestamp) -> bool {
+        true
+    }
+
+    fn tags(&self) -> impl Iterator<Item = SharedTag> {
+        let of = match self {
+            Self::Valid(credential) => Some(tags_of(*credential)),
+            Self::Revoked => None,
+        };
+        of.into_iter().flatten()
+    }
+}
+
+/// The shared tags of a credential: the first is one that every other credential has too, the second is its own.
+pub(super) fn tags_of(credential: u8) -> [SharedTag; 2] {
+    [shared(i64::from(credential % 2)), shared(50 + i64::from(credential))]
+}
+
+pub(super) const fn shared(number: i64) -> SharedTag {
+    SharedTag::Owner(Owner::User(UserId(number)))
+}
+
+/// Whether a change with this tag ends a credential.
+pub(super) fn ends(tag: Tag<u8>, credential: u8) -> bool {
+    match tag {
+        Tag::Credential(other) => other == credential,
+        Tag::Shared(tag) => tags_of(credential).contains(&tag),
+        Tag::All | Tag::Unknown(_) => true,
     }
 }
 
@@ -45,8 +88,8 @@ pub(super) struct World {
     pub(super) revokers: Vec<Arc<Revoker>>,
     pub(super) janitor: Option<Janitor>,
     pub(super) watch: EpochWatch,
-    /// Whether a revoke of the credential that edges ask about has returned.
-    pub(super) returned: bool,
+    /// Whether a change that ended it has returned, for each credential that edges ask about.
+    pub(super) returned: [bool; ASKED.len()],
     pub(super) left: Left,
     pub(super) next_member: u8,
 }
@@ -64,7 +107,7 @@ pub(super) struct Left {
 pub(super) struct Edge {
     pub(super) keeper: Keeper,
     pub(super) cache: TestCache,
-    pub(super) asked: Vec<Question>,
+    pub(super) asked: Vec<(Question, u8)>,
     pub(super) reading: Option<Reading>,
     /// Acknowledged and not applied: a mutant alone leaves something here.
     pub(super) unapplied: Option<Invalidate<u8>>,
@@ -73,7 +116,7 @@ pub(super) struct Edge {
 /// A reader between its two steps. It began after a revoke returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
-    pub(super) sight: Sight,
+    pub(super) view: ReadView,
     /// For the mutant that looks at the entry first: whether it saw one.
     pub(super) saw_entry: bool,
 }
@@ -92,7 +135,7 @@ impl Clone for Edge {
 
 #[derive(Clone, Debug)]
 pub(super) struct Revoker {
-    pub(super) subject: Subject<u8>,
+    pub(super) tag: Tag<u8>,
     pub(super) core: Revocation,
     /// Taken, and not committed: with positions from a sequence.
     pub(super) number: Option<Position>,
@@ -100,9 +143,9 @@ pub(super) struct Revoker {
 }
 
 impl Revoker {
-    /// Whether it has returned, or is about another credential.
+    /// Whether it has returned, or is about credentials that nobody asks about.
     pub(super) fn is_over(&self) -> bool {
-        self.aftermath.is_some() || !super::revoking::covers_h(self.subject)
+        self.aftermath.is_some() || !ASKED.iter().any(|credential| ends(self.tag, *credential))
     }
 }
 
@@ -140,10 +183,12 @@ pub(super) enum Message {
     AskVerify {
         edge: u8,
         question: Question,
+        credential: u8,
     },
     Verified {
         edge: u8,
         question: Question,
+        credential: u8,
         answer: Standing<Reply<Small>>,
     },
     Invalidate {
@@ -202,25 +247,15 @@ impl Db {
         member: MemberId,
         credential: u8,
     ) -> Standing<Reply<Small>> {
-        let owner = UserId(i64::from(credential));
-        let is_it = |row: &Revoked| match row.change.subject {
-            Subject::Credential(other) => other == credential,
-            Subject::Owner(other) => other == owner,
-        };
-        let ruling = if self.revoked.iter().any(is_it) {
-            Ruling::Revoked
-        } else {
-            Ruling::Valid { value: Small(credential), owner, expires_at: FAR }
-        };
-        match authority::verify_by(rules, &self.snapshot(member), ruling) {
+        let ended = self.revoked.iter().any(|row| ends(row.change.tag, credential));
+        let verdict = if ended { Small::Revoked } else { Small::Valid(credential) };
+        match authority::verify_by(rules, &self.snapshot(member), verdict) {
             Standing::NotMember => Standing::NotMember,
-            Standing::Member((read_at, ruling)) => Standing::Member(Reply { read_at, ruling }),
+            Standing::Member((read_at, verdict)) => Standing::Member(Reply { read_at, verdict }),
         }
     }
 }
 
-/// Nothing expires in the model.
-pub(super) const FAR: Timestamp = Timestamp(1);
 pub(super) const WALL: Timestamp = Timestamp(0);
 
 pub(super) fn member(number: u8) -> MemberId {
@@ -260,7 +295,7 @@ impl World {
             revokers: Vec::new(),
             janitor: scenario.janitor.then(|| Janitor::build(&bounds, rules)),
             watch,
-            returned: false,
+            returned: [false; ASKED.len()],
             left: Left {
                 revokes: scenario.revokes,
                 crashes: scenario.crashes,

@@ -7,12 +7,12 @@ use latchkey_contract::Timestamp;
 use latchkey_contract::lease::{MemberId, Position, Standing};
 use rand::RngExt;
 
-use super::world::{Drifting, Event, Letter, MS, SECOND, Tag, World};
+use super::world::{Drifting, Event, Letter, MS, SECOND, Says, World};
 use crate::bounds::Bounds;
-use crate::cache::{Cache, Capacity, Found, Question, Reply, Ruling, Taken};
+use crate::cache::{Cache, Capacity, Question, Reply};
 use crate::keeper::{Keeper, Next};
 use crate::rules::Rules;
-use crate::shard::Sight;
+use crate::shard::ReadView;
 
 /// How long an edge waits for an answer.
 const PATIENCE: u64 = 4 * SECOND;
@@ -20,12 +20,12 @@ const PATIENCE: u64 = 4 * SECOND;
 const MAX_AGAIN: u8 = 3;
 
 const CAPACITY: Capacity =
-    Capacity { shards: 4, entries: 64, bytes: 1 << 20, facts: 32, tombstones: 16, owners: 3 };
+    Capacity { shards: 4, entries: 64, bytes: 1 << 20, refusals: 32, tombstones: 16, tags: 3 };
 
 pub(super) struct Edge {
     pub(super) clock: Drifting,
     pub(super) keeper: Keeper,
-    pub(super) cache: Cache<u32, Tag, BuildHasherDefault<DefaultHasher>>,
+    pub(super) cache: Cache<u32, Says, BuildHasherDefault<DefaultHasher>>,
     /// Questions under way, one for each credential, and how many wait for each.
     flights: BTreeMap<u32, Flight>,
     /// When the keeper's one timer rings.
@@ -132,14 +132,14 @@ impl World {
         }
         self.oracle.requests += 1;
         let edge = &self.edges[at];
-        let sight = edge.cache.sight(edge.clock.read(self.now));
+        let view = edge.cache.view(edge.clock.read(self.now));
         if self.rng.random_bool(0.03) {
             // Stopped between the clock and the entry, for longer than anything lasts.
             let until = self.now + self.rng.random_range(0..5 * SECOND);
             let life = edge.life;
-            self.at(until, Event::Finish { edge: at, life, credential, sight, began });
+            self.at(until, Event::Finish { edge: at, life, credential, view, began });
         } else {
-            self.decide(at, credential, sight, began);
+            self.decide(at, credential, view, began);
         }
     }
 
@@ -148,32 +148,37 @@ impl World {
         at: usize,
         life: u32,
         credential: u32,
-        sight: Sight,
+        view: ReadView,
         began: u64,
     ) {
         if self.edges[at].life == life {
-            self.decide(at, credential, sight, began);
+            self.decide(at, credential, view, began);
         }
     }
 
-    fn decide(&mut self, at: usize, credential: u32, sight: Sight, began: u64) {
+    fn decide(&mut self, at: usize, credential: u32, view: ReadView, began: u64) {
         let wall = self.wall(at);
-        match self.edges[at].cache.look_with(&sight, &credential, wall, Position(0)) {
-            Found::Valid(tag) => {
+        match self.edges[at].cache.look_with(&view, &credential, wall, Position(0)) {
+            Some(Says::Valid(stands_for, ..)) => {
                 self.oracle.cached += 1;
                 self.oracle.accepted(credential, began, "from the cache");
-                if tag != Tag(credential) {
-                    self.oracle.fault(format!("{credential} stands for {tag:?}"));
+                self.oracle.accepted_of(self.db.owner(credential), began, "from the cache");
+                if stands_for != credential {
+                    self.oracle.fault(format!("{credential} stands for {stands_for}"));
                 }
             }
-            Found::Revoked => self.oracle.refused(credential, self.now),
-            Found::Unknown => {
+            Some(Says::Revoked) => self.oracle.refused(credential, self.now),
+            Some(Says::Disabled(_)) => {
+                let owner = self.db.owner(credential);
+                self.oracle.refused_as_disabled(owner, began, "from the cache");
+            }
+            Some(Says::Unknown) => {
                 if self.db.exists(credential) {
                     // Made after somebody asked for it: random credentials are not asked for before.
                     self.oracle.unavailable += 1;
                 }
             }
-            Found::Ask => self.ask(at, credential, 0),
+            None => self.ask(at, credential, 0),
         }
     }
 
@@ -238,7 +243,7 @@ impl World {
         at: usize,
         question: Question,
         credential: u32,
-        answer: Standing<Reply<Tag>>,
+        answer: Standing<Reply<Says>>,
     ) {
         let edge = &mut self.edges[at];
         let Some(flight) = edge.flights.get(&credential) else { return };
@@ -270,7 +275,7 @@ impl World {
         life: u32,
         credential: u32,
         question: Question,
-        reply: Reply<Tag>,
+        reply: Reply<Says>,
     ) {
         if self.edges[at].life != life {
             return;
@@ -280,26 +285,33 @@ impl World {
         let now = edge.clock.read(self.now);
         let mine = |flight: &Flight| flight.question == question;
         let again = edge.flights.get(&credential).filter(|f| mine(f)).map(|f| f.again);
-        // Asked for before it was made: only this simulation guesses what does not exist yet.
-        let is_unknown = reply.ruling == Ruling::Unknown;
-        match edge.cache.take(&question, credential, reply, now, wall) {
-            Taken::Accept(_) => self.oracle.accepted(credential, self.now, "by a reply"),
-            Taken::Refuse if !is_unknown => {
-                self.oracle.refused(credential, self.now);
+        let verdict = reply.verdict;
+        if edge.cache.take(&question, credential, reply, now, wall).is_err() {
+            self.oracle.discarded += 1;
+            if let Some(again) = again.filter(|again| *again < MAX_AGAIN) {
+                return self.ask(at, credential, again + 1);
             }
-            Taken::Refuse => {}
-            Taken::Again(_) => {
-                self.oracle.discarded += 1;
-                match again {
-                    Some(again) if again < MAX_AGAIN => {
-                        return self.ask(at, credential, again + 1);
-                    }
-                    _ => self.oracle.unavailable += 1,
-                }
-            }
+            self.oracle.unavailable += 1;
+        } else {
+            self.decided(credential, verdict);
         }
         if again.is_some() {
             self.edges[at].flights.remove(&credential);
+        }
+    }
+
+    /// A reply was taken.
+    fn decided(&mut self, credential: u32, verdict: Says) {
+        let owner = self.db.owner(credential);
+        match verdict {
+            Says::Valid(..) => {
+                self.oracle.accepted(credential, self.now, "by a reply");
+                self.oracle.accepted_of(owner, self.now, "by a reply");
+            }
+            Says::Revoked => self.oracle.refused(credential, self.now),
+            Says::Disabled(_) => self.oracle.refused_as_disabled(owner, self.now, "by a reply"),
+            // Asked for before it was made: only this simulation guesses what does not exist yet.
+            Says::Unknown => {}
         }
     }
 }

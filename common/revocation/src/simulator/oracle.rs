@@ -8,7 +8,12 @@ pub(super) struct Oracle {
     /// When the first revoke of a credential was sent, and when the first returned.
     sent: BTreeMap<u32, u64>,
     returned: BTreeMap<u32, u64>,
+    /// How often each owner was to be disabled or enabled.
+    settings: BTreeMap<i64, u64>,
+    /// Whether an owner is enabled, and since when that is certain.
+    settled: BTreeMap<i64, (bool, u64)>,
     pub(super) faults: Vec<String>,
+    pub(super) disabled: usize,
     pub(super) requests: usize,
     pub(super) cached: usize,
     pub(super) asked: usize,
@@ -47,6 +52,44 @@ impl Oracle {
         }
     }
 
+    /// It was asked for an owner to be disabled or enabled: until that has returned nothing is certain of it. The
+    /// number tells this change from those before.
+    pub(super) fn setting_sent(&mut self, owner: i64) -> u64 {
+        self.settled.remove(&owner);
+        let settings = self.settings.entry(owner).or_default();
+        *settings += 1;
+        *settings
+    }
+
+    /// That change has returned; it counts unless another one was sent since.
+    pub(super) fn setting_returned(&mut self, owner: i64, setting: u64, enabled: bool, now: u64) {
+        if self.settings.get(&owner) == Some(&setting) {
+            self.settled.insert(owner, (enabled, now));
+        }
+    }
+
+    /// A credential was accepted whose owner is this; `since` as above.
+    pub(super) fn accepted_of(&mut self, owner: i64, since: u64, how: &str) {
+        let settled = self.settled.get(&owner).filter(|(enabled, at)| !enabled && *at < since);
+        if let Some((_, returned)) = settled {
+            let late = (since - returned) / 1_000;
+            let fault = format!("of owner {owner} accepted {late} us after the return, {how}");
+            self.faults.push(fault);
+        }
+    }
+
+    /// A credential was refused because its owner is disabled; `since` is as for an accept.
+    pub(super) fn refused_as_disabled(&mut self, owner: i64, since: u64, how: &str) {
+        self.disabled += 1;
+        let settled = self.settled.get(&owner).filter(|(enabled, at)| *enabled && *at < since);
+        if let Some((_, returned)) = settled {
+            let late = (since - returned) / 1_000;
+            let fault =
+                format!("owner {owner} disabled {late} us after the enable returned, {how}");
+            self.faults.push(fault);
+        }
+    }
+
     pub(super) fn fault(&mut self, what: String) {
         self.faults.push(what);
     }
@@ -56,6 +99,7 @@ impl Oracle {
         self.cached += other.cached;
         self.asked += other.asked;
         self.refused += other.refused;
+        self.disabled += other.disabled;
         self.unavailable += other.unavailable;
         self.discarded += other.discarded;
         self.revokes += other.revokes;

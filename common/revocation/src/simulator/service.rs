@@ -1,24 +1,21 @@
 //! The services of the simulation and their one database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use latchkey_contract::lease::{
-    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, Position, Standing, Subject,
+    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, Position, Standing, Tag,
 };
-use latchkey_contract::{Timestamp, UserId};
 use rand::RngExt;
 
-use super::world::{Drifting, Event, Letter, MS, OWNERS, SECOND, SETTLED, Tag, World};
+use super::world::{Drifting, Event, Letter, MS, OTHERS, OWNERS, SECOND, SETTLED, Says, World};
 use crate::authority::{self, Changes, MemberState, Snapshot};
 use crate::bounds::Bounds;
-use crate::cache::{Reply, Ruling};
+use crate::cache::Reply;
 use crate::janitor::{Janitor, Row, Upkeep};
 use crate::keeper::Ask;
 use crate::revoker::{Commit, EpochWatch, Revocation, Step};
 use crate::rules::Rules;
 
-/// Nothing expires, however the wall clocks step.
-const FAR: Timestamp = Timestamp(1_000 * Timestamp::DAY);
 /// A member that has not renewed for so long is retired.
 const QUIET: u64 = 10 * SECOND;
 
@@ -31,18 +28,38 @@ pub(super) struct Service {
 
 struct Revoke {
     core: Revocation,
-    subject: Subject<u32>,
+    what: What,
     /// Once it has returned there is only the aftermath.
     is_over: bool,
     /// When its one timer rings.
     timer: u64,
 }
 
+/// What a change is.
+#[derive(Clone, Copy)]
+enum What {
+    /// Whatever has this tag is revoked.
+    Revoke(Tag<u32>),
+    /// An owner is disabled or enabled; the number is the oracle's.
+    Set { owner: i64, enabled: bool, setting: u64 },
+}
+
+impl What {
+    fn tag(self) -> Tag<u32> {
+        match self {
+            Self::Revoke(tag) => tag,
+            Self::Set { owner, .. } => Tag::Shared(super::world::owner(owner)),
+        }
+    }
+}
+
 pub(super) struct Db {
     epoch: Epoch,
     pub(super) position: Position,
     pub(super) pruned: Position,
-    credentials: Vec<(UserId, Option<Position>)>,
+    /// Each one's owner, and what revoked it.
+    credentials: Vec<(i64, Option<Position>)>,
+    disabled: BTreeSet<i64>,
     /// The changes, and whether each is settled.
     changes: Vec<(Invalidation<u32>, bool)>,
     members: BTreeMap<MemberId, (MemberState, u64)>,
@@ -66,6 +83,7 @@ impl Db {
             position: Position(0),
             pruned: Position(0),
             credentials: Vec::new(),
+            disabled: BTreeSet::new(),
             changes: Vec::new(),
             members: BTreeMap::new(),
         }
@@ -73,7 +91,11 @@ impl Db {
 
     pub(super) fn issue(&mut self) {
         let owner = i64::try_from(self.credentials.len()).unwrap() % OWNERS;
-        self.credentials.push((UserId(owner), None));
+        self.credentials.push((owner, None));
+    }
+
+    pub(super) fn owner(&self, credential: u32) -> i64 {
+        self.credentials.get(credential as usize).map_or(-1, |(owner, _)| *owner)
     }
 
     pub(super) fn exists(&self, credential: u32) -> bool {
@@ -91,19 +113,23 @@ impl Db {
         Snapshot { membership, epoch: self.epoch, position: self.position }
     }
 
-    fn ruling(&self, credential: u32) -> Ruling<Tag> {
+    fn verdict(&self, credential: u32) -> Says {
         match self.credentials.get(credential as usize) {
-            None => Ruling::Unknown,
-            Some((_, Some(_))) => Ruling::Revoked,
+            None => Says::Unknown,
+            Some((_, Some(_))) => Says::Revoked,
+            Some((owner, None)) if self.disabled.contains(owner) => {
+                Says::Disabled(super::world::owner(*owner))
+            }
             Some((owner, None)) => {
-                Ruling::Valid { value: Tag(credential), owner: *owner, expires_at: FAR }
+                let other = super::world::other(i64::from(credential) % OTHERS);
+                Says::Valid(credential, super::world::owner(*owner), other)
             }
         }
     }
 
-    /// The transaction of a revoke: its position, and whether that is an old one, and settled.
-    fn commit(&mut self, subject: Subject<u32>) -> (Position, bool, bool) {
-        if let Subject::Credential(credential) = subject
+    /// The transaction of a change: its position, and whether that is an old one, and settled.
+    fn commit(&mut self, what: What) -> (Position, bool, bool) {
+        if let What::Revoke(Tag::Credential(credential)) = what
             && let Some((_, Some(position))) = self.credentials.get(credential as usize)
         {
             let by = self.changes.iter().find(|(change, _)| change.position == *position);
@@ -111,24 +137,34 @@ impl Db {
             return (*position, true, settled);
         }
         self.position = Position(self.position.0 + 1);
-        for (at, (owner, revoked)) in self.credentials.iter_mut().enumerate() {
-            let hit = match subject {
-                Subject::Credential(credential) => at == credential as usize,
-                Subject::Owner(other) => *owner == other,
-            };
-            if hit && revoked.is_none() {
-                *revoked = Some(self.position);
+        match what {
+            What::Revoke(tag) => {
+                for credential in self.of(tag) {
+                    let (_, revoked) = &mut self.credentials[credential as usize];
+                    revoked.get_or_insert(self.position);
+                }
+            }
+            What::Set { owner, enabled: true, .. } => {
+                self.disabled.remove(&owner);
+            }
+            What::Set { owner, enabled: false, .. } => {
+                self.disabled.insert(owner);
             }
         }
-        self.changes.push((Invalidation { position: self.position, subject }, false));
+        let change = Invalidation { position: self.position, tag: what.tag() };
+        self.changes.push((change, false));
         (self.position, false, false)
     }
 
-    fn of(&self, subject: Subject<u32>) -> Vec<u32> {
+    fn of(&self, tag: Tag<u32>) -> Vec<u32> {
         let all = 0..u32::try_from(self.credentials.len()).unwrap();
-        all.filter(|credential| match subject {
-            Subject::Credential(other) => *credential == other,
-            Subject::Owner(owner) => self.credentials[*credential as usize].0 == owner,
+        all.filter(|credential| match tag {
+            Tag::Credential(other) => *credential == other,
+            Tag::Shared(tag) => {
+                let owner = super::world::owner(self.credentials[*credential as usize].0);
+                tag == owner || tag == super::world::other(i64::from(*credential) % OTHERS)
+            }
+            Tag::All | Tag::Unknown(_) => true,
         })
         .collect()
     }
@@ -154,11 +190,11 @@ impl World {
             }
             Letter::AskVerify { question, credential } => {
                 let snapshot = self.db.snapshot(question.member);
-                let ruling = self.db.ruling(credential);
-                let answer = match authority::verify_by(self.rules, &snapshot, ruling) {
+                let verdict = self.db.verdict(credential);
+                let answer = match authority::verify_by(self.rules, &snapshot, verdict) {
                     Standing::NotMember => Standing::NotMember,
-                    Standing::Member((read_at, ruling)) => {
-                        Standing::Member(Reply { read_at, ruling })
+                    Standing::Member((read_at, verdict)) => {
+                        Standing::Member(Reply { read_at, verdict })
                     }
                 };
                 Letter::Verified { question, credential, answer }
@@ -168,22 +204,28 @@ impl World {
         self.post(edge, &Event::ToEdge { edge, letter: answer });
     }
 
-    pub(super) fn revoke(&mut self, owner: Option<i64>, credential: u32) {
-        if owner.is_none() && !self.db.exists(credential) {
+    pub(super) fn revoke(&mut self, tag: Tag<u32>) {
+        if matches!(tag, Tag::Credential(credential) if !self.db.exists(credential)) {
             return;
         }
-        let subject = owner.map_or(Subject::Credential(credential), |o| Subject::Owner(UserId(o)));
-        for credential in self.db.of(subject) {
+        for credential in self.db.of(tag) {
             self.oracle.revoke_sent(credential, self.now);
         }
+        self.begin(What::Revoke(tag));
+    }
+
+    pub(super) fn enable(&mut self, owner: i64, enabled: bool) {
+        let setting = self.oracle.setting_sent(owner);
+        self.begin(What::Set { owner, enabled, setting });
+    }
+
+    fn begin(&mut self, what: What) {
         self.oracle.revokes += 1;
         let core = Revocation::build(&self.bounds, self.early, self.rules);
         let service = self.rng.random_range(0..self.services.len());
         let id = self.next_id;
         self.next_id += 1;
-        self.services[service]
-            .revokes
-            .insert(id, Revoke { core, subject, is_over: false, timer: 0 });
+        self.services[service].revokes.insert(id, Revoke { core, what, is_over: false, timer: 0 });
         self.drive(id);
     }
 
@@ -203,7 +245,7 @@ impl World {
         let soon = self.now + MS / 5;
         match revoke.core.next(now) {
             Step::Commit => {
-                let (position, already, settled) = self.db.commit(revoke.subject);
+                let (position, already, settled) = self.db.commit(revoke.what);
                 let epoch = self.db.epoch;
                 let early_from = service.watch.early_from(now, epoch, false, &self.bounds);
                 let commit = Commit { position, epoch, already, settled, early_from };
@@ -217,8 +259,8 @@ impl World {
             Step::Publish => {
                 revoke.core.published(now);
                 if let Some((commit, _)) = revoke.core.committed {
-                    let change =
-                        Invalidation { position: commit.position, subject: revoke.subject };
+                    let tag = revoke.what.tag();
+                    let change = Invalidation { position: commit.position, tag };
                     let message = Invalidate { epoch: commit.epoch, change };
                     for edge in 0..self.edges.len() {
                         let letter = Letter::Invalidate(message);
@@ -240,14 +282,21 @@ impl World {
                 if self.early && !early && self.now > SETTLED + SECOND {
                     self.oracle.fault("slow, though every edge is well".to_owned());
                 }
-                let subject = revoke.subject;
+                let what = revoke.what;
                 self.oracle.early += usize::from(early);
                 self.oracle.late += usize::from(!early);
                 // Of many: those that the change was about, not what was made since.
-                for credential in self.db.of(subject) {
-                    let by = self.db.credentials[credential as usize].1;
-                    if by.is_some_and(|position| position <= receipt.revision) {
-                        self.oracle.revoke_returned(credential, self.now);
+                match what {
+                    What::Revoke(tag) => {
+                        for credential in self.db.of(tag) {
+                            let by = self.db.credentials[credential as usize].1;
+                            if by.is_some_and(|position| position <= receipt.revision) {
+                                self.oracle.revoke_returned(credential, self.now);
+                            }
+                        }
+                    }
+                    What::Set { owner, enabled, setting } => {
+                        self.oracle.setting_returned(owner, setting, enabled, self.now);
                     }
                 }
                 let later = self.now + self.rng.random_range(0..100 * MS);
@@ -298,12 +347,12 @@ impl World {
         self.oracle.crashes += 1;
         // Whoever waited for an answer asks again, and finds another replica or this one restarted.
         for revoke in old.revokes.into_values().filter(|revoke| !revoke.is_over) {
-            let (owner, credential) = match revoke.subject {
-                Subject::Credential(credential) => (None, credential),
-                Subject::Owner(owner) => (Some(owner.0), 0),
+            let again = match revoke.what {
+                What::Revoke(tag) => Event::Revoke(tag),
+                What::Set { owner, enabled, .. } => Event::Enable(owner, enabled),
             };
             let when = self.now + self.rng.random_range(MS..SECOND);
-            self.at(when, Event::Revoke { owner, credential });
+            self.at(when, again);
         }
     }
 

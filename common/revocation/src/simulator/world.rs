@@ -3,7 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use latchkey_contract::lease::{Acknowledge, Invalidate, Joined, Position, Renewed, Standing};
+use latchkey_contract::lease::{
+    Acknowledge, Invalidate, Joined, Position, Renewed, SharedTag, Standing, Tag,
+};
+use latchkey_contract::{Owner, Timestamp, UserId};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -11,10 +14,10 @@ use super::edge::Edge;
 use super::oracle::Oracle;
 use super::service::{Db, Service};
 use crate::bounds::{Bounds, Moment};
-use crate::cache::{Question, Reply, Weigh};
+use crate::cache::{CacheableVerdict, Kept, Question, Reply, Weigh};
 use crate::keeper::Ask;
 use crate::rules::Rules;
-use crate::shard::Sight;
+use crate::shard::ReadView;
 
 pub(super) const MS: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MS;
@@ -27,14 +30,55 @@ pub(super) const SETTLED: u64 = TROUBLE + 13 * SECOND;
 const EDGES: usize = 3;
 const SERVICES: usize = 2;
 pub(super) const OWNERS: i64 = 6;
+/// Tags of another kind, so to say.
+pub(super) const OTHERS: i64 = 9;
 
-/// Who a credential stands for: itself.
+pub(super) fn owner(number: i64) -> SharedTag {
+    SharedTag::Owner(Owner::User(UserId(number)))
+}
+
+pub(super) fn other(number: i64) -> SharedTag {
+    owner(100 + number)
+}
+
+/// What is said of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tag(pub(super) u32);
+pub(super) enum Says {
+    /// It is good, and stands for itself; it has this owner, and hangs on this other tag.
+    Valid(u32, SharedTag, SharedTag),
+    Revoked,
+    /// Its owner is disabled.
+    Disabled(SharedTag),
+    Unknown,
+}
 
-impl Weigh for Tag {
+impl Weigh for Says {
     fn heap_bytes(&self) -> usize {
         0
+    }
+}
+
+impl CacheableVerdict for Says {
+    fn kept(&self) -> Kept {
+        match self {
+            Self::Valid(..) => Kept::AsGood,
+            Self::Revoked => Kept::AsFact,
+            Self::Disabled(_) | Self::Unknown => Kept::AsRefusal,
+        }
+    }
+
+    /// Nothing expires, however the wall clocks step.
+    fn holds_at(&self, _: Timestamp) -> bool {
+        true
+    }
+
+    fn tags(&self) -> impl Iterator<Item = SharedTag> {
+        let (first, second) = match *self {
+            Self::Valid(_, owner, other) => (Some(owner), Some(other)),
+            Self::Disabled(owner) => (Some(owner), None),
+            Self::Revoked | Self::Unknown => (None, None),
+        };
+        first.into_iter().chain(second)
     }
 }
 
@@ -76,7 +120,7 @@ pub(super) enum Event {
         edge: usize,
         life: u32,
         credential: u32,
-        sight: Sight,
+        view: ReadView,
         began: u64,
     },
     /// One who waits for a shared reply looks at it.
@@ -85,7 +129,7 @@ pub(super) enum Event {
         life: u32,
         credential: u32,
         question: Question,
-        reply: Reply<Tag>,
+        reply: Reply<Says>,
     },
     Timeout {
         edge: usize,
@@ -101,10 +145,9 @@ pub(super) enum Event {
         letter: Letter,
     },
     ToRevokers(Acknowledge),
-    Revoke {
-        owner: Option<i64>,
-        credential: u32,
-    },
+    Revoke(Tag<u32>),
+    /// An owner is disabled, or enabled again.
+    Enable(i64, bool),
     RevokerTimer(u64),
     CleanUp(u64),
     Sweep(usize),
@@ -119,7 +162,7 @@ pub(super) enum Letter {
     Joined(u64, Joined),
     Renewed(u64, Standing<Renewed<u32>>),
     AskVerify { question: Question, credential: u32 },
-    Verified { question: Question, credential: u32, answer: Standing<Reply<Tag>> },
+    Verified { question: Question, credential: u32, answer: Standing<Reply<Says>> },
     Invalidate(Invalidate<u32>),
 }
 
@@ -195,11 +238,14 @@ impl World {
         for _ in 0..30 {
             let at = self.rng.random_range(SECOND / 2..TROUBLE + 6 * SECOND);
             let credential = self.rng.random_range(0..52);
-            let owner =
-                (self.rng.random_range(0..6) == 0).then(|| self.rng.random_range(0..OWNERS));
-            self.at(at, Event::Revoke { owner, credential });
+            let tag = match self.rng.random_range(0..24) {
+                0..4 => Tag::Shared(owner(self.rng.random_range(0..OWNERS))),
+                4..6 => Tag::Shared(other(self.rng.random_range(0..OTHERS))),
+                _ => Tag::Credential(credential),
+            };
+            self.at(at, Event::Revoke(tag));
             if self.rng.random_bool(0.2) {
-                self.at(at + 30 * MS, Event::Revoke { owner, credential });
+                self.at(at + 30 * MS, Event::Revoke(tag));
             }
             // Requests around it.
             for _ in 0..20 {
@@ -210,7 +256,20 @@ impl World {
         }
         for (at, credential) in CLEANED.into_iter().chain([SETTLED + 1, SETTLED + MS]).zip(0..) {
             self.db.issue();
-            self.at(at, Event::Revoke { owner: None, credential });
+            self.at(at, Event::Revoke(Tag::Credential(credential)));
+        }
+        // Once in a while everything that there is, by a change that says so or that nobody can read.
+        if self.rng.random_bool(0.3) {
+            let at = self.rng.random_range(SECOND..TROUBLE + 6 * SECOND);
+            let tag = if self.rng.random_bool(0.5) { Tag::All } else { Tag::Unknown(9) };
+            self.at(at, Event::Revoke(tag));
+        }
+        for _ in 0..6 {
+            let owner = self.rng.random_range(0..OWNERS);
+            let at = self.rng.random_range(SECOND..TROUBLE + 2 * SECOND);
+            let until = at + self.rng.random_range(0..4 * SECOND);
+            self.at(at, Event::Enable(owner, false));
+            self.at(until, Event::Enable(owner, true));
         }
         for _ in 0..self.rng.random_range(0..14) {
             let at = self.rng.random_range(0..TROUBLE);
@@ -240,8 +299,8 @@ impl World {
         match event {
             Event::KeeperTimer(edge) => self.ring(edge),
             Event::Request { edge, credential } => self.request(edge, credential),
-            Event::Finish { edge, life, credential, sight, began } => {
-                self.finish(edge, life, credential, sight, began);
+            Event::Finish { edge, life, credential, view, began } => {
+                self.finish(edge, life, credential, view, began);
             }
             Event::Judge { edge, life, credential, question, reply } => {
                 self.judge(edge, life, credential, question, reply);
@@ -250,7 +309,8 @@ impl World {
             Event::ToService { edge, letter } => self.serve(edge, &letter),
             Event::ToEdge { edge, letter } => self.receive(edge, letter),
             Event::ToRevokers(a) => self.acknowledge(a),
-            Event::Revoke { owner, credential } => self.revoke(owner, credential),
+            Event::Revoke(tag) => self.revoke(tag),
+            Event::Enable(owner, enabled) => self.enable(owner, enabled),
             Event::RevokerTimer(id) => self.drive(id),
             Event::CleanUp(id) => self.clean_up(id),
             Event::Sweep(service) => self.sweep(service),

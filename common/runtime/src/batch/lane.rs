@@ -4,9 +4,14 @@ use std::sync::Arc;
 
 use metrics::Histogram;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::task::yield_now;
 
 use super::{Message, Questioner, Work};
 use crate::trace::{KeyValue, Span};
+
+/// Answers that are handed out in a row: each wakes a task, and whatever else became ready on this thread comes
+/// behind all of them.
+const IN_A_ROW: usize = 64;
 
 /// The actor.
 pub(super) struct Lane<W: Work> {
@@ -57,16 +62,17 @@ impl<W: Work> Actor for Lane<W> {
         let answered = span.run(self.work.answer(batch.items)).await;
         // Ended before the answers go out: whoever waits for one ends after it.
         drop(span);
-        match answered {
-            Ok(answers) => {
-                for (asker, answer) in batch.questioners.into_iter().zip(answers) {
-                    let _ = asker.reply.send(Ok(answer));
-                }
+        let (mut answers, failure) = match answered {
+            Ok(answers) => (answers.into_iter(), None),
+            Err(error) => (Vec::new().into_iter(), Some(error)),
+        };
+        for (place, asker) in batch.questioners.into_iter().enumerate() {
+            if place % IN_A_ROW == IN_A_ROW - 1 {
+                yield_now().await;
             }
-            Err(error) => {
-                for asker in batch.questioners {
-                    let _ = asker.reply.send(Err(error.clone()));
-                }
+            // Where there is no answer for it, the asker notices that nobody is left to give one.
+            if let Some(answer) = failure.clone().map(Err).or_else(|| answers.next().map(Ok)) {
+                let _ = asker.reply.send(answer);
             }
         }
         // A batcher that drains takes no message and needs none.

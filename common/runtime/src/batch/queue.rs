@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::lane::Batch;
 use super::{Questioner, Work};
+use crate::lock::lock_or_begin_anew;
 
 /// The queue. Questions are taken while it is open; those of a closed one are dropped.
 pub(super) struct Queue<W: Work>(Mutex<Waiting<W>>);
@@ -48,7 +49,11 @@ pub(super) struct Open<W: Work> {
 
 impl<W: Work> Queue<W> {
     fn lock(&self) -> MutexGuard<'_, Waiting<W>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        // Whoever asked is told that nobody answers.
+        lock_or_begin_anew(&self.0, "questions that wait for a batch", |waiting| {
+            waiting.questions.clear();
+            waiting.weight = 0;
+        })
     }
 
     /// Opens it, empty.

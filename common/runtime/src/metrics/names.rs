@@ -52,7 +52,7 @@ pub const ALL: &[Metric] = &[
     gauge("latchkey_build_info", &["service", "version"], "1; the labels say which program runs"),
     gauge("process_start_time_seconds", &[], "When the process started, in seconds since 1970"),
     counter("process_cpu_seconds_total", &[], "Processor time used"),
-    gauge("process_resident_memory_bytes", &[], "Memory in use"),
+    gauge("process_resident_memory_bytes", &[], "Memory in use (Linux only)"),
     gauge("process_open_fds", &[], "Files and connections open"),
     counter(
         "latchkey_actor_restarts_total",
@@ -80,8 +80,21 @@ pub const ALL: &[Metric] = &[
     gauge("latchkey_http_requests_in_flight", &[], "HTTP requests in hand"),
     gauge("latchkey_http_requests_limit", &[], "HTTP requests in hand at most"),
     gauge("latchkey_http_connections", &[], "HTTP connections open"),
+    gauge("latchkey_http_connections_limit", &[], "HTTP connections open at most"),
+    counter(
+        "latchkey_http_malformed_total",
+        &["reason"],
+        "Connections closed because what came was no HTTP request",
+    ),
     counter("latchkey_verifications_total", &["kind", "outcome"], "Credentials judged"),
     counter("latchkey_rate_limited_total", &["limit"], "Requests that a limit turned away"),
+    gauge("latchkey_http_places_used", &["lane"], "Dear requests in hand"),
+    gauge("latchkey_http_places_limit", &["lane"], "Dear requests in hand at most, just now"),
+    counter(
+        "latchkey_http_turned_away_total",
+        &["lane"],
+        "Dear requests turned away because they waited too long for a place",
+    ),
     // What the edge remembers
     gauge("latchkey_lease_held", &["authority"], "1 while what is remembered may be relied on"),
     counter(
@@ -141,6 +154,21 @@ pub const ALL: &[Metric] = &[
         &["authority"],
         "Edges that were silent through a whole wait",
     ),
+    gauge(
+        "latchkey_chore_held",
+        &["service", "chore"],
+        "1 where this replica does a chore that one replica at a time does",
+    ),
+    gauge(
+        "latchkey_outbox_waiting",
+        &["service"],
+        "Decisions that another service has not confirmed yet, 100 at most",
+    ),
+    gauge(
+        "latchkey_secrets_missing",
+        &[],
+        "Secrets whose tokens are accepted and that this process lacks: it answers 503 for what it cannot read",
+    ),
     gauge("latchkey_db_pool_connections", &["pool", "state"], "Database connections"),
     gauge("latchkey_db_pool_limit", &["pool"], "Database connections at most"),
     histogram(
@@ -149,7 +177,17 @@ pub const ALL: &[Metric] = &[
         "Time a statement waited for its connection",
     ),
     histogram("latchkey_db_statement_duration_seconds", &["statement"], "Time a statement took"),
+    histogram(
+        "latchkey_db_transaction_duration_seconds",
+        &["transaction", "outcome"],
+        "Time a transaction held its connection",
+    ),
     counter("latchkey_db_errors_total", &["kind"], "Statements that failed"),
+    counter(
+        "latchkey_db_connections_discarded_total",
+        &["pool"],
+        "Connections thrown away because what was left open on them was not known",
+    ),
     counter("latchkey_logins_total", &["outcome"], "Logins, by their end"),
     gauge(
         "latchkey_hasher_places_used",

@@ -1,9 +1,6 @@
 //! What a process says of itself, whatever it does: who it is, memory, files, processor time.
 
-use std::fs;
-
 use metrics::{counter, gauge};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::at_scrape;
 use crate::clock::Clock;
@@ -18,24 +15,18 @@ pub(super) fn observe(service: &'static str, version: &'static str) {
     for reason in ["queue", "collector"] {
         counter!("latchkey_spans_dropped_total", "reason" => reason).increment(0);
     }
-    let memory = gauge!("process_resident_memory_bytes");
-    let files = gauge!("process_open_fds");
     let processor = counter!("process_cpu_seconds_total");
+    // Not every system says: what it does not say is not shown.
+    let memory = latchkey_os::resident_bytes().map(|_| gauge!("process_resident_memory_bytes"));
+    let files = latchkey_os::open_files().map(|_| gauge!("process_open_fds"));
     at_scrape("process", move || {
-        if let Some(bytes) = resident_bytes() {
-            memory.set(bytes);
+        if let (Some(memory), Some(bytes)) = (&memory, latchkey_os::resident_bytes()) {
+            #[expect(clippy::cast_precision_loss, reason = "a process has less than 2^53 bytes")]
+            memory.set(bytes as f64);
         }
-        if let Ok(open) = fs::read_dir("/proc/self/fd") {
-            files.set(f64::from(u32::try_from(open.count()).unwrap_or(u32::MAX)));
+        if let (Some(files), Some(open)) = (&files, latchkey_os::open_files()) {
+            files.set(f64::from(u32::try_from(open).unwrap_or(u32::MAX)));
         }
-        let used = clock_gettime(ClockId::ProcessCPUTime).tv_sec;
-        processor.absolute(u64::try_from(used).unwrap_or_default());
+        processor.absolute(latchkey_os::process_time().as_secs());
     });
-}
-
-fn resident_bytes() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u32 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(f64::from(kib) * 1_024.0)
 }

@@ -7,7 +7,7 @@ use opentelemetry::trace::SpanContext;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
-use crate::config::{ConfigError, Environment, Variable};
+use crate::config::{ConfigError, Environment, Variable, percent_decoded};
 use crate::entropy::Entropy;
 
 /// The share of requests that is traced where nothing is said.
@@ -169,10 +169,19 @@ fn sampler(environment: &Environment) -> Result<Sampler, ConfigError> {
 }
 
 fn endpoint(environment: &Environment, variable: &Variable) -> Result<Option<String>, ConfigError> {
-    environment.parse(variable, None, |text| {
-        let rest = text.strip_prefix("http://")?.trim_end_matches('/');
-        (!rest.is_empty() && !rest.contains(['/', '@', ' '])).then(|| Some(text.to_owned()))
-    })
+    let Some(text) = environment.text(variable) else { return Ok(None) };
+    let place = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+    let is_good = place.is_some_and(|place| {
+        !place.is_empty()
+            && !place.contains(['/', '@', '?', '#', '%'])
+            && !place.contains(char::is_whitespace)
+    });
+    // It may hold a user's password: it is not repeated.
+    if is_good {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err(variable.wrong("not an address of a collector"))
+    }
 }
 
 fn resource(
@@ -201,27 +210,10 @@ fn resource(
 fn attributes(text: &str) -> Option<Vec<KeyValue>> {
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=')?;
-        let (name, value) = (decoded(name.trim())?, decoded(value.trim())?);
+        let (name, value) = (percent_decoded(name.trim())?, percent_decoded(value.trim())?);
         (!name.is_empty()).then(|| KeyValue::new(name, value))
     };
     text.split(',').filter(|part| !part.trim().is_empty()).map(pair).collect()
-}
-
-/// A text without its percent-encoding (RFC 3986 §2.1).
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-                let value = digit(rest.next())? * 16 + digit(rest.next())?;
-                u8::try_from(value).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -265,6 +257,9 @@ mod tests {
         for (name, value) in [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:hunter2@collector:4317"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:12?hunter2@collector:4317"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:12#hunter2"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
             ("OTEL_TRACES_SAMPLER", "sometimes"),
             ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
@@ -272,6 +267,7 @@ mod tests {
         ] {
             let error = read(&[(name, value)]).err().map(|error| error.to_string());
             assert!(error.as_ref().is_some_and(|text| text.starts_with(name)), "{error:?}");
+            assert!(error.is_none_or(|text| !text.contains("hunter2")));
         }
     }
 

@@ -5,24 +5,29 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use latchkey_bus::Context;
-use latchkey_contract::identity::{LogIn, LogOut, LogOutAll, SignUp};
+use latchkey_contract::identity::{LogOut, LogOutAll, ReadUser, SignUp};
+use latchkey_contract::{CallError, Refusal};
 
+use super::slip;
 use crate::Edge;
+use crate::acting::Anonymous;
 use crate::address::ClientAddress;
 use crate::body::{JsonBody, MAX_AUTH_BODY};
-use crate::credential::User;
+use crate::credential::Oneself;
 use crate::problem::Problem;
 use crate::shape::{
     AccountBody, ChangePasswordBody, EndedBody, LogInBody, ReceiptBody, SignUpBody, TokenBody,
 };
+
+/// Times that a change of password is decided anew where something newer came, at most.
+const MAX_DECISIONS: usize = 4;
 
 /// Open an account
 #[utoipa::path(post, path = "/auth/signup", tag = "auth", request_body = SignUpBody,
     responses((status = 201, description = "The account", body = AccountBody)))]
 pub(crate) async fn sign_up(
     State(edge): State<Arc<Edge>>,
-    Extension(context): Extension<Context>,
+    Anonymous(context): Anonymous,
     Extension(client): Extension<ClientAddress>,
     JsonBody(body): JsonBody<SignUpBody, MAX_AUTH_BODY>,
 ) -> Result<(StatusCode, Json<AccountBody>), Problem> {
@@ -36,12 +41,18 @@ pub(crate) async fn sign_up(
     responses((status = 200, description = "An access token", body = TokenBody)))]
 pub(crate) async fn log_in(
     State(edge): State<Arc<Edge>>,
-    Extension(context): Extension<Context>,
+    Anonymous(context): Anonymous,
     Extension(client): Extension<ClientAddress>,
     JsonBody(body): JsonBody<LogInBody, MAX_AUTH_BODY>,
 ) -> Result<Json<TokenBody>, Problem> {
     edge.limits.login(client)?;
-    let login = edge.bus.call(&context, &LogIn::from(body)).await?;
+    let request = body.of(edge.mark());
+    let login = edge.bus.call(&context, &request).await.map_err(|error| match error {
+        CallError::Refused(Refusal::WrongCredentials) => {
+            Problem::wrong_credentials(slip::of(&request))
+        }
+        other => other.into(),
+    })?;
     Ok(Json(login.into()))
 }
 
@@ -50,10 +61,9 @@ pub(crate) async fn log_in(
     responses((status = 200, description = "The session has ended", body = EndedBody)))]
 pub(crate) async fn log_out(
     State(edge): State<Arc<Edge>>,
-    Extension(context): Extension<Context>,
-    User(user): User,
+    Oneself { user, context }: Oneself,
 ) -> Result<Json<EndedBody>, Problem> {
-    let receipt = edge.bus.call(&context, &LogOut { session: user.session }).await?;
+    let receipt = edge.change(&context, &LogOut { session: user.session }).await?;
     let receipt = receipt.map(ReceiptBody::from);
     Ok(Json(EndedBody { message: "Logged out successfully", receipt }))
 }
@@ -63,10 +73,12 @@ pub(crate) async fn log_out(
     responses((status = 200, description = "Every session has ended", body = EndedBody)))]
 pub(crate) async fn log_out_all(
     State(edge): State<Arc<Edge>>,
-    Extension(context): Extension<Context>,
-    User(user): User,
+    Oneself { user, context }: Oneself,
 ) -> Result<Json<EndedBody>, Problem> {
-    let receipt = edge.bus.call(&context, &LogOutAll { user: user.user }).await?;
+    let user = user.id;
+    // What there is now, after the client has asked: whatever is opened from here on stays.
+    let through = edge.bus.call(&context, &ReadUser { user }).await?.last_session;
+    let receipt = edge.change(&context, &LogOutAll { user, through }).await?;
     let receipt = Some(receipt.into());
     Ok(Json(EndedBody { message: "Logged out everywhere successfully", receipt }))
 }
@@ -77,13 +89,20 @@ pub(crate) async fn log_out_all(
     responses((status = 200, description = "The password is changed", body = EndedBody)))]
 pub(crate) async fn change_password(
     State(edge): State<Arc<Edge>>,
-    Extension(context): Extension<Context>,
-    Extension(client): Extension<ClientAddress>,
-    User(user): User,
+    Oneself { user, context }: Oneself,
     JsonBody(body): JsonBody<ChangePasswordBody, MAX_AUTH_BODY>,
 ) -> Result<Json<EndedBody>, Problem> {
-    edge.limits.login(client)?;
-    let receipt = edge.bus.call(&context, &body.of(&user)).await?;
-    let receipt = Some(receipt.into());
-    Ok(Json(EndedBody { message: "Password changed successfully", receipt }))
+    edge.limits.password(user.id)?;
+    let mut change = body.of(edge.mark());
+    for _ in 0..MAX_DECISIONS {
+        change.version = edge.bus.call(&context, &ReadUser { user: user.id }).await?.version;
+        match edge.change(&context, &change).await {
+            Err(CallError::Refused(Refusal::Stale)) => {}
+            receipt => {
+                let receipt = Some(receipt?.into());
+                return Ok(Json(EndedBody { message: "Password changed successfully", receipt }));
+            }
+        }
+    }
+    Err(Problem::unavailable("the account was changed by others again and again"))
 }

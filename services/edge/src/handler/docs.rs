@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa_swagger_ui::Config;
 
 use crate::problem::Problem;
+use crate::router::Slashed;
 
 /// The OpenAPI document's text.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ const SWAGGER_START: &str = include_str!("../../assets/docs.js");
 const REDOC_PAGE: &str = include_str!("../../assets/redoc.html");
 const REDOC_SCRIPT: &str = include_str!("../../assets/redoc.standalone.js");
 
+/// Stands in the pages for the way to the server's root.
+const ROOT: &str = "{root}";
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// What the two pages may do: run our scripts and talk to us. Both libraries write styles into the
@@ -30,8 +33,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 /// An asset changes only with the binary.
 const ASSET_CACHE: &str = "public, max-age=3600";
 
-pub(crate) async fn swagger() -> Response {
-    answer(HTML, SWAGGER_PAGE)
+pub(crate) async fn swagger(slashed: Option<Extension<Slashed>>) -> Response {
+    page(SWAGGER_PAGE, slashed.is_some())
 }
 
 pub(crate) async fn swagger_asset(Path(file): Path<String>) -> Result<Response, Problem> {
@@ -43,13 +46,13 @@ pub(crate) async fn swagger_asset(Path(file): Path<String>) -> Result<Response, 
         "swagger-ui-bundle.js" => SCRIPT,
         _ => return Err(Problem::no_such_route()),
     };
-    let found = utoipa_swagger_ui::serve(&file, Arc::new(Config::from("/openapi.json")));
+    let found = utoipa_swagger_ui::serve(&file, Arc::new(Config::from("openapi.json")));
     let asset = found.ok().flatten().ok_or_else(Problem::no_such_route)?;
     Ok(answer(kind, asset.bytes.into_owned()))
 }
 
-pub(crate) async fn redoc() -> Response {
-    answer(HTML, REDOC_PAGE)
+pub(crate) async fn redoc(slashed: Option<Extension<Slashed>>) -> Response {
+    page(REDOC_PAGE, slashed.is_some())
 }
 
 pub(crate) async fn redoc_script() -> Response {
@@ -58,6 +61,12 @@ pub(crate) async fn redoc_script() -> Response {
 
 pub(crate) async fn openapi(Extension(Document(text)): Extension<Document>) -> Response {
     answer("application/json", text.to_string())
+}
+
+/// A page. What it names is relative to where it is, so that it is found under whatever prefix a proxy has
+/// put the server: `/docs` lies in the folder that `/docs/` lies below.
+fn page(text: &'static str, is_slashed: bool) -> Response {
+    answer(HTML, text.replace(ROOT, if is_slashed { "../" } else { "" }))
 }
 
 fn answer(kind: &'static str, body: impl IntoResponse) -> Response {

@@ -1,20 +1,14 @@
 //! `/` and `/health…`: what this is, and whether it works.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
-use axum::{Extension, Json};
-use latchkey_bus::{Bus, Context, RequestId};
-use latchkey_contract::{CallError, identity, keys};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::Edge;
 use crate::problem::Problem;
-
-/// How long the services may take to say to the monitor that they are ready.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What this is.
 #[derive(Serialize, ToSchema)]
@@ -37,6 +31,19 @@ pub struct RootBody {
 pub struct HealthBody {
     status: &'static str,
     service: &'static str,
+}
+
+/// Requests are to be sent here.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"status": "ready", "service": "latchkey"}))]
+pub struct ReadyBody {
+    status: &'static str,
+    service: &'static str,
+    /// The services behind this one that cannot answer just now, or whose database does not: `identity`, `keys`.
+    /// Left out where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    away: Vec<&'static str>,
 }
 
 /// Tell what this is and where its routes are
@@ -63,24 +70,14 @@ pub(crate) async fn live() -> Json<HealthBody> {
     Json(HealthBody { status: "healthy", service: "latchkey" })
 }
 
-/// Tell whether requests can be answered: every service and its database answers
+/// Tell whether requests are to be sent here: it can answer from memory, or ask
 #[utoipa::path(get, path = "/health/ready", tag = "meta",
-    responses((status = 200, description = "Ready", body = HealthBody)))]
-pub(crate) async fn ready(
-    State(edge): State<Arc<Edge>>,
-    Extension(context): Extension<Context>,
-) -> Result<Json<HealthBody>, Problem> {
-    everyone(&edge.bus, &context).await?;
-    Ok(Json(HealthBody { status: "ready", service: "latchkey" }))
-}
-
-/// Whether every service and its database answers, for the monitor.
-pub async fn everyone_is_ready(bus: &Bus) -> bool {
-    everyone(bus, &Context::new(RequestId::new("readiness"), CHECK_TIMEOUT)).await.is_ok()
-}
-
-async fn everyone(bus: &Bus, context: &Context) -> Result<(), CallError> {
-    let identity = bus.call(context, &identity::Ready);
-    let keys = bus.call(context, &keys::Ready);
-    tokio::try_join!(identity, keys).map(drop)
+    responses((status = 200, description = "Ready", body = ReadyBody)))]
+pub(crate) async fn ready(State(edge): State<Arc<Edge>>) -> Result<Json<ReadyBody>, Problem> {
+    let state = edge.readiness.state();
+    if !state.is_ready {
+        let cause = format!("not ready; away: {}", state.away.join(", "));
+        return Err(Problem::unavailable(cause));
+    }
+    Ok(Json(ReadyBody { status: "ready", service: "latchkey", away: state.away }))
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header::LINK;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::{Extension, Json};
 use latchkey_bus::{Bus, Context};
 use latchkey_contract::authority::Changed;
 use latchkey_contract::keys::{KeyPage, ListKeys, RevokeKey};
@@ -16,8 +16,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::Edge;
-use crate::body::{JsonBody, KeyPath, positive};
-use crate::credential::Owner;
+use crate::body::{JsonBody, KeyPath, NoBody, positive};
+use crate::credential::{Acting, Owner};
 use crate::problem::Problem;
 use crate::shape::{CreateKeyBody, CreatedKeyBody, KeyBody, RevokedBody};
 
@@ -32,12 +32,19 @@ const MAX_LIMIT: usize = 1_000;
     responses((status = 201, description = "The key", body = CreatedKeyBody)))]
 pub(crate) async fn create(
     State(edge): State<Arc<Edge>>,
-    Extension(context): Extension<Context>,
-    Owner(user): Owner,
+    acting: Acting,
     JsonBody(body): JsonBody<CreateKeyBody>,
 ) -> Result<(StatusCode, Json<CreatedKeyBody>), Problem> {
-    edge.limits.key(user.user)?;
-    let issued = edge.bus.call(&context, &body.of(user.user)).await?;
+    let owner = acting.user;
+    edge.limits.key(owner)?;
+    let mut making = edge.unshown.making(&acting.context, body.of(owner, edge.seed()));
+    let issued = making.make().await?;
+    // The session may have ended while the key was made, in another service's database.
+    if let Err(problem) = acting.is_still_good(&edge.gate).await {
+        making.revoke().await;
+        return Err(problem);
+    }
+    making.shown();
     Ok((StatusCode::CREATED, Json(issued.into())))
 }
 
@@ -49,7 +56,7 @@ pub struct ListQuery {
     #[param(value_type = Option<i64>, minimum = 1, maximum = 1000, example = 100)]
     limit: Option<String>,
     /// Only keys with a greater id.
-    #[param(value_type = Option<i64>, minimum = 1)]
+    #[param(value_type = Option<i64>, minimum = 0)]
     after: Option<String>,
 }
 
@@ -59,15 +66,15 @@ pub struct ListQuery {
         body = Vec<KeyBody>, headers(("Link" = String, description = "`<…>; rel=\"next\"` while there are more")))))]
 pub(crate) async fn list(
     State(edge): State<Arc<Edge>>,
-    Extension(context): Extension<Context>,
-    Owner(user): Owner,
+    Owner { user, context }: Owner,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<(HeaderMap, Json<Vec<KeyBody>>), Problem> {
     let (limit, after) = read_query(query)?;
-    let page = pages(&edge.bus, &context, user.user, after, limit).await?;
+    let page = pages(&edge.bus, &context, user, after, limit).await?;
     let mut headers = HeaderMap::new();
     if let (true, Some(last)) = (page.more, page.keys.last()) {
-        let link = format!("</keys?limit={limit}&after={}>; rel=\"next\"", last.id);
+        // Relative to the request (RFC 8288 §3.1): a proxy may have stripped a prefix of its path.
+        let link = format!("<?limit={limit}&after={}>; rel=\"next\"", last.id);
         headers.extend(HeaderValue::try_from(link).ok().map(|link| (LINK, link)));
     }
     Ok((headers, Json(page.keys.into_iter().map(KeyBody::from).collect())))
@@ -76,6 +83,7 @@ pub(crate) async fn list(
 /// How to revoke a key.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub struct RevokeQuery {
     /// `false`: answer as soon as the revoke is on disk, with the moment from which it is exact.
     #[param(value_type = Option<bool>, example = true)]
@@ -90,13 +98,13 @@ pub struct RevokeQuery {
         (status = 202, description = "The revoke is on disk, and exact from the moment it names", body = RevokedBody)))]
 pub(crate) async fn revoke(
     State(edge): State<Arc<Edge>>,
-    Extension(context): Extension<Context>,
-    Owner(user): Owner,
+    Owner { user, context }: Owner,
     KeyPath(key): KeyPath,
     query: Result<Query<RevokeQuery>, QueryRejection>,
+    _empty: NoBody,
 ) -> Result<(StatusCode, Json<RevokedBody>), Problem> {
     let wait = read_wait(query)?;
-    let changed = edge.bus.call(&context, &RevokeKey { owner: user.user, key, wait }).await?;
+    let changed = edge.change(&context, &RevokeKey { owner: user, key, wait }).await?;
     let status = match changed {
         Changed::Confirmed(_) => StatusCode::OK,
         Changed::Committed { .. } => StatusCode::ACCEPTED,
@@ -105,12 +113,13 @@ pub(crate) async fn revoke(
 }
 
 fn read_wait(query: Result<Query<RevokeQuery>, QueryRejection>) -> Result<bool, Problem> {
-    let wrong = |message: &str| Problem::invalid(vec![FieldError::new("wait", message)]);
-    let Query(query) = query.map_err(|_twice| wrong("may be given once"))?;
+    let wrong = |field, message| Problem::invalid(vec![FieldError::new(field, message)]);
+    let Query(query) =
+        query.map_err(|_other| wrong("query", "may hold `wait` once, and nothing else"))?;
     match query.wait.as_deref() {
         None | Some("true") => Ok(true),
         Some("false") => Ok(false),
-        Some(_) => Err(wrong("must be true or false")),
+        Some(_) => Err(wrong("wait", "must be true or false")),
     }
 }
 

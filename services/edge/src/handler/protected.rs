@@ -2,7 +2,7 @@
 //!
 //! A GET of these does not come here: `crate::shortcut` answers it, and what changes here changes there.
 
-use crate::credential::{Caller, Service, User};
+use crate::credential::{Anybody, Service, User};
 use crate::problem::Problem;
 use crate::shape::{AnyBody, Greeting, ServiceBody, UserBody};
 
@@ -10,7 +10,7 @@ use crate::shape::{AnyBody, Greeting, ServiceBody, UserBody};
 #[utoipa::path(get, path = "/protected/user", tag = "protected", security(("token" = [])),
     responses((status = 200, description = "The user", body = UserBody)))]
 pub(crate) async fn user(User(user): User) -> Result<Greeting, Problem> {
-    Greeting::to_user(&user)
+    Greeting::of_user(&user)
 }
 
 /// Greet a service
@@ -24,6 +24,6 @@ pub(crate) async fn service(Service(service): Service) -> Result<Greeting, Probl
 #[utoipa::path(get, path = "/protected/any", tag = "protected",
     security(("token" = []), ("key" = [])),
     responses((status = 200, description = "The user or service", body = AnyBody)))]
-pub(crate) async fn any(caller: Caller) -> Result<Greeting, Problem> {
-    Greeting::to_caller(&caller)
+pub(crate) async fn any(Anybody(caller): Anybody) -> Result<Greeting, Problem> {
+    Greeting::to_anybody(&caller)
 }

@@ -7,11 +7,10 @@ use axum::body::Bytes;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use latchkey_contract::{KeyPrincipal, UserPrincipal};
+use latchkey_contract::{Detail, KeyDetail, Principal, UserDetail};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::credential::Caller;
 use crate::problem::Problem;
 
 /// `GET /protected/user`.
@@ -89,32 +88,24 @@ impl Greeting {
     /// `GET /protected/user`.
     ///
     /// # Errors
-    /// None is expected of any of these: their shapes can be written.
-    pub(crate) fn to_user(user: &UserPrincipal) -> Result<Self, Problem> {
+    /// None is expected of any of these: their shapes can be written, and each is called for its own kind.
+    pub(crate) fn to_user(user: &Principal) -> Result<Self, Problem> {
+        Self::of_user(user.user().ok_or_else(Problem::internal)?)
+    }
+
+    /// The same of what is known of a user.
+    pub(crate) fn of_user(user: &UserDetail) -> Result<Self, Problem> {
         Self::of(&UserBody::from(user))
     }
 
     /// `GET /protected/service`.
-    pub(crate) fn to_service(service: &KeyPrincipal) -> Result<Self, Problem> {
-        Self::of(&ServiceBody::from(service))
-    }
-
-    /// `GET /protected/any`, of a user.
-    pub(crate) fn to_any_user(user: &UserPrincipal) -> Result<Self, Problem> {
-        Self::of(&AnyBody::from(user))
-    }
-
-    /// `GET /protected/any`, of a service.
-    pub(crate) fn to_any_service(service: &KeyPrincipal) -> Result<Self, Problem> {
-        Self::of(&AnyBody::from(service))
+    pub(crate) fn to_service(service: &Principal) -> Result<Self, Problem> {
+        Self::of(&ServiceBody::from(service.key().ok_or_else(Problem::internal)?))
     }
 
     /// `GET /protected/any`.
-    pub(crate) fn to_caller(caller: &Caller) -> Result<Self, Problem> {
-        match caller {
-            Caller::User(user) => Self::to_any_user(user),
-            Caller::Service(service) => Self::to_any_service(service),
-        }
+    pub(crate) fn to_anybody(anybody: &Principal) -> Result<Self, Problem> {
+        Self::of(&AnyBody::from(anybody))
     }
 
     fn of(body: &impl Serialize) -> Result<Self, Problem> {
@@ -150,47 +141,48 @@ impl Serialize for Hello<'_> {
     }
 }
 
-impl<'a> From<&'a UserPrincipal> for UserBody<'a> {
-    fn from(user: &'a UserPrincipal) -> Self {
+impl<'a> From<&'a UserDetail> for UserBody<'a> {
+    fn from(user: &'a UserDetail) -> Self {
         Self {
             message: Hello { greeted: "", name: &user.username },
-            user_id: user.user.0,
+            user_id: user.id.0,
             email: &user.email,
             auth_type: BY_TOKEN,
         }
     }
 }
 
-impl<'a> From<&'a KeyPrincipal> for ServiceBody<'a> {
-    fn from(key: &'a KeyPrincipal) -> Self {
+impl<'a> From<&'a KeyDetail> for ServiceBody<'a> {
+    fn from(key: &'a KeyDetail) -> Self {
         Self {
             message: Hello { greeted: "service ", name: &key.name },
             service_name: &key.name,
-            api_key_id: key.key.0,
-            user_id: key.owner.0,
+            api_key_id: key.id.0,
+            user_id: key.owner.user().0,
             auth_type: BY_KEY,
         }
     }
 }
 
-impl<'a> From<&'a UserPrincipal> for AnyBody<'a> {
-    fn from(user: &'a UserPrincipal) -> Self {
-        let (username, email) = (&*user.username, &*user.email);
-        Self {
-            message: Hello { greeted: "user ", name: username },
-            auth_type: BY_TOKEN,
-            details: Details::User { user_id: user.user.0, username, email },
-        }
-    }
-}
-
-impl<'a> From<&'a KeyPrincipal> for AnyBody<'a> {
-    fn from(key: &'a KeyPrincipal) -> Self {
-        let (user_id, service_name) = (key.owner.0, &*key.name);
-        Self {
-            message: Hello { greeted: "service ", name: service_name },
-            auth_type: BY_KEY,
-            details: Details::Service { user_id, service_name, api_key_id: key.key.0 },
+impl<'a> From<&'a Principal> for AnyBody<'a> {
+    fn from(anybody: &'a Principal) -> Self {
+        match &anybody.detail {
+            Detail::User(user) => {
+                let (username, email) = (&*user.username, &*user.email);
+                Self {
+                    message: Hello { greeted: "user ", name: username },
+                    auth_type: BY_TOKEN,
+                    details: Details::User { user_id: user.id.0, username, email },
+                }
+            }
+            Detail::Key(key) => {
+                let (user_id, service_name) = (key.owner.user().0, &*key.name);
+                Self {
+                    message: Hello { greeted: "service ", name: service_name },
+                    auth_type: BY_KEY,
+                    details: Details::Service { user_id, service_name, api_key_id: key.id.0 },
+                }
+            }
         }
     }
 }

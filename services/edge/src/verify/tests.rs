@@ -7,8 +7,8 @@ use latchkey_contract::lease::{Epoch, Position, ReadAt, Standing};
 use latchkey_contract::verify::{MinRevision, Outcome, PrincipalKind, Verified};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{
-    ApiKey, CallError, CredentialHash, KeyId, KeyPrincipal, Refusal, Rpc, Secret, SessionId,
-    Timestamp, UserId, UserPrincipal, Verdict, Verdicts,
+    ApiKey, CallError, CredentialHash, Detail, KeyDetail, KeyId, Owner, Principal, Refusal, Rpc,
+    Secret, SessionId, Timestamp, UserDetail, UserId, Verdict, Verdicts,
 };
 use latchkey_runtime::{Clock, Entropy, Environment};
 
@@ -38,17 +38,14 @@ async fn bench() -> (Bench, Serving) {
         if *asked != hash {
             return Verdict::Unknown;
         }
-        Verdict::Valid(KeyPrincipal {
-            key: KeyId(1),
-            name: "ci".into(),
-            owner: UserId(2),
-            expires_at: Timestamp(3),
-        })
+        let owner = Owner::User(UserId(2));
+        let key = KeyDetail { id: KeyId(1), owner, name: "ci".into() };
+        Verdict::Valid(Principal { expires_at: Timestamp(3), detail: Detail::Key(key) })
     };
     let routes = Routes::new("keys", "0.0.0", "")
         .on::<VerifyKeys, _, _>(move |_, ask| {
             let verdicts = ask.hashes.iter().map(verdict).collect();
-            async move { Ok(Standing::Member(Verdicts { read_at: READ_AT, verdicts })) }
+            async move { Ok(Standing::Member(Verdicts::new(READ_AT, verdicts))) }
         })
         .on::<RecordUses, _, _>(async |_, _| Ok(()));
     let keys = bus.serve(routes).await.unwrap();
@@ -61,16 +58,16 @@ async fn bench() -> (Bench, Serving) {
 /// An identity service to which every token is a user's.
 async fn identity(bus: &Bus) -> Serving {
     let routes = Routes::new("identity", "0.0.0", "").on::<VerifyTokens, _, _>(async |_, ask| {
-        let user = UserPrincipal {
-            user: UserId(7),
+        let user = UserDetail {
+            id: UserId(7),
             username: "ada".into(),
             email: "ada@example.com".into(),
             session: SessionId([1; 16]),
             is_original: true,
-            expires_at: Timestamp(3),
         };
+        let user = Principal { expires_at: Timestamp(3), detail: Detail::User(user.into()) };
         let verdicts = vec![Verdict::Valid(user); ask.tokens.len()];
-        Ok(Standing::Member(Verdicts { read_at: READ_AT, verdicts }))
+        Ok(Standing::Member(Verdicts::new(READ_AT, verdicts)))
     });
     bus.serve(routes).await.unwrap()
 }

@@ -1,31 +1,45 @@
 //! The rows of `users`.
 
-use latchkey_authority::{Change, record};
-use latchkey_contract::lease::Subject;
-use latchkey_contract::{SessionId, Timestamp, UserId};
-use latchkey_store::{Db, on, transaction};
+use latchkey_contract::identity::UserState;
+use latchkey_contract::{Timestamp, UserId};
+use latchkey_store::{Db, StoreError, values};
 use sqlx::FromRow;
 
-use super::AUTHORITY;
-use super::session::END_ALL;
-use crate::rules::Canonical;
+use crate::rules::{Canonical, Username};
 
 pub(super) const TAKEN: &str = "SELECT \
-    EXISTS (SELECT 1 FROM users WHERE email_canonical = $1) AS email, \
-    EXISTS (SELECT 1 FROM users WHERE username_canonical = $2) AS username";
+    EXISTS (SELECT 1 FROM users WHERE email_canonical = $1 OR email_folded = $2) AS email, \
+    EXISTS (SELECT 1 FROM users WHERE username_canonical IN ($3, $4) OR username_folded = $4) AS username";
 pub(super) const INSERT: &str = "INSERT INTO users \
-    (email, email_canonical, username, username_canonical, password_hash, is_active, created_at) \
-    VALUES ($1, $2, $3, $4, $5, TRUE, $6) ON CONFLICT DO NOTHING RETURNING id";
-pub(super) const FIND_LOGIN: &str =
-    "SELECT id, password_hash, is_active FROM users WHERE username_canonical = $1";
-pub(super) const SET_PASSWORD_HASH: &str =
-    "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2";
-pub(super) const SET_ACTIVE: &str =
-    "UPDATE users SET is_active = $2 WHERE username_canonical = $1 RETURNING id";
-pub(super) const FIND_PASSWORD: &str =
-    "SELECT username_canonical, email_canonical, password_hash FROM users WHERE id = $1";
-pub(super) const CHANGE_PASSWORD: &str =
-    "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING id";
+    (email, email_canonical, email_folded, username, username_canonical, username_folded, \
+    password_hash, is_active, created_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, TRUE, $8) ON CONFLICT DO NOTHING RETURNING id";
+/// By its canonical form first: that is how accounts are told apart whose folded names fall together.
+pub(super) const FIND_LOGIN: &str = "SELECT id, version, active_version, password_hash, is_active FROM users \
+    WHERE username_canonical = $1 OR (username_folded = $2 AND NOT username_shared) \
+    ORDER BY CASE WHEN username_canonical = $1 THEN 0 ELSE 1 END LIMIT 1";
+pub(super) const FIND_LOGIN_BY_ID: &str = "SELECT id, version, active_version, password_hash, is_active \
+    FROM users WHERE id = $1";
+pub(super) const RENEW_PASSWORD_HASH: &str = "UPDATE users SET password_hash = $4 \
+    WHERE id = $1 AND version = $2 AND password_hash = $3";
+pub(super) const FIND_PASSWORD: &str = "SELECT username_canonical, email_canonical, password_hash, \
+    version, is_active, password_mark FROM users WHERE id = $1";
+pub(super) const STATE: &str =
+    "SELECT id, version, active_version, last_session FROM users WHERE id = $1";
+/// By its canonical form first, as a login.
+pub(super) const STATE_BY_NAME: &str = "SELECT id, version, active_version, last_session FROM users \
+    WHERE username_canonical = $1 OR (username_folded = $2 AND NOT username_shared) \
+    ORDER BY CASE WHEN username_canonical = $1 THEN 0 ELSE 1 END LIMIT 1";
+/// The next cost of those that hashes were made at: what a hash begins with. Its salt and its end are 67
+/// characters. An index has it (see the migration), so that each is found at once among millions.
+pub(super) const NEXT_COST: &str = "SELECT \
+    CASE WHEN length(password_hash) > 67 THEN substr(password_hash, 1, length(password_hash) - 67) ELSE '' END \
+    FROM users WHERE \
+    CASE WHEN length(password_hash) > 67 THEN substr(password_hash, 1, length(password_hash) - 67) ELSE '' END > $1 \
+    ORDER BY 1 LIMIT 1";
+
+/// Costs that are looked for at most.
+const MAX_COSTS: usize = 16;
 
 /// Which of a new account's names somebody has already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
@@ -53,6 +67,10 @@ pub struct NewUser<'a> {
 pub struct Login {
     /// The account's id.
     pub id: i64,
+    /// What a session is opened on: a new password and a change of activity raise it.
+    pub version: i64,
+    /// Raised by a change of activity alone.
+    pub active_version: i64,
     /// A PHC string.
     pub password_hash: String,
     /// Whether the account may log in.
@@ -68,118 +86,133 @@ pub struct Known {
     pub email_canonical: String,
     /// A PHC string.
     pub password_hash: String,
+    /// A new password and a change of activity raise it.
+    pub version: i64,
+    /// Whether the account may act.
+    pub is_active: bool,
+    /// The command that set the password, if one did after the signup.
+    pub password_mark: Option<Vec<u8>>,
 }
 
-/// Which names somebody has already, in their canonical forms.
+impl Login {
+    /// How many new passwords there were; a renewed hash is none.
+    #[must_use]
+    pub fn passwords(&self) -> i64 {
+        self.version - self.active_version
+    }
+}
+
+#[derive(FromRow)]
+struct StateRow {
+    id: i64,
+    version: i64,
+    active_version: i64,
+    last_session: i64,
+}
+
+impl From<StateRow> for UserState {
+    fn from(row: StateRow) -> Self {
+        let StateRow { id, version, active_version, last_session } = row;
+        Self { user: UserId(id), version, active_version, last_session }
+    }
+}
+
+/// Which names somebody has already.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn taken(db: &Db, email: &str, username: &str) -> Result<Taken, sqlx::Error> {
-    on!(read db, |at| sqlx::query_as(TAKEN).bind(email).bind(username).fetch_one(at).await)
+/// [`StoreError`]
+pub async fn taken(db: &Db, email: &Canonical, username: &Canonical) -> Result<Taken, StoreError> {
+    let values = values![&email.canonical, &email.folded, &username.canonical, &username.folded];
+    let taken = db.fetch_first(TAKEN, values).await?;
+    taken.ok_or(StoreError::Unexpected("a question without an answer"))
 }
 
 /// Adds an account and gives its id; `None` where a name is taken.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn insert(db: &Db, user: &NewUser<'_>) -> Result<Option<i64>, sqlx::Error> {
-    // Every row, not the first: see `latchkey_store`'s note on RETURNING.
-    let ids: Vec<i64> = on!(write db, |at| sqlx::query_scalar(INSERT)
-        .bind(&user.email.shown)
-        .bind(&user.email.canonical)
-        .bind(&user.username.shown)
-        .bind(&user.username.canonical)
-        .bind(user.password_hash)
-        .bind(user.created_at.0)
-        .fetch_all(at)
-        .await)?;
-    Ok(ids.first().copied())
+/// [`StoreError`]
+pub async fn insert(db: &Db, user: &NewUser<'_>) -> Result<Option<i64>, StoreError> {
+    let names = (user.email, user.username);
+    let values = values![
+        &names.0.shown,
+        &names.0.canonical,
+        &names.0.folded,
+        &names.1.shown,
+        &names.1.canonical,
+        &names.1.folded,
+        user.password_hash,
+        user.created_at.0,
+    ];
+    let id: Option<(i64,)> = db.fetch_first(INSERT, values).await?;
+    Ok(id.map(|(id,)| id))
 }
 
-/// The account with this canonical username.
+/// The account with this username.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn find_login(db: &Db, username: &str) -> Result<Option<Login>, sqlx::Error> {
-    on!(read db, |at| sqlx::query_as(FIND_LOGIN).bind(username).fetch_optional(at).await)
+/// [`StoreError`]
+pub async fn find_login(db: &Db, name: &Username) -> Result<Option<Login>, StoreError> {
+    db.fetch_first(FIND_LOGIN, values![&name.canonical, name.folded.as_deref()]).await
 }
 
-/// Replaces a password's hash, unless it is no longer `old`.
+/// The account with this id.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn set_password_hash(
-    db: &Db,
-    user: i64,
-    old: &str,
-    new: &str,
-) -> Result<(), sqlx::Error> {
-    on!(write db, |at| sqlx::query(SET_PASSWORD_HASH)
-        .bind(user)
-        .bind(old)
-        .bind(new)
-        .execute(at)
-        .await
-        .map(drop))
+/// [`StoreError`]
+pub async fn find_login_by_id(db: &Db, user: i64) -> Result<Option<Login>, StoreError> {
+    db.fetch_first(FIND_LOGIN_BY_ID, values![user]).await
+}
+
+/// What commands on the account with this id are decided on.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn state(db: &Db, user: UserId) -> Result<Option<UserState>, StoreError> {
+    let row: Option<StateRow> = db.fetch_first(STATE, values![user.0]).await?;
+    Ok(row.map(UserState::from))
+}
+
+/// The same of the account with this username.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn state_by_name(db: &Db, name: &Username) -> Result<Option<UserState>, StoreError> {
+    let values = values![&name.canonical, name.folded.as_deref()];
+    let row: Option<StateRow> = db.fetch_first(STATE_BY_NAME, values).await?;
+    Ok(row.map(UserState::from))
+}
+
+/// Replaces the hash of the password that `user` was found with by another of the same password: the account's
+/// version stays. Does nothing where the account was changed since.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn renew_password_hash(db: &Db, user: &Login, new: &str) -> Result<(), StoreError> {
+    let values = values![user.id, user.version, &user.password_hash, new];
+    db.execute(RENEW_PASSWORD_HASH, values).await.map(drop)
+}
+
+/// What the accounts' hashes begin with, each once: kind, version and cost.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn costs_in_use(db: &Db) -> Result<Vec<String>, StoreError> {
+    let mut all: Vec<String> = Vec::new();
+    while all.len() < MAX_COSTS {
+        let last = all.last().map_or("", String::as_str);
+        let next: Option<(String,)> = db.fetch_first(NEXT_COST, values![last]).await?;
+        match next {
+            Some((next,)) => all.push(next),
+            None => break,
+        }
+    }
+    Ok(all)
 }
 
 /// What a change of password needs of an account.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn find_known(db: &Db, user: UserId) -> Result<Option<Known>, sqlx::Error> {
-    on!(read db, |at| sqlx::query_as(FIND_PASSWORD).bind(user.0).fetch_optional(at).await)
-}
-
-/// Replaces a password's hash, unless it is no longer `old`, ends every session but `session`, and takes a
-/// position for it. `None`: it is no longer `old`.
-///
-/// # Errors
-/// What the database said instead.
-pub async fn change_password(
-    db: &Db,
-    user: UserId,
-    session: &SessionId,
-    (old, new): (&str, &str),
-    now: Timestamp,
-) -> Result<Option<Change>, sqlx::Error> {
-    let (sql, keep) = (AUTHORITY.of(db), session.0.as_slice());
-    transaction!(db, |tx| {
-        let changed: Vec<i64> = sqlx::query_scalar(CHANGE_PASSWORD)
-            .bind(user.0)
-            .bind(old)
-            .bind(new)
-            .fetch_all(&mut *tx)
-            .await?;
-        if changed.is_empty() {
-            return Ok(None);
-        }
-        sqlx::query(END_ALL).bind(user.0).bind(now.0).bind(keep).execute(&mut *tx).await?;
-        let row = record!(tx, sql, None, Some(user.0), now);
-        Some(Change { subject: Subject::Owner(user), row, earlier: None })
-    })
-}
-
-/// Deactivates an account, with all its sessions, or reactivates it, and takes a position for it. `None`:
-/// there is no such account.
-///
-/// # Errors
-/// What the database said instead.
-pub async fn set_active(
-    db: &Db,
-    username: &str,
-    active: bool,
-    now: Timestamp,
-) -> Result<Option<(UserId, Change)>, sqlx::Error> {
-    let (sql, none): (_, &[u8]) = (AUTHORITY.of(db), &[]);
-    transaction!(db, |tx| {
-        let ids: Vec<i64> =
-            sqlx::query_scalar(SET_ACTIVE).bind(username).bind(active).fetch_all(&mut *tx).await?;
-        let Some(id) = ids.first().copied() else { return Ok(None) };
-        if !active {
-            sqlx::query(END_ALL).bind(id).bind(now.0).bind(none).execute(&mut *tx).await?;
-        }
-        let row = record!(tx, sql, None, Some(id), now);
-        Some((UserId(id), Change { subject: Subject::Owner(UserId(id)), row, earlier: None }))
-    })
+/// [`StoreError`]
+pub async fn find_known(db: &Db, user: UserId) -> Result<Option<Known>, StoreError> {
+    db.fetch_first(FIND_PASSWORD, values![user.0]).await
 }

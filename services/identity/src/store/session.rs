@@ -1,22 +1,47 @@
 //! The rows of `sessions`.
 
-use latchkey_authority::{Change, Read, SnapshotRow, record, verification};
-use latchkey_contract::lease::{Position, Subject};
-use latchkey_contract::{CredentialHash, SessionId, Timestamp, UserId};
-use latchkey_store::{Batched, Db, on, transaction};
+use latchkey_authority::lookup::Rows;
+use latchkey_authority::{
+    Change, Ended, Read, SnapshotRow, append_invalidation, end_once, verification,
+};
+use latchkey_contract::lease::{Position, Tag};
+use latchkey_contract::{CredentialHash, Mark, SessionId, Timestamp, UserId};
+use latchkey_store::{Batched, Db, StoreError, Value, values};
 use sqlx::FromRow;
 
 use super::AUTHORITY;
+use crate::token::Fingerprint;
 
+/// The next session's number, if the account is still what it was read as and its token's signer is accepted. It keeps everybody else who changes the
+/// account waiting until the session is there.
+pub(super) const NUMBER: &str = "UPDATE users SET last_session = last_session + 1 \
+    WHERE id = $1 AND version = $2 AND is_active AND EXISTS \
+    (SELECT 1 FROM identity_signers WHERE fingerprint = $3 AND withdrawn_at IS NULL) \
+    RETURNING last_session";
+pub(super) const IS_NAMED: &str = "SELECT named_at FROM identity_signers \
+    WHERE fingerprint = $1 AND withdrawn_at IS NULL";
 pub(super) const INSERT: &str = "INSERT INTO sessions \
-    (id, user_id, created_at, expires_at, token_hash) VALUES ($1, $2, $3, $4, $5)";
+    (id, user_id, created_at, expires_at, token_hash, number, mark, signer) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (mark) DO NOTHING RETURNING id";
+pub(super) const FIND_MARK: &str = "SELECT id, created_at, token_hash FROM sessions \
+    WHERE mark = $1 AND user_id = $2 AND ended_at IS NULL";
+/// Whoever ends several sessions of an account takes the account first.
+pub(super) const LOCK_USER: &str =
+    "UPDATE users SET last_session = last_session WHERE id = $1 RETURNING id";
 pub(super) const END: &str = "UPDATE sessions SET ended_at = COALESCE(ended_at, $2) \
     WHERE id = $1 RETURNING user_id, token_hash, ended_position, is_settled";
-pub(super) const PLACE: &str = "UPDATE sessions SET ended_position = $2 WHERE id = $1";
-pub(super) const SETTLE: &str =
+pub(super) const SET_REVISION: &str = "UPDATE sessions SET ended_position = $2 WHERE id = $1";
+pub(super) const MARK_CONFIRMED: &str =
     "UPDATE sessions SET is_settled = TRUE WHERE id = $1 AND ended_position = $2";
 pub(super) const END_ALL: &str =
     "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL AND id <> $3";
+pub(super) const END_THROUGH: &str = "UPDATE sessions SET ended_at = $2 \
+    WHERE user_id = $1 AND ended_at IS NULL AND number <= $3";
+/// Where a page of sessions ends that begins behind `$1`.
+pub(super) const PAGE: &str = "SELECT id FROM \
+    (SELECT id FROM sessions WHERE id > $1 ORDER BY id LIMIT $2) AS page ORDER BY id DESC LIMIT 1";
+pub(super) const END_PAGE: &str = "UPDATE sessions SET ended_at = $3 \
+    WHERE id > $1 AND id <= $2 AND ended_at IS NULL";
 pub(super) const DELETE_EXPIRED: &str = "DELETE FROM sessions WHERE id IN \
     (SELECT id FROM sessions WHERE expires_at < $1 LIMIT $2)";
 pub(super) const FIND: Batched = verification!(
@@ -25,8 +50,14 @@ pub(super) const FIND: Batched = verification!(
         sessions.token_hash, users.username, users.email, users.is_active",
     nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
     from: "sessions JOIN users ON users.id = sessions.user_id",
-    where: "sessions.id"
+    where: "sessions.id",
+    facts: "fingerprint", "identity_signers WHERE withdrawn_at IS NULL"
 );
+
+/// Sessions that one statement ends at most.
+const END_AT_ONCE: i64 = 5_000;
+/// No session's id: whose sessions end but this one's, all of theirs end.
+pub(super) const NO_SESSION: [u8; 0] = [];
 
 /// A session to be.
 pub struct NewSession {
@@ -40,6 +71,36 @@ pub struct NewSession {
     pub expires_at: Timestamp,
     /// How an edge names its token.
     pub token: CredentialHash,
+    /// Who signed it.
+    pub signer: Fingerprint,
+    /// The message of the login.
+    pub mark: Option<Mark>,
+}
+
+/// What became of a session to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// It is there.
+    New,
+    /// The same message opened this one before.
+    Before(OpenedBefore),
+    /// The same message opened one before, which has ended. Nothing was done.
+    EndedSince,
+    /// The account is not what it was read as any more. Nothing was done.
+    Overtaken,
+    /// Tokens of its signer are not accepted. Nothing was done.
+    NotNamed,
+}
+
+/// A session that is good, and what its token was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenedBefore {
+    /// Its id.
+    pub session: SessionId,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// How an edge names its token.
+    pub token: Option<CredentialHash>,
 }
 
 /// What a verification needs of a session and its account.
@@ -94,6 +155,24 @@ impl FoundRow {
 }
 
 #[derive(FromRow)]
+struct MarkedRow {
+    id: Vec<u8>,
+    created_at: i64,
+    token_hash: Option<Vec<u8>>,
+}
+
+impl MarkedRow {
+    fn opened(self) -> Option<OpenedBefore> {
+        let token = self.token_hash.and_then(|hash| hash.try_into().ok());
+        Some(OpenedBefore {
+            session: SessionId(self.id.try_into().ok()?),
+            created_at: Timestamp(self.created_at),
+            token: token.map(CredentialHash),
+        })
+    }
+}
+
+#[derive(FromRow)]
 struct EndedRow {
     user_id: i64,
     token_hash: Option<Vec<u8>>,
@@ -101,86 +180,133 @@ struct EndedRow {
     is_settled: bool,
 }
 
-/// Adds a session.
+/// Opens a session on an account that still has this version and is active.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn insert(db: &Db, session: &NewSession) -> Result<(), sqlx::Error> {
-    on!(write db, |at| sqlx::query(INSERT)
-        .bind(session.id.0.as_slice())
-        .bind(session.user.0)
-        .bind(session.created_at.0)
-        .bind(session.expires_at.0)
-        .bind(session.token.0.as_slice())
-        .execute(at)
-        .await
-        .map(drop))
+/// [`StoreError`]
+pub async fn open(db: &Db, session: &NewSession, version: i64) -> Result<Opened, StoreError> {
+    let NewSession { id, user, created_at, expires_at, token, signer, mark } = session;
+    let mark = mark.as_ref().map(|mark| mark.0.as_slice());
+    let mut tx = db.begin("open session").await?;
+    let number: Option<(i64,)> =
+        tx.fetch_first(NUMBER, values![user.0, version, &signer.0]).await?;
+    let Some((number,)) = number else {
+        let named: Option<(i64,)> = tx.fetch_first(IS_NAMED, values![&signer.0]).await?;
+        return Ok(if named.is_some() { Opened::Overtaken } else { Opened::NotNamed });
+    };
+    let row = values![&id.0, user.0, created_at.0, expires_at.0, &token.0, number, mark, &signer.0];
+    let added: Option<(Vec<u8>,)> = tx.fetch_first(INSERT, row).await?;
+    if added.is_some() {
+        tx.commit().await?;
+        return Ok(Opened::New);
+    }
+    let before: Option<MarkedRow> = tx.fetch_first(FIND_MARK, values![mark, user.0]).await?;
+    Ok(before.and_then(MarkedRow::opened).map_or(Opened::EndedSince, Opened::Before))
 }
 
 /// Ends a session, and takes a position for it unless it has one. `None`: there is no such session.
 ///
 /// # Errors
-/// What the database said instead.
+/// [`StoreError`]
 pub async fn end(
     db: &Db,
     session: &SessionId,
     now: Timestamp,
-) -> Result<Option<Change>, sqlx::Error> {
-    let (sql, id) = (AUTHORITY.of(db), session.0.as_slice());
-    transaction!(db, |tx| {
-        let rows: Vec<EndedRow> =
-            sqlx::query_as(END).bind(id).bind(now.0).fetch_all(&mut *tx).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let named = row.token_hash.as_deref().and_then(|hash| hash.try_into().ok());
-        let (subject, owner) = match named {
-            Some(hash) => (Subject::Credential(CredentialHash(hash)), None),
-            None => (Subject::Owner(UserId(row.user_id)), Some(row.user_id)),
-        };
-        if let Some(position) = row.ended_position {
-            let here = sqlx::query_as(sql.position).fetch_one(&mut *tx).await?;
-            let earlier = Some((Position(position), row.is_settled));
-            Some(Change { subject, row: here, earlier })
-        } else {
-            let credential = if owner.is_none() { row.token_hash.as_deref() } else { None };
-            let taken = record!(tx, sql, credential, owner, now);
-            sqlx::query(PLACE).bind(id).bind(taken.position().0).execute(&mut *tx).await?;
-            Some(Change { subject, row: taken, earlier: None })
-        }
-    })
+) -> Result<Option<Change>, StoreError> {
+    let mut tx = db.begin("end session").await?;
+    let ended: Option<EndedRow> = tx.fetch_first(END, values![&session.0, now.0]).await?;
+    let Some(row) = ended else { return Ok(None) };
+    let named = row.token_hash.as_deref().and_then(|hash| hash.try_into().ok());
+    let tag = match named {
+        Some(hash) => Tag::Credential(CredentialHash(hash)),
+        None => Tag::of_user(UserId(row.user_id)),
+    };
+    let ended = Ended { tag, earlier: row.ended_position, is_confirmed: row.is_settled };
+    let id = Value::from(&session.0);
+    let change = end_once(&mut tx, &AUTHORITY, ended, (SET_REVISION, id), now).await?;
+    tx.commit().await?;
+    Ok(Some(change))
 }
 
-/// Ends every session of `user`, and takes a position for it.
+/// Ends the sessions of `user` up to a number, and takes a position for it.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn end_all(db: &Db, user: UserId, now: Timestamp) -> Result<Change, sqlx::Error> {
-    let sql = AUTHORITY.of(db);
-    transaction!(db, |tx| {
-        let none: &[u8] = &[];
-        sqlx::query(END_ALL).bind(user.0).bind(now.0).bind(none).execute(&mut *tx).await?;
-        let row = record!(tx, sql, None, Some(user.0), now);
-        Change { subject: Subject::Owner(user), row, earlier: None }
-    })
+/// [`StoreError`]
+pub async fn end_through(
+    db: &Db,
+    user: UserId,
+    through: i64,
+    now: Timestamp,
+) -> Result<Change, StoreError> {
+    let mut tx = db.begin("end all sessions").await?;
+    tx.execute(LOCK_USER, values![user.0]).await?;
+    tx.execute(END_THROUGH, values![user.0, now.0, through]).await?;
+    let tag = Tag::of_user(user);
+    let row = append_invalidation(&mut tx, &AUTHORITY, tag, now).await?;
+    tx.commit().await?;
+    Ok(Change { tag, row, earlier: None })
+}
+
+/// Ends every session that there is when this begins, a page after the other, and takes no position for it: whoever
+/// does this begins a new epoch behind it.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn end_every(db: &Db, now: Timestamp) -> Result<(), StoreError> {
+    let mut last = NO_SESSION.to_vec();
+    loop {
+        let page: Option<(Vec<u8>,)> = db.fetch_first(PAGE, values![&last, END_AT_ONCE]).await?;
+        let Some((until,)) = page else { return Ok(()) };
+        db.execute(END_PAGE, values![&last, &until, now.0]).await?;
+        last = until;
+    }
 }
 
 /// Marks an ended session as seen to its end: no edge accepts its token any more.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn settle(db: &Db, session: &SessionId, position: Position) -> Result<(), sqlx::Error> {
-    let id = session.0.as_slice();
-    on!(write db, |at| sqlx::query(SETTLE).bind(id).bind(position.0).execute(at).await.map(drop))
+/// [`StoreError`]
+pub async fn mark_confirmed(
+    db: &Db,
+    session: &SessionId,
+    position: Position,
+) -> Result<(), StoreError> {
+    db.execute(MARK_CONFIRMED, values![&session.0, position.0]).await.map(drop)
+}
+
+/// Sessions by their ids.
+pub enum SessionRows {}
+
+impl Rows for SessionRows {
+    type Id = SessionId;
+    type Row = SessionRow;
+
+    fn id(session: &SessionId) -> &[u8] {
+        &session.0
+    }
+
+    fn id_of(row: &SessionRow) -> &[u8] {
+        &row.id
+    }
+
+    async fn find(
+        db: &Db,
+        ids: &[&[u8]],
+        members: &[&[u8]],
+    ) -> Result<(Read, Vec<SessionRow>), StoreError> {
+        find(db, ids, members).await
+    }
 }
 
 /// The sessions with these ids, those that exist, and which of the members there are, from one snapshot.
 ///
 /// # Errors
-/// What the database said instead.
+/// [`StoreError`]
 pub async fn find(
     db: &Db,
     ids: &[&[u8]],
     members: &[&[u8]],
-) -> Result<(Read, Vec<SessionRow>), sqlx::Error> {
+) -> Result<(Read, Vec<SessionRow>), StoreError> {
     let rows: Vec<FoundRow> = FIND.fetch(db, ids, members).await?;
     let mut read = Read::default();
     let mut sessions = Vec::with_capacity(rows.len());
@@ -195,12 +321,7 @@ pub async fn find(
 /// Deletes at most `most` sessions that expired before `before`; how many there were.
 ///
 /// # Errors
-/// What the database said instead.
-pub async fn delete_expired(db: &Db, before: Timestamp, most: i64) -> Result<u64, sqlx::Error> {
-    on!(write db, |at| sqlx::query(DELETE_EXPIRED)
-        .bind(before.0)
-        .bind(most)
-        .execute(at)
-        .await
-        .map(|done| done.rows_affected()))
+/// [`StoreError`]
+pub async fn delete_expired(db: &Db, before: Timestamp, most: i64) -> Result<u64, StoreError> {
+    db.execute(DELETE_EXPIRED, values![before.0, most]).await
 }

@@ -6,12 +6,18 @@ const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 fn tokens(secret: &str, issuer: &str, audience: &str) -> Tokens {
+    with_previous(secret, None, issuer, audience)
+}
+
+fn with_previous(secret: &str, previous: Option<&str>, issuer: &str, audience: &str) -> Tokens {
     Tokens::new(&Config {
         secret: Secret::new(secret.to_owned()),
+        previous: previous.map(|secret| Secret::new(secret.to_owned())),
         issuer: issuer.to_owned(),
         audience: audience.to_owned(),
         lifetime_seconds: 1_800,
     })
+    .unwrap()
 }
 
 fn ours() -> Tokens {
@@ -20,6 +26,7 @@ fn ours() -> Tokens {
 
 fn claimed() -> Claimed {
     Claimed {
+        signer: ours().signer(),
         user: UserId(42),
         session: SessionId([7; 16]),
         expires_at: Timestamp(NOW.0 + 1_800_000),
@@ -58,14 +65,52 @@ fn other_keys_issuers_and_audiences_are_refused() {
         tokens(SECRET, "elsewhere", "latchkey"),
         tokens(SECRET, "latchkey", "elsewhere"),
     ] {
-        assert_eq!(ours().read(&signed(&forger)), Err(Forged));
+        assert!(ours().read(&signed(&forger)).is_err());
+    }
+}
+
+#[test]
+fn a_signer_is_a_secret_with_its_issuer_and_audience() {
+    let other = "another secret of at least 32 chars";
+    let all = [
+        ours(),
+        tokens(other, "latchkey", "latchkey"),
+        tokens(SECRET, "elsewhere", "latchkey"),
+        tokens(SECRET, "latchkey", "elsewhere"),
+        tokens(SECRET, "latchkeyl", "atchkey"),
+    ];
+    for (at, one) in all.iter().enumerate() {
+        let same: Vec<_> = all.iter().map(|two| two.signer() == one.signer()).collect();
+        assert_eq!(same.iter().filter(|same| **same).count(), 1, "{at}: {same:?}");
+    }
+    assert_eq!(ours().signer(), ours().signer());
+}
+
+#[test]
+fn a_token_is_read_with_every_secret_and_says_whose_it_is() {
+    let other = "another secret of at least 32 chars";
+    let (former, both) = (tokens(other, "latchkey", "latchkey"), || {
+        with_previous(SECRET, Some(other), "latchkey", "latchkey")
+    });
+    assert_eq!(both().signers(), [ours().signer(), former.signer()]);
+    for signer in [&ours(), &former] {
+        assert_eq!(both().read(&signed(signer)).map(|read| read.signer), Ok(signer.signer()));
+        assert!(both().reads(signer.signer()));
+    }
+    assert_eq!(both().read(&signed(&both())).map(|read| read.signer), Ok(ours().signer()));
+    let third = tokens("a third secret of at least 32 characters", "latchkey", "latchkey");
+    assert_eq!(both().read(&signed(&third)), Err(Unread::OtherSigner));
+    assert_eq!(ours().read(&signed(&former)), Err(Unread::OtherSigner));
+    // Another signer may have the same secret, with an issuer or an audience of its own.
+    for elsewhere in [tokens(SECRET, "x", "latchkey"), tokens(other, "latchkey", "x")] {
+        assert_eq!(both().read(&signed(&elsewhere)), Err(Unread::OtherSigner));
     }
 }
 
 #[test]
 fn the_token_does_not_choose_the_algorithm() {
     for algorithm in [Algorithm::HS384, Algorithm::HS512] {
-        assert_eq!(ours().read(&sign_json(algorithm, &good_claims())), Err(Forged));
+        assert_eq!(ours().read(&sign_json(algorithm, &good_claims())), Err(Unread::Forged));
     }
 }
 
@@ -77,7 +122,7 @@ fn every_single_flipped_bit_is_noticed() {
             let mut bytes = token.expose().as_bytes().to_vec();
             bytes[at] ^= 1 << bit;
             if let Ok(text) = String::from_utf8(bytes) {
-                assert_eq!(ours().read(&Secret::new(text)), Err(Forged), "{at} {bit}");
+                assert!(ours().read(&Secret::new(text)).is_err(), "{at} {bit}");
             }
         }
     }
@@ -88,7 +133,11 @@ fn each_claim_is_required_and_has_its_type() {
     for claim in ["iss", "aud", "sub", "jti", "iat", "exp"] {
         let mut claims = good_claims();
         claims.as_object_mut().unwrap().remove(claim);
-        assert_eq!(ours().read(&sign_json(Algorithm::HS256, &claims)), Err(Forged), "{claim}");
+        assert_eq!(
+            ours().read(&sign_json(Algorithm::HS256, &claims)),
+            Err(Unread::Forged),
+            "{claim}"
+        );
     }
     let wrong = [
         ("exp", serde_json::json!("never")),
@@ -105,7 +154,7 @@ fn each_claim_is_required_and_has_its_type() {
         let mut claims = good_claims();
         claims[claim] = value.clone();
         let read = ours().read(&sign_json(Algorithm::HS256, &claims));
-        assert_eq!(read, Err(Forged), "{claim}: {value}");
+        assert_eq!(read, Err(Unread::Forged), "{claim}: {value}");
     }
 }
 
@@ -113,5 +162,5 @@ fn each_claim_is_required_and_has_its_type() {
 fn a_token_above_the_size_cap_is_not_looked_at() {
     let mut claims = good_claims();
     claims["padding"] = "x".repeat(MAX_TOKEN).into();
-    assert_eq!(ours().read(&sign_json(Algorithm::HS256, &claims)), Err(Forged));
+    assert_eq!(ours().read(&sign_json(Algorithm::HS256, &claims)), Err(Unread::Forged));
 }

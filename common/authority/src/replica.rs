@@ -1,0 +1,110 @@
+//! What the replicas of identity and keys have in common as processes of their own: they answer on a NATS bus and keep
+//! their data in Postgres.
+
+use clap::Subcommand;
+use latchkey_bus::{Bus, NatsOptions};
+use latchkey_runtime::{
+    ConfigError, Entropy, Environment, Resource, StartError, Variable, process,
+};
+use latchkey_store::command::migrate;
+use latchkey_store::config::{DATABASE_POOL, DATABASE_URL};
+use latchkey_store::{Db, Migration, Opening};
+
+use crate::operator;
+
+/// What such a service does, for its help text.
+pub const DETAIL: &str =
+    "Answers on a NATS bus and keeps its data in Postgres. Any number of replicas may run.";
+
+/// Whose tables they are, and which.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables {
+    /// The process, as a server sees it.
+    pub process: &'static str,
+    /// The service.
+    pub service: &'static str,
+    /// The steps that lead to them.
+    pub migrations: &'static [Migration],
+}
+
+/// How what they need is reached.
+pub struct Needs {
+    nats: NatsOptions,
+    opening: Opening,
+}
+
+/// What an operator does to their tables.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum TablesCommand {
+    /// Bring the tables up to date, say what was done, and end
+    Migrate {
+        /// Leave the tables to this release and later ones: refused while something older uses them, and there is no
+        /// going back
+        #[arg(long)]
+        finish: bool,
+    },
+    /// After a restore of the database: begin a new epoch. When it returns, no edge relies on anything older
+    NewEpoch,
+}
+
+/// Every variable of such a service that listens for its monitor as `monitor` says and reads `own`, too.
+#[must_use]
+pub fn variables(monitor: &'static Variable, own: &[&'static Variable]) -> Vec<&'static Variable> {
+    let own = [&latchkey_bus::config::VARIABLES[..], own];
+    latchkey_service::help(&[&DATABASE_URL, &DATABASE_POOL], monitor, &own)
+}
+
+impl Tables {
+    /// The database that the environment names, for these tables.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first variable that cannot be used.
+    pub fn opening(self, environment: &Environment) -> Result<Opening, ConfigError> {
+        Opening::read(environment, self.process, self.service, self.migrations)
+    }
+
+    /// Both, as the environment says.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first variable that cannot be used.
+    pub fn needs(self, environment: &Environment) -> Result<Needs, ConfigError> {
+        let opening = self.opening(environment)?;
+        let nats = NatsOptions::read(environment, self.service, &Entropy::System)?;
+        Ok(Needs { nats, opening })
+    }
+}
+
+impl Needs {
+    /// Opens both at the same time, and waits for them.
+    ///
+    /// # Errors
+    /// [`StartError`] where waiting cannot help.
+    pub async fn open(self) -> Result<(Bus, Db), StartError> {
+        <(Bus, Db)>::open((self.nats, self.opening)).await
+    }
+}
+
+impl TablesCommand {
+    /// Carries it out; a new epoch is begun by `begin`, and `said` is printed when it was.
+    ///
+    /// # Errors
+    /// [`StartError`] where it cannot be done.
+    pub async fn carry_out<F>(
+        self,
+        opening: Opening,
+        begin: impl FnOnce(Db) -> F + Send,
+        said: &str,
+    ) -> Result<(), StartError>
+    where
+        F: Future<Output = Result<(), StartError>> + Send,
+    {
+        match self {
+            Self::Migrate { finish } => Box::pin(migrate(opening, finish)).await,
+            Self::NewEpoch => {
+                Box::pin(operator::new_epoch(opening, begin)).await?;
+                process::say(said);
+                Ok(())
+            }
+        }
+    }
+}

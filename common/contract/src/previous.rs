@@ -1,0 +1,197 @@
+//! The messages as the contract before ([`PREVIOUS`](crate::wire::PREVIOUS)) has them, in both directions:
+//! requests of the release before become ours, our replies and refusals become its, and the other way round
+//! where this release asks the one before.
+//!
+//! A message that did not change stands in `same!`. To change one, `X`, under the present number:
+//!
+//! 1. Copy it, as it was, into `previous/identity.rs`, `previous/keys.rs` or the like, as `XBefore`: the fields
+//!    with their serde attributes, `Serialize` and `Deserialize`. Take `X` out of `same!`, change it where it
+//!    stands, and write `impl Message for X { type Previous = XBefore; … }` beside `XBefore`. A second change of `X` under the same
+//!    number changes only the conversions.
+//! 2. [`from_previous`](Message::from_previous) gives a new field the meaning that its absence had.
+//!    [`into_previous`](Message::into_previous) may leave out what the other side need not know. What
+//!    restricts, conditions or takes away it may not: that is an [`Untranslatable`], which becomes 503 on the way
+//!    back and no request at all on the way there. **A translation never widens.**
+//! 3. What holds an `X` as a field has changed with it, down to the message that is sent: `same!` does not look
+//!    inside. `Result`, `Option`, `Vec` and `Standing` pass on what they hold.
+//! 4. Pin the bytes by both numbers in `previous/tests.rs`, with `pinned(&x, &[new bytes], &[bytes before])`, and
+//!    what cannot be said.
+//!
+//! A message that is new stands in `same!`: the release before has nobody on its subject. A new variant of
+//! [`Refusal`](crate::Refusal) or of any other enum is a change of it. Raising the number empties this file: everything is
+//! `same!` again.
+
+mod identity;
+mod keys;
+mod lease;
+mod principal;
+mod refusal;
+
+pub use principal::{KeyPrincipalBefore, PrincipalBefore, UserPrincipalBefore, VerdictsBefore};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::authority::{Authority, Changed, Join, Leave, Receipt, Renew};
+use crate::lease::{Acknowledge, Joined, Standing};
+use crate::verify::{Verified, VerifiedBatch, Verify, VerifyBatch};
+
+/// What travels in bincode between our own services, by the present contract or the one before.
+pub trait Message: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// Its form by the contract before.
+    type Previous: Serialize + DeserializeOwned;
+
+    /// What is said to a process of the release before.
+    ///
+    /// # Errors
+    /// [`Untranslatable`] where that form cannot say it.
+    fn into_previous(self) -> Result<Self::Previous, Untranslatable>;
+
+    /// What a process of the release before means.
+    ///
+    /// # Errors
+    /// [`Untranslatable`] where it no longer means anything.
+    fn from_previous(previous: Self::Previous) -> Result<Self, Untranslatable>;
+}
+
+/// Something that one of two neighbouring contracts cannot say. Names what, never a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Untranslatable(pub &'static str);
+
+/// Has messages be the same by both contracts.
+#[macro_export]
+macro_rules! same {
+    ($($message:ty),* $(,)?) => {$(
+        impl $crate::previous::Message for $message {
+            type Previous = Self;
+
+            fn into_previous(self) -> Result<Self, $crate::previous::Untranslatable> {
+                Ok(self)
+            }
+
+            fn from_previous(previous: Self) -> Result<Self, $crate::previous::Untranslatable> {
+                Ok(previous)
+            }
+        }
+    )*};
+}
+
+same!(
+    (),
+    // Identity.
+    crate::identity::SignUp,
+    crate::identity::Account,
+    crate::identity::LoggedIn,
+    crate::identity::LogOut,
+    crate::identity::VerifyTokens,
+    crate::identity::ReadUser,
+    crate::identity::FindUser,
+    crate::identity::UserState,
+    crate::identity::Ready,
+    // Keys.
+    crate::keys::IssuedKey,
+    crate::keys::ListKeys,
+    crate::keys::KeyPage,
+    crate::keys::RevokeKey,
+    crate::keys::VerifyKeys,
+    crate::keys::SetOwner,
+    crate::keys::ReadTelling,
+    crate::keys::Telling,
+    crate::keys::TellOwners,
+    crate::keys::RecordUses,
+    crate::keys::Ready,
+    // Of both authorities.
+    Receipt,
+    Changed,
+    Joined,
+    Acknowledge,
+    // Of the edge.
+    Verify,
+    VerifyBatch,
+    Verified,
+    VerifiedBatch,
+);
+
+/// The same for messages of either authority.
+macro_rules! same_for_each_authority {
+    ($($message:ident),*) => {$(
+        impl<A: Authority> Message for $message<A> {
+            type Previous = Self;
+
+            fn into_previous(self) -> Result<Self, Untranslatable> {
+                Ok(self)
+            }
+
+            fn from_previous(previous: Self) -> Result<Self, Untranslatable> {
+                Ok(previous)
+            }
+        }
+    )*};
+}
+
+same_for_each_authority!(Join, Renew, Leave);
+
+impl<T: Message> Message for Option<T> {
+    type Previous = Option<T::Previous>;
+
+    fn into_previous(self) -> Result<Self::Previous, Untranslatable> {
+        self.map(T::into_previous).transpose()
+    }
+
+    fn from_previous(previous: Self::Previous) -> Result<Self, Untranslatable> {
+        previous.map(T::from_previous).transpose()
+    }
+}
+
+impl<T: Message> Message for Vec<T> {
+    type Previous = Vec<T::Previous>;
+
+    fn into_previous(self) -> Result<Self::Previous, Untranslatable> {
+        self.into_iter().map(T::into_previous).collect()
+    }
+
+    fn from_previous(previous: Self::Previous) -> Result<Self, Untranslatable> {
+        previous.into_iter().map(T::from_previous).collect()
+    }
+}
+
+/// Every reply: an answer or a refusal.
+impl<T: Message, E: Message> Message for Result<T, E> {
+    type Previous = Result<T::Previous, E::Previous>;
+
+    fn into_previous(self) -> Result<Self::Previous, Untranslatable> {
+        Ok(match self {
+            Ok(answer) => Ok(answer.into_previous()?),
+            Err(refusal) => Err(refusal.into_previous()?),
+        })
+    }
+
+    fn from_previous(previous: Self::Previous) -> Result<Self, Untranslatable> {
+        Ok(match previous {
+            Ok(answer) => Ok(T::from_previous(answer)?),
+            Err(refusal) => Err(E::from_previous(refusal)?),
+        })
+    }
+}
+
+impl<T: Message> Message for Standing<T> {
+    type Previous = Standing<T::Previous>;
+
+    fn into_previous(self) -> Result<Self::Previous, Untranslatable> {
+        Ok(match self {
+            Self::NotMember => Standing::NotMember,
+            Self::Member(answer) => Standing::Member(answer.into_previous()?),
+        })
+    }
+
+    fn from_previous(previous: Self::Previous) -> Result<Self, Untranslatable> {
+        Ok(match previous {
+            Standing::NotMember => Self::NotMember,
+            Standing::Member(answer) => Self::Member(T::from_previous(answer)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! The actor, message by message: what it sends to itself comes to the test, which hands it in.
+
+use std::sync::Mutex;
+
+use latchkey_bus::Serving;
+use latchkey_contract::authority::{KeysAuthority, WaiterId};
+use latchkey_contract::lease::{Acknowledge, Invalidate, Invalidation, Position, Tag};
+use latchkey_contract::wire::{CONTRACT, PREVIOUS};
+use latchkey_contract::{Timestamp, Verdict};
+use latchkey_revocation::Reply;
+use latchkey_revocation::bounds::Settings;
+use latchkey_revocation::{Capacity, Question};
+
+use super::*;
+use crate::played::{AT, Counted, EXPIRY, HERE, Played, Told, program, read_at, until};
+use crate::remembered::Remembered;
+
+const HASH: CredentialHash = CredentialHash([7; 32]);
+const WAITER: WaiterId = WaiterId([3; 8]);
+const LEASE_MS: u64 = 60_000;
+
+struct Bench {
+    actor: LeaseKeeper<KeysAuthority>,
+    state: State,
+    told: Told,
+    played: Arc<Played>,
+    _serving: Serving,
+}
+
+/// An actor that has started. Its lease is long, so that no renewal is due by itself.
+async fn bench() -> Bench {
+    let (bus, played, told) = (Bus::local(), Played::new(), Told::new().await);
+    let serving = played.serve_keys(&bus).await;
+    let wait = LEASE_MS + Bounds::MIN_MARGIN;
+    let times = Settings { lease: LEASE_MS, renewal: LEASE_MS / 2, wait, drift: 0 };
+    let bounds = Bounds::new(times).unwrap();
+    let deps = LeaseDeps {
+        name: "edge",
+        bus,
+        clock: Clock::manual(0),
+        entropy: Entropy::seeded(1),
+        bounds,
+        memory: Arc::new(Memory::new(&bounds, Capacity::default())),
+    };
+    let actor = LeaseKeeper::<KeysAuthority> { deps, authority: PhantomData };
+    let state = actor.pre_start(told.address.get().unwrap(), ()).await.unwrap();
+    Bench { actor, state, told, played, _serving: serving }
+}
+
+/// One that has joined and has a lease.
+async fn member() -> Bench {
+    let mut bench = bench().await;
+    bench.hear(Message::Tick(0)).await;
+    for _ in 0..2 {
+        bench.take().await;
+    }
+    assert!(bench.is_live());
+    bench
+}
+
+impl Bench {
+    async fn hear(&mut self, message: Message) {
+        let myself = self.told.address.get().unwrap();
+        self.actor.handle(myself, message, &mut self.state).await.unwrap();
+    }
+
+    /// Hands in what came for the actor next.
+    async fn take(&mut self) {
+        let message = self.told.next().await;
+        self.hear(message).await;
+    }
+
+    /// A change, as it is published.
+    async fn publish(&mut self, contract: u16, epoch: Epoch, tag: Tag<CredentialHash>, at: i64) {
+        let change = Invalidation { position: Position(at), tag };
+        let message = Invalidating { invalidate: Invalidate { epoch, change }, waiter: WAITER };
+        let bytes = wire::encode(&message, contract).unwrap();
+        self.actor.deps.bus.publish(KeysAuthority::INVALIDATIONS, bytes.into()).await.unwrap();
+    }
+
+    fn member(&self) -> Option<MemberId> {
+        self.actor.deps.memory.membership().map(|(member, _)| member)
+    }
+
+    fn is_live(&self) -> bool {
+        self.actor.deps.memory.is_live(self.actor.now())
+    }
+
+    /// Remembers that a credential is good.
+    fn remember(&self) {
+        let (memory, now) = (&self.actor.deps.memory, self.actor.now());
+        let question: Question = memory.ask(now).unwrap();
+        let verdict = Judged(Verdict::Valid(Remembered::new(program(1, EXPIRY))));
+        let reply = Reply { read_at: read_at(AT), verdict };
+        memory.take(&question, HASH, reply, now, Timestamp(0)).unwrap();
+    }
+}
+
+fn is_remembered(memory: &Memory, now: Moment) -> bool {
+    memory.look(&HASH, now, Timestamp(0), Position::default()).is_some()
+}
+
+#[tokio::test]
+async fn it_joins_renews_at_once_and_says_good_bye() {
+    let counted = Counted::default();
+    let _counting = metrics::set_default_local_recorder(&counted);
+    let mut bench = member().await;
+    let id = bench.member().unwrap();
+    assert_eq!(bench.played.script(|it| it.joined.clone()), [(id, LEASE_MS)]);
+    assert_eq!(bench.played.script(|it| it.renewed.clone()), [(id, Position(AT))]);
+    assert!((counted.gauge("latchkey_lease_held keys") - 1.0).abs() < f64::EPSILON);
+    assert_eq!(counted.counter("latchkey_caches_dropped_total keys"), 0);
+    let myself = bench.told.address.get().unwrap();
+    bench.actor.post_stop(myself, &mut bench.state).await.unwrap();
+    assert_eq!(bench.played.script(|it| it.left.clone()), [id]);
+    assert_eq!((bench.member(), bench.is_live()), (None, false));
+}
+
+#[tokio::test]
+async fn who_never_joined_leaves_nothing() {
+    let mut bench = bench().await;
+    let myself = bench.told.address.get().unwrap();
+    bench.actor.post_stop(myself, &mut bench.state).await.unwrap();
+    assert_eq!(bench.played.script(|it| it.left.clone()), []);
+}
+
+#[tokio::test]
+async fn only_the_last_timer_counts() {
+    let mut bench = member().await;
+    let last = bench.state.timer;
+    assert!(last > 0);
+    bench.hear(Message::Tick(last - 1)).await;
+    assert_eq!(bench.state.timer, last, "it would set another, and be followed by two");
+    bench.hear(Message::Tick(last)).await;
+    assert_eq!(bench.state.timer, last + 1);
+}
+
+#[tokio::test]
+async fn it_renews_when_the_bus_is_back_and_not_while_it_is_there() {
+    let mut bench = member().await;
+    for _ in 0..3 {
+        bench.hear(Message::Tick(bench.state.timer)).await;
+    }
+    bench.state.connected = false;
+    bench.hear(Message::Tick(bench.state.timer)).await;
+    assert!(matches!(bench.told.next().await, Message::Renewed(_, Ok(_))));
+    assert_eq!(bench.played.script(|it| it.renewed.len()), 2);
+}
+
+#[tokio::test]
+async fn a_change_is_applied_and_then_acknowledged_by_the_contract_that_told_of_it() {
+    for contract in [CONTRACT, PREVIOUS] {
+        let mut bench = member().await;
+        bench.remember();
+        let member = bench.member().unwrap();
+        let (heard, memory) =
+            (Arc::new(Mutex::new(Vec::new())), Arc::clone(&bench.actor.deps.memory));
+        let (told, clock) = (Arc::clone(&heard), bench.actor.deps.clock.clone());
+        let hear: Hear = Arc::new(move |_, payload: Bytes| {
+            let still = is_remembered(&memory, Moment(clock.lease_nanos()));
+            let said = wire::decode::<Acknowledge>(&payload, Contracts::OWN).unwrap();
+            told.lock().unwrap().push((said, still));
+        });
+        let bus = bench.actor.deps.bus.clone();
+        let subject = WAITER.subject::<KeysAuthority>(bus.user());
+        let _hearing = bus.subscribe(&subject, hear, Box::new(|| {})).await.unwrap();
+        assert!(is_remembered(&bench.actor.deps.memory, bench.actor.now()));
+        bench.publish(contract, HERE, Tag::Credential(HASH), 5).await;
+        bench.take().await;
+        let acknowledge = Acknowledge { member, epoch: HERE, position: Position(5) };
+        assert_eq!(*heard.lock().unwrap(), [((contract, acknowledge), false)]);
+        assert_eq!(bench.state.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(bench.member(), Some(member));
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_another_history_makes_it_forget_everything_and_join_anew() {
+    let counted = Counted::default();
+    let _counting = metrics::set_default_local_recorder(&counted);
+    let mut bench = member().await;
+    bench.remember();
+    let before = bench.member();
+    bench.publish(CONTRACT, Epoch { made: 2, timeline: 1 }, Tag::Credential(HASH), 5).await;
+    bench.take().await;
+    assert_eq!(bench.member(), None);
+    assert!(!is_remembered(&bench.actor.deps.memory, bench.actor.now()));
+    assert_eq!(counted.counter("latchkey_caches_dropped_total keys"), 1);
+    assert!(counted.gauge("latchkey_lease_held keys").abs() < f64::EPSILON);
+    bench.take().await;
+    assert!(bench.member().is_some() && bench.member() != before, "under another id");
+}
+
+#[tokio::test]
+async fn what_is_published_and_cannot_be_read_is_counted_and_asked_for() {
+    let mut bench = member().await;
+    let bus = bench.actor.deps.bus.clone();
+    bus.publish(KeysAuthority::INVALIDATIONS, Bytes::from_static(b"?")).await.unwrap();
+    assert_eq!(bench.state.waiting.load(Ordering::Relaxed), 1);
+    let message = bench.told.next().await;
+    assert!(matches!(message, Message::Unreadable));
+    bench.hear(message).await;
+    assert_eq!(bench.state.waiting.load(Ordering::Relaxed), 0);
+    let (now, renewal) = (bench.actor.now(), bench.actor.deps.bounds.renewal());
+    let Next::Wait(until) = bench.state.keeper.next(now, || panic!("it is a member")) else {
+        panic!("it has asked a moment ago")
+    };
+    assert!(until.since(now) < renewal / 2, "sooner than it would by itself");
+}
+
+#[tokio::test]
+async fn what_waits_to_be_applied_has_a_bound() {
+    let mut told = Told::new().await;
+    let waiting = Arc::new(AtomicUsize::new(MAX_WAITING - 1));
+    let actor = told.address.get().unwrap();
+    let hear = hear("edge", Contracts::OWN, actor.clone(), Arc::clone(&waiting));
+    for _ in 0..2 {
+        hear("", Bytes::from_static(b"?"));
+        assert_eq!(waiting.load(Ordering::Relaxed), MAX_WAITING);
+    }
+    assert_eq!(told.so_far().await.len(), 1);
+    waiting.store(0, Ordering::Relaxed);
+    actor.stop_and_wait(None, None).await.unwrap();
+    hear("", Bytes::from_static(b"?"));
+    assert_eq!(waiting.load(Ordering::Relaxed), 0, "it has not been put into a queue");
+}
+
+#[tokio::test]
+async fn who_doubts_its_memory_leaves_and_no_other_member_does() {
+    let counted = Counted::default();
+    let _counting = metrics::set_default_local_recorder(&counted);
+    let mut bench = member().await;
+    let id = bench.member().unwrap();
+    bench.hear(Message::Doubted(MemberId([9; 16]))).await;
+    assert_eq!(bench.member(), Some(id));
+    assert_eq!(counted.counter("latchkey_caches_dropped_total keys"), 0);
+    bench.hear(Message::Doubted(id)).await;
+    assert_eq!(bench.member(), None);
+    until(|| bench.played.script(|it| !it.left.is_empty())).await;
+    assert_eq!(bench.played.script(|it| it.left.clone()), [id]);
+    assert_eq!(counted.counter("latchkey_caches_dropped_total keys"), 1);
+    bench.take().await;
+    assert!(bench.member().is_some_and(|member| member != id));
+}
+
+#[tokio::test]
+async fn it_forgets_everything_where_an_answer_says_that_it_is_no_member_or_of_another_history() {
+    let (mine, other) = (HERE, Epoch { made: 2, timeline: 1 });
+    let mut bench = member().await;
+    let id = bench.member().unwrap();
+    for harmless in [Message::Expelled(MemberId([9; 16])), Message::OtherEpoch(mine)] {
+        bench.hear(harmless).await;
+        assert_eq!(bench.member(), Some(id));
+    }
+    bench.hear(Message::Expelled(id)).await;
+    assert_eq!(bench.member(), None);
+    let mut bench = member().await;
+    bench.hear(Message::OtherEpoch(other)).await;
+    assert_eq!(bench.member(), None);
+    let mut bench = member().await;
+    bench.state.connected = false;
+    bench.hear(Message::Tick(bench.state.timer)).await;
+    let Message::Renewed(nonce, _) = bench.told.next().await else { panic!("it renews") };
+    bench.hear(Message::Renewed(nonce, Ok(Standing::NotMember))).await;
+    assert_eq!(bench.member(), None);
+}
+
+#[tokio::test]
+async fn a_question_that_fails_changes_nothing_and_is_asked_again_later() {
+    let mut bench = bench().await;
+    bench.hear(Message::Tick(0)).await;
+    let Message::Joined(nonce, Ok(joined)) = bench.told.next().await else { panic!("it joins") };
+    bench.hear(Message::Joined(nonce, Err(CallError::Timeout))).await;
+    bench.hear(Message::Joined(nonce, Ok(joined))).await;
+    assert_eq!(bench.member(), None, "that question was given up");
+    let mut bench = member().await;
+    bench.state.connected = false;
+    bench.hear(Message::Tick(bench.state.timer)).await;
+    let Message::Renewed(nonce, _) = bench.told.next().await else { panic!("it renews") };
+    bench.hear(Message::Renewed(nonce, Err(CallError::Timeout))).await;
+    assert!(bench.member().is_some() && bench.is_live());
+}

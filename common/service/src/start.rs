@@ -1,0 +1,105 @@
+//! From the command line to the exit code.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use latchkey_runtime::process::{self, Signals};
+use latchkey_runtime::telemetry::Telemetry;
+use latchkey_runtime::{
+    Environment, Exit, Monitor, Readiness, Resource, StartError, Stop, monitor, telemetry,
+};
+
+use crate::arguments::{self, AnyCommand, Arguments};
+use crate::{Command, Process, Running, Service};
+
+/// How long what is in hand may take when the process is asked to end: container runtimes kill it after 10 s. The
+/// edge bounds its requests below that, so that the services' own work has some of it, too.
+const GRACE: Duration = Duration::from_secs(8);
+/// How long it may take after that to give up.
+const GIVE_UP: Duration = Duration::from_millis(500);
+
+/// The whole of a service's `main`.
+#[must_use]
+pub fn run<S: Service>() -> ExitCode {
+    let arguments = arguments::read::<S>();
+    process::run(S::PROCESS, |environment| carry_out::<S>(arguments, environment))
+}
+
+async fn carry_out<S: Service>(
+    arguments: Arguments<S::Command>,
+    environment: Environment,
+) -> Result<(), StartError> {
+    if let Some(AnyCommand::Healthcheck) = arguments.command {
+        return monitor::healthcheck(&environment, &S::MONITOR_ADDR).await;
+    }
+    let mut telemetry = telemetry::start(&environment, S::PROCESS, env!("CARGO_PKG_VERSION"))?;
+    let outcome = match arguments.command {
+        Some(AnyCommand::Own(command)) => Box::pin(command.carry_out(&environment)).await,
+        _ => Box::pin(serve::<S>(arguments.check_config, &environment, &mut telemetry)).await,
+    };
+    if !matches!(&outcome, Err(error) if error.exit == Exit::Interrupted) {
+        telemetry.end().await;
+    }
+    outcome
+}
+
+async fn serve<S: Service>(
+    check_config: bool,
+    environment: &Environment,
+    telemetry: &mut Telemetry,
+) -> Result<(), StartError> {
+    let service = S::configure(environment)?;
+    let monitor_address = monitor::address(environment, &S::MONITOR_ADDR)?;
+    if check_config {
+        process::say("The configuration is good.");
+        return Ok(());
+    }
+    let (signals, stop) = (Signals::listen()?, Stop::new());
+    let render = telemetry.metrics(monitor_address.is_some()).await?;
+    let (monitor, readiness) = (Monitor::bind(monitor_address).await?, Readiness::default());
+    let process = Process::new(S::NAME, stop.clone(), readiness.clone(), monitor.shown());
+    let looking = readiness.clone();
+    let monitoring = Box::pin(monitor.serve(render, readiness));
+    let work = Box::pin(work(service, &process));
+    tokio::select! {
+        outcome = work => outcome,
+        ended = ask_to_end(signals, &stop) => ended,
+        never = monitoring => match never {},
+        never = looking.refresh() => match never {},
+    }
+}
+
+/// From the first thing that is touched outside to the last.
+async fn work<S: Service>(service: S, process: &Process) -> Result<(), StartError> {
+    let stop = process.stop();
+    let Some(opened) = stop.unless_asked(Box::pin(service.open())).await else { return Ok(()) };
+    let (needs, opened) = opened?;
+    let started = stop.unless_asked(Box::pin(S::start(opened, needs.clone()))).await;
+    let outcome = match started {
+        Some(Ok(running)) => Box::pin(running.serve(process)).await,
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
+    };
+    needs.close().await;
+    outcome
+}
+
+/// Passes on what signals ask for: the first one to end in good order and within a bound, the second one at once. It
+/// returns where there is nothing left to wait for.
+///
+/// # Errors
+/// [`StartError`] at the second one.
+async fn ask_to_end(mut signals: Signals, stop: &Stop) -> Result<(), StartError> {
+    signals.ended().await;
+    stop.ask();
+    let ending = async {
+        tokio::time::sleep(GRACE).await;
+        tracing::warn!(seconds = GRACE.as_secs(), "what is in hand takes too long: it is given up");
+        stop.give_up();
+        tokio::time::sleep(GIVE_UP).await;
+    };
+    signals.unless_ended(ending).await.ok_or_else(|| {
+        let message = "asked to end a second time: what was in hand is given up";
+        StartError::new(Exit::Interrupted, message)
+    })
+}

@@ -1,0 +1,50 @@
+//! What a handler's commands say of who acts, and from where: the envelope's caller, of the request's credential, its
+//! client's address and what the client says of itself.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::USER_AGENT;
+use axum::http::request::Parts;
+use latchkey_bus::{Context, RequestId};
+use latchkey_contract::caller::UserAgent;
+use latchkey_contract::{Actor, Caller, Principal};
+
+use crate::address::KnownAddress;
+use crate::problem::Problem;
+use crate::{Edge, NAME};
+
+/// Whoever needs no credential: what they ask is asked for nobody known.
+pub struct Anonymous(pub Context);
+
+impl FromRequestParts<Arc<Edge>> for Anonymous {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Edge>) -> Result<Self, Problem> {
+        named(parts, Actor::Anonymous).map(Self)
+    }
+}
+
+/// The request's context, in which nobody acts.
+pub(crate) fn context(parts: &Parts) -> Result<&Context, Problem> {
+    parts.extensions.get().ok_or_else(Problem::internal)
+}
+
+/// The context for what is done by whoever was verified.
+pub(crate) fn by(parts: &Parts, principal: &Principal) -> Result<Context, Problem> {
+    named(parts, Actor::of(principal))
+}
+
+/// What the edge does of its own accord because of a request.
+pub(crate) fn itself(request_id: RequestId) -> Caller {
+    Caller::of(Actor::System { service: NAME.into() }, request_id)
+}
+
+fn named(parts: &Parts, actor: Actor) -> Result<Context, Problem> {
+    let context = context(parts)?;
+    let KnownAddress(address) = parts.extensions.get().copied().ok_or_else(Problem::internal)?;
+    let user_agent = parts.headers.get(USER_AGENT);
+    let user_agent = user_agent.and_then(|value| UserAgent::clean(value.as_bytes()));
+    let request_id = context.request_id.clone();
+    Ok(context.acting(Caller { actor, address, user_agent, request_id }))
+}

@@ -1,0 +1,217 @@
+//! What is no request: why, what its sender is told, and one counted line. hyper says that it could not parse
+//! something and hardly what; the bytes that it did not take say the rest.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use latchkey_runtime::Clock;
+use metrics::{Counter, counter};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use crate::problem::Problem;
+
+/// At most one line in so long, however much comes.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+/// The first byte of a TLS handshake (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Why something is no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Its first line is not that of a request.
+    RequestLine,
+    /// It is of a version of HTTP that is not spoken here.
+    Version,
+    /// One of its header lines cannot be read, or two of them contradict each other.
+    Header,
+    /// Its target alone is longer than a head may be.
+    LongTarget,
+    /// Its head is longer than it may be.
+    LongHead,
+    /// It ends before its head does.
+    Incomplete,
+    /// It is TLS.
+    Tls,
+    /// Its head did not arrive in time. Nobody is told: the connection is closed.
+    SlowHead,
+}
+
+/// The labels of the counter.
+const REASONS: [&str; 7] =
+    ["request_line", "version", "header", "too_large", "incomplete", "tls", "slow_head"];
+
+/// Counts what is no request, and logs some of it.
+pub(crate) struct Malformed {
+    clock: Clock,
+    counters: [Counter; REASONS.len()],
+    /// When the next line may be logged, by the clock of leases (ns).
+    next_line: AtomicU64,
+    /// How many were not logged since the last line.
+    unlogged: AtomicU64,
+}
+
+/// Why hyper gave up on a connection whose bytes `unread` it had not taken; nothing where that is nobody's
+/// fault or nobody can be told. `was_refused`: hyper had an answer to it.
+pub(crate) fn fault(error: &hyper::Error, unread: &[u8], was_refused: bool) -> Option<Fault> {
+    if error.is_parse_version_h2() {
+        return Some(Fault::Version);
+    }
+    if error.is_incomplete_message() {
+        return (!unread.is_empty()).then_some(Fault::Incomplete);
+    }
+    if !(error.is_parse() && was_refused) {
+        return None;
+    }
+    let is_too_large = error.is_parse_too_large();
+    Some(if is_too_large { too_large(unread) } else { unreadable(unread) })
+}
+
+fn too_large(unread: &[u8]) -> Fault {
+    if unread.contains(&b'\n') { Fault::LongHead } else { Fault::LongTarget }
+}
+
+fn unreadable(unread: &[u8]) -> Fault {
+    // A head whose lines contradict each other was taken.
+    let Some(first) = unread.first() else { return Fault::Header };
+    if *first == TLS_HANDSHAKE {
+        return Fault::Tls;
+    }
+    let start = unread.trim_ascii_start();
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+    let mut words = line.split(|byte| *byte == b' ');
+    let (method, target, version) = (words.next(), words.next(), words.next());
+    let (Some(method), Some(_), Some(version), None) = (method, target, version, words.next())
+    else {
+        return Fault::RequestLine;
+    };
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    if method.is_empty() || !method.iter().all(is_token) {
+        return Fault::RequestLine;
+    }
+    match version {
+        b"HTTP/1.0" | b"HTTP/1.1" => Fault::Header,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Fault::Version
+        }
+        _ => Fault::RequestLine,
+    }
+}
+
+impl Fault {
+    /// What its sender is told.
+    pub(crate) fn problem(self) -> Problem {
+        match self {
+            Self::RequestLine => Problem::bad_request("The first line is not that of a request."),
+            Self::Header => Problem::bad_request(
+                "A header line cannot be read, or two of them contradict each other.",
+            ),
+            Self::Incomplete => {
+                Problem::bad_request("The connection was closed before the request's head ended.")
+            }
+            Self::Tls => Problem::bad_request("This port speaks HTTP without TLS."),
+            Self::Version => Problem::version_not_supported(),
+            Self::LongTarget => Problem::target_too_long(),
+            Self::LongHead => Problem::head_too_large(),
+            Self::SlowHead => Problem::slow_head(),
+        }
+    }
+
+    fn reason(self) -> usize {
+        match self {
+            Self::RequestLine => 0,
+            Self::Version => 1,
+            Self::Header => 2,
+            Self::LongTarget | Self::LongHead => 3,
+            Self::Incomplete => 4,
+            Self::Tls => 5,
+            Self::SlowHead => 6,
+        }
+    }
+}
+
+impl Malformed {
+    /// Nothing counted yet.
+    pub(crate) fn new(clock: Clock) -> Self {
+        let counters = REASONS.map(|reason| {
+            let counter = counter!("latchkey_http_malformed_total", "reason" => reason);
+            // So that the first one is seen as a rise.
+            counter.increment(0);
+            counter
+        });
+        Self { clock, counters, next_line: AtomicU64::new(0), unlogged: AtomicU64::new(0) }
+    }
+
+    /// Counts `count` of them, the last one from `peer`, and logs that if the last line was long ago.
+    pub(crate) fn note(&self, fault: Fault, count: u64, peer: Option<SocketAddr>) {
+        let place = fault.reason();
+        self.counters[place].increment(count);
+        let (now, next) = (self.clock.lease_nanos(), self.next_line.load(Ordering::Relaxed));
+        let later = now + u64::try_from(LOG_PAUSE.as_nanos()).unwrap_or(u64::MAX);
+        let is_mine = now >= next
+            && self
+                .next_line
+                .compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if !is_mine {
+            self.unlogged.fetch_add(count, Ordering::Relaxed);
+            return;
+        }
+        let (others, reason) = (self.unlogged.swap(0, Ordering::Relaxed), REASONS[place]);
+        let peer = peer.map(tracing::field::display);
+        tracing::info!(reason, peer, count, others, "a client sent what is no HTTP request");
+    }
+
+    /// The line that says when an answer was given (RFC 9110 §6.6.1).
+    pub(crate) fn date_line(&self) -> String {
+        let now = OffsetDateTime::from_unix_timestamp(self.clock.unix_millis() / 1_000).ok();
+        let date = now.and_then(|now| now.format(&Rfc2822).ok()).unwrap_or_default();
+        format!("date: {}\r\n", date.replace("+0000", "GMT"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_say_what_is_wrong() {
+        for (bytes, fault) in [
+            (&b"\x16\x03\x01\x02\x00"[..], Fault::Tls),
+            (b"GET\r\n\r\n", Fault::RequestLine),
+            (b"GET /\r\n\r\n", Fault::RequestLine),
+            (b"GET  / HTTP/1.1\r\n\r\n", Fault::RequestLine),
+            (b"GET / HTTP/1.1 x\r\n\r\n", Fault::RequestLine),
+            (b"GET / http/1.1\r\n\r\n", Fault::RequestLine),
+            (b"G\xffT / HTTP/1.1\r\n\r\n", Fault::RequestLine),
+            (b"SSH-2.0-OpenSSH\r\n", Fault::RequestLine),
+            (b"\0\0", Fault::RequestLine),
+            (b"GET / HTTP/2.0\r\n\r\n", Fault::Version),
+            (b"\r\nGET / HTTP/0.9\r\n\r\n", Fault::Version),
+            (b"GET / HTTP/1.1\r\nA\r\n\r\n", Fault::Header),
+            (b"", Fault::Header),
+        ] {
+            assert_eq!(unreadable(bytes), fault, "{}", String::from_utf8_lossy(bytes));
+        }
+        assert_eq!(too_large(b"GET /aaaaaa"), Fault::LongTarget);
+        assert_eq!(too_large(b"GET / HTTP/1.1\r\nA: aaaa"), Fault::LongHead);
+    }
+
+    #[test]
+    fn a_date_is_written_as_http_has_it() {
+        let malformed = Malformed::new(Clock::manual(784_111_777_000));
+        assert_eq!(malformed.date_line(), "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+    }
+
+    #[test]
+    fn many_make_few_lines() {
+        let malformed = Malformed::new(Clock::System);
+        for _ in 0..5 {
+            malformed.note(Fault::Tls, 1, None);
+        }
+        assert_eq!(malformed.unlogged.load(Ordering::Relaxed), 4);
+    }
+}

@@ -1,0 +1,192 @@
+//! Keys on their way to a client who has not been shown them yet. A key that nobody will be shown is revoked, whoever
+//! waits for that: its text is no use to anybody, and it does not stand in the list as a good one.
+//! `handler/keys.rs` makes keys by it.
+
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use latchkey_bus::{Bus, Context};
+use latchkey_contract::keys::{IssueKey, IssuedKey, RevokeKey};
+use latchkey_contract::{CallError, KeyId, Rpc};
+use latchkey_runtime::periodic::Chore;
+use tokio::time::Instant;
+
+use crate::{NAME, acting};
+
+/// Keys that wait to be revoked at most; further ones stay.
+const MAX_WAITING: usize = 1_024;
+/// Keys that are revoked at the same time at most.
+const AT_ONCE: usize = 16;
+/// How long it is tried to revoke one, and the pause behind the first try; it is doubled behind each further one, so
+/// that a key service which stands still is not given more to do.
+const PATIENCE: Duration = Duration::from_mins(1);
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Revokes the keys that nobody was shown.
+pub(crate) struct UnshownKeys {
+    bus: Bus,
+    /// How long one attempt at a revoke waits.
+    attempt: Duration,
+    waiting: Mutex<Vec<Waiting>>,
+}
+
+/// A key that is made for a client. Dropped before [`shown`](Self::shown), it is revoked: the client has gone, or
+/// the request took too long.
+pub(crate) struct Making {
+    keys: Arc<UnshownKeys>,
+    unshown: Option<Unshown>,
+}
+
+/// A key that somebody asked for and nobody was shown.
+struct Unshown {
+    /// The request that asks for it, by whoever does.
+    context: Context,
+    request: IssueKey,
+    /// Which one it is; `None` where it is not known whether it was made.
+    key: Option<KeyId>,
+}
+
+/// One that waits to be revoked.
+struct Waiting {
+    unshown: Unshown,
+    /// When it is tried next, and how long after that once more.
+    due: Instant,
+    pause: Duration,
+    /// When it is given up.
+    until: Instant,
+}
+
+impl UnshownKeys {
+    /// None so far. One attempt at a revoke waits for `attempt`.
+    pub(crate) fn new(bus: Bus, attempt: Duration) -> Self {
+        Self { bus, attempt, waiting: Mutex::default() }
+    }
+
+    /// Begins to make a key for whoever acts. `request` has a seed.
+    pub(crate) fn making(self: &Arc<Self>, context: &Context, request: IssueKey) -> Making {
+        let context = context.clone();
+        Making { keys: Arc::clone(self), unshown: Some(Unshown { context, request, key: None }) }
+    }
+
+    fn push(&self, one: Waiting) {
+        let mut waiting = self.waiting();
+        if waiting.len() < MAX_WAITING {
+            waiting.push(one);
+        } else {
+            drop(waiting);
+            one.unshown.stays();
+        }
+    }
+
+    /// Those that are due.
+    fn take(&self, now: Instant) -> Vec<Waiting> {
+        let mut waiting = self.waiting();
+        let (due, later) = mem::take(&mut *waiting).into_iter().partition(|one| one.due <= now);
+        *waiting = later;
+        due
+    }
+
+    /// Revokes a key. Where it is not known whether it was made, it is made, by the same seed, so that a message that
+    /// is late finds it revoked.
+    async fn revoke(&self, unshown: &Unshown) -> Result<(), CallError> {
+        let Unshown { context, request, key } = unshown;
+        let key = match key {
+            Some(key) => *key,
+            // It is the same command once more, of whoever gave it.
+            None => match self.bus.call(&anew(context, IssueKey::TIMEOUT), request).await {
+                Ok(issued) => issued.listed.id,
+                Err(CallError::Refused(_)) => return Ok(()),
+                Err(error) => return Err(error),
+            },
+        };
+        let revoke = RevokeKey { owner: request.owner, key, wait: false };
+        // This one nobody has asked for.
+        let context = anew(context, RevokeKey::TIMEOUT);
+        let context = context.acting(acting::itself(context.request_id.clone()));
+        self.bus.call_waiting(self.attempt, &context, &revoke).await.map(drop)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Chore for UnshownKeys {
+    const PAUSE: Duration = Duration::from_secs(1);
+    const AT_THE_END: bool = true;
+
+    async fn run(&self) {
+        let revoke = async |one: Waiting| {
+            if self.revoke(&one.unshown).await.is_ok() {
+                tracing::info!(service = NAME, request_id = %one.unshown.context.request_id, "a key that nobody was shown is revoked");
+                return;
+            }
+            let (due, pause) = (Instant::now() + one.pause, one.pause * 2);
+            if due < one.until {
+                self.push(Waiting { due, pause, ..one });
+            } else {
+                one.unshown.stays();
+            }
+        };
+        let due = self.take(Instant::now());
+        stream::iter(due).for_each_concurrent(AT_ONCE, revoke).await;
+    }
+}
+
+impl Making {
+    /// Makes the key.
+    ///
+    /// # Errors
+    /// [`CallError`] where there is none, or nobody knows: then it is revoked if there is one.
+    pub(crate) async fn make(&mut self) -> Result<IssuedKey, CallError> {
+        let Some(unshown) = &mut self.unshown else { return Err(CallError::Fault) };
+        let made = self.keys.bus.call(&unshown.context, &unshown.request).await;
+        match &made {
+            Ok(issued) => unshown.key = Some(issued.listed.id),
+            Err(error) if error.is_undone() => self.unshown = None,
+            // It may be there, and only its text was lost on the way.
+            Err(_) => {}
+        }
+        made
+    }
+
+    /// The key goes to its client.
+    pub(crate) fn shown(mut self) {
+        self.unshown = None;
+    }
+
+    /// Nobody will be shown the key: it is revoked now or, where that cannot be, as soon as it can.
+    pub(crate) async fn revoke(mut self) {
+        let Some(unshown) = &self.unshown else { return };
+        if self.keys.revoke(unshown).await.is_ok() {
+            self.unshown = None;
+        }
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        if let Some(unshown) = self.unshown.take() {
+            let due = Instant::now();
+            let until = due + PATIENCE;
+            self.keys.push(Waiting { unshown, due, pause: FIRST_PAUSE, until });
+        }
+    }
+}
+
+/// The same request with time of its own: its client does not wait any more.
+fn anew(context: &Context, timeout: Duration) -> Context {
+    let caller = context.caller.clone();
+    Context { caller, ..Context::new(context.request_id.clone(), timeout) }
+}
+
+impl Unshown {
+    fn stays(&self) {
+        tracing::warn!(service = NAME, request_id = %self.context.request_id, "a key that nobody was shown may stay in its owner's list");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Keys that nobody was shown, with a key service that the test plays.
+
+use std::io;
+
+use latchkey_bus::{RequestId, Routes, Serving};
+use latchkey_contract::authority::{Changed, Receipt};
+use latchkey_contract::keys::{ExpiresIn, ListedKey};
+use latchkey_contract::lease::Position;
+use latchkey_contract::{Actor, Caller, Failure, Refusal, Secret, SessionId, Timestamp, UserId};
+
+use super::*;
+
+/// What the key service does with the first message that asks it for a key.
+type First = fn() -> Failure;
+
+struct Bench {
+    keys: Arc<UnshownKeys>,
+    asked: Arc<Mutex<Vec<&'static str>>>,
+    _serving: Serving,
+}
+
+/// A key service that answers the first message by `first`, and every later one with a key.
+async fn bench(first: First) -> Bench {
+    let (bus, asked) = (Bus::local(), Arc::new(Mutex::new(Vec::new())));
+    let (makes, revokes) = (Arc::clone(&asked), Arc::clone(&asked));
+    let make = move |context: Context, ask: IssueKey| {
+        assert!(ask.seed.is_some(), "the same key each time");
+        assert_eq!(acts(&context), "user", "it is the user's command each time");
+        let mut asked = makes.lock().unwrap();
+        asked.push("make");
+        let answer = if asked.len() == 1 { Err(first()) } else { Ok(issued()) };
+        async { answer }
+    };
+    let revoke = move |context: Context, ask: RevokeKey| {
+        assert_eq!(acts(&context), "system", "nobody has asked for it");
+        assert_eq!((ask.owner, ask.key), (UserId(2), KeyId(1)));
+        revokes.lock().unwrap().push("revoke");
+        let (revision, edges_confirmed, waited_ms) = (Position(1), 0, 0);
+        async move { Ok(Changed::Confirmed(Receipt { revision, edges_confirmed, waited_ms })) }
+    };
+    let routes = Routes::new("keys", "0.0.0", "").on::<IssueKey, _, _>(make);
+    let serving = bus.serve(routes.on::<RevokeKey, _, _>(revoke)).await.unwrap();
+    let keys = Arc::new(UnshownKeys::new(bus.as_user(NAME), Duration::from_secs(1)));
+    Bench { keys, asked, _serving: serving }
+}
+
+/// The kind of whoever acts, by the same request each time.
+fn acts(context: &Context) -> &'static str {
+    assert_eq!(context.request_id.as_str(), "test");
+    context.actor().expect("somebody acts")
+}
+
+fn issued() -> IssuedKey {
+    let listed = ListedKey {
+        id: KeyId(1),
+        name: "ci".to_owned(),
+        hint: "sk_".to_owned(),
+        created_at: Timestamp(0),
+        expires_at: Timestamp(1),
+        is_revoked: false,
+        last_used_at: None,
+    };
+    IssuedKey { listed, key: Secret::new("sk_".to_owned()) }
+}
+
+/// What the key service is asked for, where the client is gone after the first answer.
+async fn asked_after(first: First) -> Vec<&'static str> {
+    let bench = bench(first).await;
+    let request_id = RequestId::new("test");
+    let actor = Actor::User { id: UserId(2), session: SessionId([1; 16]) };
+    let context = Context::new(request_id.clone(), Duration::from_secs(5));
+    let context = context.acting(Caller::of(actor, request_id));
+    let request = IssueKey {
+        owner: UserId(2),
+        name: None,
+        expires_in: ExpiresIn::Default,
+        seed: Some(Secret::new("seed".to_owned())),
+    };
+    let mut making = bench.keys.making(&context, request);
+    making.make().await.unwrap_err();
+    drop(making);
+    bench.keys.run().await;
+    bench.asked.lock().unwrap().clone()
+}
+
+/// An error of no kind that a handler knows.
+fn broken() -> io::Error {
+    io::Error::other("broken")
+}
+
+#[tokio::test]
+async fn a_key_that_may_have_been_made_is_revoked() {
+    let unavailable: First = || Failure::Unavailable(Box::new(broken()));
+    let faulty: First = || Failure::Fault(Box::new(broken()));
+    for first in [unavailable, faulty] {
+        assert_eq!(asked_after(first).await, ["make", "make", "revoke"]);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_not_made_is_left_alone() {
+    let refused: First = || Refusal::InactiveUser.into();
+    let overloaded: First = || Failure::Overloaded;
+    for first in [refused, overloaded] {
+        assert_eq!(asked_after(first).await, ["make"]);
+    }
+}

@@ -1,0 +1,149 @@
+//! The service as a process of its own, on a NATS bus and a Postgres database.
+
+use clap::Subcommand;
+use latchkey_authority::replica::{self, Needs, Tables, TablesCommand};
+use latchkey_bus::{Bus, NatsOptions};
+use latchkey_contract::{Secret, Sender};
+use latchkey_runtime::process::{self, Signals};
+use latchkey_runtime::{Clock, Entropy, Environment, Exit, StartError, Variable, monitor};
+use latchkey_service::{Command, Process, Running, Service};
+use latchkey_store::Db;
+
+use crate::operator::{self, UserCommand};
+use crate::serving::Serving;
+use crate::signer::{self, SecretCommand};
+use crate::{Config, Deps, NAME, config, names, store};
+
+/// Where metrics and health checks are served.
+pub const MONITOR_ADDR: Variable = monitor::variable("127.0.0.1:9101");
+
+const TABLES: Tables =
+    Tables { process: Replica::PROCESS, service: NAME, migrations: store::MIGRATIONS };
+
+/// One of any number of replicas, configured.
+pub struct Replica {
+    config: Config,
+    needs: Needs,
+}
+
+/// The service's own commands.
+#[derive(Subcommand)]
+pub enum OwnCommand {
+    /// What is done to its tables.
+    #[command(flatten)]
+    Tables(TablesCommand),
+    /// Deactivate or reactivate a user, over the bus, as its user `operator`
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Change whose access tokens are accepted, in the database itself
+    #[command(subcommand)]
+    Secret(SecretCommand),
+}
+
+/// The replica while it runs.
+pub struct RunningReplica {
+    needs: (Bus, Db),
+    serving: Serving,
+}
+
+impl Service for Replica {
+    const NAME: &'static str = NAME;
+    const PROCESS: &'static str = "latchkey-identity";
+    const ABOUT: &'static str = "Latchkey's identity service";
+    const DETAIL: &'static str = replica::DETAIL;
+    const MONITOR_ADDR: Variable = MONITOR_ADDR;
+    type Command = OwnCommand;
+    type Needs = (Bus, Db);
+    type Opened = Config;
+    type Running = RunningReplica;
+
+    fn variables() -> Vec<&'static Variable> {
+        replica::variables(&MONITOR_ADDR, config::VARIABLES)
+    }
+
+    fn configure(environment: &Environment) -> Result<Self, StartError> {
+        let config = Config::read(environment, secret_key(environment)?)?;
+        Ok(Self { config, needs: TABLES.needs(environment)? })
+    }
+
+    async fn open(self) -> Result<(Self::Needs, Config), StartError> {
+        let needs = self.needs.open().await?;
+        names::complete(&needs.1).await?;
+        Ok((needs, self.config))
+    }
+
+    async fn start(config: Config, needs: Self::Needs) -> Result<Self::Running, StartError> {
+        let (bus, db) = needs.clone();
+        let deps = Deps { bus, db, clock: Clock::System, entropy: Entropy::System };
+        Ok(RunningReplica { needs, serving: Serving::new(config, deps) })
+    }
+}
+
+impl Running for RunningReplica {
+    async fn serve(self, process: &Process) -> Result<(), StartError> {
+        let Self { needs, serving } = self;
+        let (needs, mut actors) = (&needs, None);
+        let ready = |named: signer::Named| process.begin_with(needs, move || named.is());
+        let serving = serving.serve(&mut actors, ready, || process.withdraw());
+        let failed = process.stop().unless_asked(Box::pin(serving)).await;
+        process.withdraw();
+        if let Some(actors) = actors {
+            actors.stop_by(process.stop()).await;
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+impl Command for OwnCommand {
+    async fn carry_out(self, environment: &Environment) -> Result<(), StartError> {
+        match self {
+            Self::Tables(command) => change_tables(environment, command).await,
+            Self::User(command) => set_user(environment, command).await,
+            Self::Secret(command) => change_secrets(environment, command).await,
+        }
+    }
+}
+
+/// The secret, which a cluster has to be given: its replicas share it.
+fn secret_key(environment: &Environment) -> Result<Secret, StartError> {
+    Ok(config::secret_key(environment)?.ok_or_else(|| config::SECRET_KEY.wrong("not set"))?)
+}
+
+async fn change_secrets(
+    environment: &Environment,
+    command: SecretCommand,
+) -> Result<(), StartError> {
+    let SecretCommand::Enforce { new } = command;
+    let (secret, tables) = (secret_key(environment)?, TABLES.opening(environment)?);
+    let db = tables.config.open(tables.process).await?;
+    let mut signals = Signals::listen()?;
+    let enforcing = Box::pin(signer::enforce(environment, &db, secret, new));
+    let done = signals.unless_ended(enforcing).await.ok_or_else(|| {
+        StartError::new(
+            Exit::Unavailable,
+            "asked to end before it was sure that no edge accepts other tokens: run it again",
+        )
+    })?;
+    process::say(&done?);
+    db.close().await;
+    Ok(())
+}
+
+async fn set_user(environment: &Environment, command: UserCommand) -> Result<(), StartError> {
+    let options = NatsOptions::read(environment, operator::NAME, &Entropy::System)?
+        .giving_commands_of(Sender::Operator)?;
+    let bus = Bus::connect(options).await?;
+    process::say(&operator::set(&bus, &command.into(), &Entropy::System).await?);
+    Ok(())
+}
+
+async fn change_tables(
+    environment: &Environment,
+    command: TablesCommand,
+) -> Result<(), StartError> {
+    let begin =
+        |db| async move { crate::epoch::begin(&db, &Clock::System, &Entropy::System).await };
+    let said = "The identity service's database has begun a new epoch: no edge relies on anything older, and every \
+        session from before has ended. The key service is told of the owners anew.";
+    command.carry_out(TABLES.opening(environment)?, begin, said).await
+}

@@ -1,0 +1,68 @@
+//! The rows of `identity_outbox`: what was decided here and has to be done by the key service.
+
+use latchkey_contract::keys::SetOwner;
+use latchkey_store::{Db, StoreError, Tx, values};
+
+/// A newer decision on the same subject replaces an older one that was not delivered yet: it holds the whole state.
+pub(super) const PUT: &str = "INSERT INTO identity_outbox (subject, revision, message) \
+    VALUES ($1, $2, $3) ON CONFLICT (subject) DO UPDATE \
+    SET revision = excluded.revision, message = excluded.message";
+pub(super) const WAITING: &str = "SELECT message FROM identity_outbox ORDER BY revision LIMIT $1";
+/// The message is compared whole: a newer one on the same subject stays.
+pub(super) const DELIVERED: &str =
+    "DELETE FROM identity_outbox WHERE subject = $1 AND message = $2";
+
+/// One thing to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Letter(pub SetOwner);
+
+impl Letter {
+    /// What it is about: of each subject the newest is kept.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        format!("owner:{}", self.0.owner)
+    }
+
+    fn text(&self) -> Result<String, StoreError> {
+        serde_json::to_string(&self.0).map_err(|_unwritable| {
+            StoreError::Unexpected("a message of the outbox cannot be written")
+        })
+    }
+}
+
+/// Writes down what has to be told, in the transaction that decides it.
+///
+/// # Errors
+/// What the database said instead.
+pub async fn put(tx: &mut Tx, letter: &Letter) -> Result<(), StoreError> {
+    let (subject, message) = (letter.subject(), letter.text()?);
+    tx.execute(PUT, values![&subject, letter.0.revision.0, &message]).await?;
+    Ok(())
+}
+
+/// At most `limit` things that nobody has confirmed yet, by rising revision.
+///
+/// # Errors
+/// What the database said instead.
+pub async fn waiting(db: &Db, limit: i64) -> Result<Vec<Letter>, StoreError> {
+    let rows: Vec<(String,)> = db.fetch(WAITING, values![limit]).await?;
+    Ok(rows.iter().filter_map(|(message,)| read(message)).collect())
+}
+
+/// What a newer release wrote in other words is left to it.
+fn read(message: &str) -> Option<Letter> {
+    serde_json::from_str(message)
+        .inspect_err(|error| tracing::warn!(%error, "a row of the outbox is not this release's"))
+        .ok()
+        .map(Letter)
+}
+
+/// Forgets what was confirmed.
+///
+/// # Errors
+/// What the database said instead.
+pub async fn delivered(db: &Db, letter: &Letter) -> Result<(), StoreError> {
+    let (subject, message) = (letter.subject(), letter.text()?);
+    db.execute(DELIVERED, values![&subject, &message]).await?;
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! A new epoch of the service's database, by an operator who has restored it.
+
+use latchkey_authority::operator::failed;
+use latchkey_runtime::{Entropy, StartError};
+use latchkey_store::Db;
+
+use crate::store;
+
+/// Begins a new epoch in one transaction: every edge forgets what it was told of keys, and none is accepted until
+/// the identity service has told of every owner.
+///
+/// # Errors
+/// [`StartError`] where the database does not do it.
+pub async fn begin(db: &Db, entropy: &Entropy) -> Result<(), StartError> {
+    let made = i64::from_ne_bytes(entropy.bytes());
+    let work = async {
+        let mut tx = db.begin("new epoch").await?;
+        store::new_epoch(&mut tx, made).await?;
+        tx.commit().await
+    };
+    work.await.map_err(|error| failed(&error))
+}

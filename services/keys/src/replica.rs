@@ -1,0 +1,71 @@
+//! The service as a process of its own, on a NATS bus and a Postgres database.
+
+use clap::Subcommand;
+use latchkey_authority::replica::{self, Needs, Tables, TablesCommand};
+use latchkey_bus::Bus;
+use latchkey_runtime::{Clock, Entropy, Environment, StartError, Variable, monitor};
+use latchkey_service::{Actors, Command, Service};
+use latchkey_store::Db;
+
+use crate::{Config, Deps, NAME, config, store};
+
+/// Where metrics and health checks are served.
+pub const MONITOR_ADDR: Variable = monitor::variable("127.0.0.1:9102");
+
+const TABLES: Tables =
+    Tables { process: Replica::PROCESS, service: NAME, migrations: store::MIGRATIONS };
+
+/// One of any number of replicas, configured.
+pub struct Replica {
+    config: Config,
+    needs: Needs,
+}
+
+/// The service's own commands.
+#[derive(Subcommand)]
+pub enum OwnCommand {
+    /// What is done to its tables.
+    #[command(flatten)]
+    Tables(TablesCommand),
+}
+
+impl Service for Replica {
+    const NAME: &'static str = NAME;
+    const PROCESS: &'static str = "latchkey-keys";
+    const ABOUT: &'static str = "Latchkey's key service";
+    const DETAIL: &'static str = replica::DETAIL;
+    const MONITOR_ADDR: Variable = MONITOR_ADDR;
+    type Command = OwnCommand;
+    type Needs = (Bus, Db);
+    type Opened = Config;
+    type Running = Actors<(Bus, Db)>;
+
+    fn variables() -> Vec<&'static Variable> {
+        replica::variables(&MONITOR_ADDR, config::VARIABLES)
+    }
+
+    fn configure(environment: &Environment) -> Result<Self, StartError> {
+        let config = Config::read(environment)?;
+        Ok(Self { config, needs: TABLES.needs(environment)? })
+    }
+
+    async fn open(self) -> Result<(Self::Needs, Config), StartError> {
+        Ok((self.needs.open().await?, self.config))
+    }
+
+    async fn start(config: Config, needs: Self::Needs) -> Result<Self::Running, StartError> {
+        let (bus, db) = needs.clone();
+        let deps = Deps { bus, db, clock: Clock::System, entropy: Entropy::System };
+        Ok(Actors::new(needs, crate::start(config, deps).await?))
+    }
+}
+
+impl Command for OwnCommand {
+    async fn carry_out(self, environment: &Environment) -> Result<(), StartError> {
+        let Self::Tables(command) = self;
+        let begin = |db| async move { crate::epoch::begin(&db, &Entropy::System).await };
+        let said = "The key service's database has begun a new epoch: no edge relies on anything older. Keys are \
+            accepted again when the identity service has told of the owners, which it does by itself.";
+        command.carry_out(TABLES.opening(environment)?, begin, said).await
+    }
+}

@@ -1,0 +1,383 @@
+//! The OpenAPI document and the behaviour are the same thing: whatever it says of a field, a parameter or
+//! an answer is tried.
+
+use std::fmt::Write as _;
+
+use e2e::account::PASSWORD;
+use e2e::{Answer, Api, Stack, User, unique};
+use serde_json::{Value, json};
+
+async fn document(api: &Api) -> Value {
+    api.get("/openapi.json").send().await.expect(200)
+}
+
+/// Follows references inside the document.
+fn resolve<'a>(document: &'a Value, mut schema: &'a Value) -> &'a Value {
+    while let Some(reference) = schema["$ref"].as_str() {
+        let found = document.pointer(reference.trim_start_matches('#'));
+        schema = found.unwrap_or_else(|| panic!("{reference} leads nowhere"));
+    }
+    schema
+}
+
+/// The types that a schema names.
+fn types(schema: &Value) -> Vec<&str> {
+    match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// What keeps `value` from being as `schema` says; an object may have no member that it does not name.
+fn fault(document: &Value, schema: &Value, value: &Value, place: &str) -> Option<String> {
+    let schema = resolve(document, schema);
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let mut faults = choices.iter().map(|choice| fault(document, choice, value, place));
+        return faults.try_fold(String::new(), |all, fault| Some(all + &fault? + "; or "));
+    }
+    let (types, is) = (types(schema), type_of(value));
+    if !types.contains(&is) {
+        return Some(format!("{place}: {value} is no {types:?}"));
+    }
+    for name in schema["required"].as_array().into_iter().flatten() {
+        if value[name.as_str().expect("a name")].is_null() {
+            return Some(format!("{place}: no {name} in {value}"));
+        }
+    }
+    for (name, member) in value.as_object().into_iter().flatten() {
+        let known = &schema["properties"][name];
+        if known.is_null() {
+            return Some(format!("{place}: {name} is not described"));
+        }
+        let found = fault(document, known, member, &format!("{place}.{name}"));
+        if found.is_some() {
+            return found;
+        }
+    }
+    if schema["format"] == "date-time" && !value.is_null() {
+        e2e::answer::time(value);
+    }
+    if let (Some(least), Some(number)) = (schema["minimum"].as_i64(), value.as_i64())
+        && number < least
+    {
+        return Some(format!("{place}: {number} is below {least}"));
+    }
+    let mut items = value.as_array().into_iter().flatten();
+    items.find_map(|item| fault(document, &schema["items"], item, &format!("{place}[]")))
+}
+
+/// A request of each operation that is answered as it is meant to be. The order matters: what ends
+/// something comes last.
+async fn good_requests(api: &Api) -> Vec<(&'static str, &'static str, Answer)> {
+    let user = api.user().await;
+    let (name, token) = (unique("described"), &user.token);
+    let key = api.key(token, "described").await;
+    let other = api.key(token, "described too").await;
+    let post = async |path: &str, body: Value| {
+        api.post(path).bearer(&api.token(&user.username, PASSWORD).await).json(&body).send().await
+    };
+    let sign_up =
+        json!({"email": format!("{name}@example.com"), "username": name, "password": PASSWORD});
+    let change = json!({"current_password": PASSWORD, "new_password": PASSWORD});
+    let login = json!({"username": user.username, "password": PASSWORD});
+    let get = async |path: &str| api.get(path).bearer(token).send().await;
+    let revoke = async |path: String| api.delete(&path).bearer(token).send().await;
+    vec![
+        ("post", "/auth/signup", post("/auth/signup", sign_up).await),
+        ("post", "/auth/login", post("/auth/login", login).await),
+        (
+            "post",
+            "/keys/create",
+            post("/keys/create", json!({"name": "n", "expires_in_days": 1})).await,
+        ),
+        ("get", "/keys", get("/keys?limit=2&after=0").await),
+        ("get", "/protected/user", get("/protected/user").await),
+        ("get", "/protected/any", get("/protected/any").await),
+        ("get", "/protected/any", api.get("/protected/any").api_key(&key.key).send().await),
+        ("get", "/protected/service", api.as_service(&key.key).await),
+        ("get", "/", get("/").await),
+        ("get", "/health", get("/health").await),
+        ("get", "/health/ready", get("/health/ready").await),
+        ("delete", "/keys/{key_id}", revoke(format!("/keys/{}", key.id)).await),
+        ("delete", "/keys/{key_id}", revoke(format!("/keys/{}?wait=false", other.id)).await),
+        ("post", "/auth/logout", post("/auth/logout", json!({})).await),
+        ("post", "/auth/password", post("/auth/password", change).await),
+        ("post", "/auth/logout-all", post("/auth/logout-all", json!({})).await),
+    ]
+}
+
+#[tokio::test]
+async fn every_answer_is_as_it_is_described() {
+    let api = Stack::shared().api();
+    let document = document(&api).await;
+    let mut tried: Vec<String> = Vec::new();
+    for (method, path, answer) in good_requests(&api).await {
+        let place = format!("{method} {path} {}", answer.status);
+        let described = &document["paths"][path][method]["responses"][answer.status.to_string()];
+        assert!(answer.status < 300 && described.is_object(), "{place}: {}", answer.text());
+        let schema = &described["content"]["application/json"]["schema"];
+        assert_eq!(fault(&document, schema, &answer.json(), &place), None);
+        tried.push(format!("{method} {path}"));
+    }
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            assert!(tried.contains(&format!("{method} {path}")), "{method} {path} was not tried");
+        }
+    }
+}
+
+/// A body of `path` with every required field right.
+fn good_body(path: &str, user: &User) -> Value {
+    let name = unique("field");
+    match path {
+        "/auth/signup" => {
+            json!({"email": format!("{name}@example.com"), "username": name, "password": PASSWORD})
+        }
+        "/auth/login" => json!({"username": user.username, "password": PASSWORD}),
+        "/auth/password" => json!({"current_password": PASSWORD, "new_password": PASSWORD}),
+        "/keys/create" => json!({"name": "described"}),
+        other => panic!("{other} has a body that nobody has told the test of"),
+    }
+}
+
+/// A text of so many characters that is good in every other way.
+fn text(field: &str, length: usize) -> String {
+    let mut text = match field {
+        // A label has at most 63 characters, the part before the sign 64.
+        "email" => {
+            let domain = "b".repeat(60);
+            let mut text = format!("{}@", unique("e"));
+            let rest = length.saturating_sub(text.len() + ".example".len());
+            let mut left = rest;
+            while left > 61 {
+                write!(text, "{domain}.").unwrap();
+                left -= 61;
+            }
+            let last = if left == 0 { String::new() } else { "b".repeat(left) };
+            return format!("{text}{last}.example");
+        }
+        "username" => unique("u"),
+        // Neither common nor the same again and again.
+        _ => "zQ7,vK2 harbour dusk ox9; ".repeat(6),
+    };
+    while text.chars().count() < length {
+        text.push('x');
+    }
+    let start = if field == "username" { text.chars().count() - length } else { 0 };
+    text.chars().skip(start).take(length).collect()
+}
+
+/// The values of one field that its schema takes, and those that it does not.
+fn values(field: &str, schema: &Value) -> (Vec<Value>, Vec<Value>) {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    let types = types(schema);
+    for value in [json!(null), json!(true), json!(7), json!(1.5), json!("7"), json!([]), json!({})]
+    {
+        let fits = types.contains(&type_of(&value));
+        match value {
+            Value::Null if fits => good.push(value),
+            _ if !fits => bad.push(value),
+            _ => {}
+        }
+    }
+    if types.contains(&"integer") {
+        let (least, most) =
+            (schema["minimum"].as_i64().unwrap(), schema["maximum"].as_i64().unwrap());
+        good.extend([json!(least), json!(most), json!(7.0)]);
+        bad.extend([json!(least - 1), json!(most + 1)]);
+    }
+    if let Some(most) = schema["maxLength"].as_u64().and_then(|most| usize::try_from(most).ok()) {
+        good.push(json!(text(field, most)));
+        bad.push(json!(text(field, most + 1)));
+    }
+    if let Some(least) = schema["minLength"].as_u64().and_then(|least| usize::try_from(least).ok())
+    {
+        good.push(json!(text(field, least)));
+        bad.push(json!(text(field, least - 1)));
+    }
+    (good, bad)
+}
+
+#[tokio::test]
+async fn every_field_of_a_body_is_taken_as_it_is_described_and_not_otherwise() {
+    let stack = Stack::with(|config| {
+        config.cheap_passwords();
+    });
+    let api = stack.api();
+    let document = document(&api).await;
+    let user = api.user().await;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let body = &operations["post"]["requestBody"];
+        if body.is_null() {
+            continue;
+        }
+        assert_eq!(body["required"], true, "{path}");
+        let schema = resolve(&document, &body["content"]["application/json"]["schema"]);
+        let required: Vec<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let post = async |body: &Value| {
+            // A password that changes ends the other sessions.
+            let token = api.token(&user.username, PASSWORD).await;
+            api.post(path).bearer(&token).json(body).send().await
+        };
+        for (field, schema) in schema["properties"].as_object().unwrap() {
+            let mut missing = good_body(path, &user);
+            missing.as_object_mut().unwrap().remove(field);
+            let answer = post(&missing).await;
+            if required.contains(&field.as_str()) {
+                answer.invalid(&[field]);
+            } else {
+                assert!(answer.status < 300, "{path} without {field}: {}", answer.text());
+            }
+            let (good, bad) = values(field, resolve(&document, schema));
+            for value in bad {
+                let mut body = good_body(path, &user);
+                body[field] = value;
+                post(&body).await.invalid(&[field]);
+            }
+            for value in good {
+                let mut body = good_body(path, &user);
+                body[field] = value.clone();
+                let answer = post(&body).await;
+                assert!(answer.status < 300, "{path} {field}={value}: {}", answer.text());
+                if field == "new_password" {
+                    // And back, for whoever comes next.
+                    let token = api.token(&user.username, value.as_str().unwrap()).await;
+                    let back = json!({"current_password": value, "new_password": PASSWORD});
+                    api.post(path).bearer(&token).json(&back).send().await.expect(200);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_parameter_is_taken_as_it_is_described_and_not_otherwise() {
+    let api = Stack::shared().api();
+    let document = document(&api).await;
+    let user = api.user().await;
+    let mut count = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let (name, schema) = (parameter["name"].as_str().unwrap(), &parameter["schema"]);
+                let call = async |value: &str| {
+                    let key = api.key(&user.token, "parameter").await;
+                    let (id, query) = match parameter["in"].as_str().unwrap() {
+                        "path" => (value.to_owned(), String::new()),
+                        "query" => (key.id.to_string(), format!("?{name}={value}")),
+                        other => panic!("{other}"),
+                    };
+                    let path = path.replace("{key_id}", &id);
+                    let call = api.call(&method.to_uppercase(), &format!("{path}{query}"));
+                    call.bearer(&user.token).send().await
+                };
+                count += 1;
+                let types = types(schema);
+                let (mut good, mut bad) =
+                    (Vec::new(), vec!["x".to_owned(), "%20".to_owned(), "1,2".to_owned()]);
+                if types.contains(&"integer") {
+                    let least = schema["minimum"].as_i64().unwrap();
+                    bad.extend([
+                        (least - 1).to_string(),
+                        "1.5".into(),
+                        "9223372036854775808".into(),
+                    ]);
+                    good.push(least.to_string());
+                    let most = schema["maximum"].as_i64();
+                    good.push(most.unwrap_or(i64::MAX).to_string());
+                    bad.extend(most.map(|most| (most + 1).to_string()));
+                } else {
+                    assert_eq!(types.first(), Some(&"boolean"), "{schema}");
+                    good.extend(["true".to_owned(), "false".to_owned()]);
+                    bad.extend(["1".to_owned(), "TRUE".to_owned(), String::new()]);
+                }
+                for value in good {
+                    let answer = call(&value).await;
+                    // An id that fits may be nobody's.
+                    let fits = answer.status < 300 || (name == "key_id" && answer.status == 404);
+                    assert!(fits, "{method} {path} {name}={value}: {}", answer.text());
+                }
+                for value in bad {
+                    call(&value).await.invalid(&[name]);
+                }
+            }
+        }
+    }
+    assert!(count >= 4, "{count} parameters");
+}
+
+/// Requests of one operation that are refused, each in another way.
+async fn refusals(api: &Api, method: &str, path: &str, has_body: bool, token: &str) -> Vec<Answer> {
+    let path = path.replace("{key_id}", "1");
+    let call = || api.call(&method.to_uppercase(), &path);
+    let mut answers = vec![
+        call().send().await,
+        call().bearer("nonsense").api_key("sk_").send().await,
+        call().bearer(token).bearer(token).send().await,
+        call().bearer(token).body("text/plain", "x".repeat(70 * 1024)).send().await,
+    ];
+    if has_body {
+        let large = format!("{{\"x\": \"{}\"}}", "x".repeat(65 * 1024));
+        for (media, body) in [
+            ("text/plain", "{}"),
+            ("application/json", "[]"),
+            ("application/json", "{}"),
+            ("application/json", "{"),
+            ("application/json", &large),
+        ] {
+            answers.push(call().bearer(token).body(media, body.to_owned()).send().await);
+        }
+        let compressed = call().bearer(token).header("content-encoding", "gzip");
+        answers.push(compressed.body("application/json", "{}").send().await);
+    } else {
+        answers.push(
+            api.call(&method.to_uppercase(), &path.replace('1', "x")).bearer(token).send().await,
+        );
+    }
+    answers
+}
+
+#[tokio::test]
+async fn every_refusal_is_as_it_is_described() {
+    let stack = Stack::shared();
+    let api = stack.api();
+    let document = document(&api).await;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            // What succeeds may end the session.
+            let token = api.user().await.token;
+            let has_body = !operation["requestBody"].is_null();
+            let check = |status: u16, body: &Value| {
+                let place = format!("{method} {path} {status}");
+                let described = &operation["responses"][status.to_string()];
+                assert!(described.is_object(), "{place} is not described: {body}");
+                let schema = &described["content"]["application/problem+json"]["schema"];
+                assert_eq!(fault(&document, schema, body, &place), None);
+            };
+            for answer in refusals(&api, method, path, has_body, &token).await {
+                // A GET has no body, and one that is sent all the same is too large or nothing.
+                if answer.status >= 400 && (has_body || answer.status != 413) {
+                    check(answer.status, &answer.json());
+                }
+            }
+            let path = path.replace("{key_id}", "1");
+            let hostless = format!("{} {path} HTTP/1.1\r\n\r\n", method.to_uppercase());
+            let answer = e2e::raw::exchange(stack.url(), hostless).unwrap();
+            check(answer.status, &answer.problem(400));
+        }
+    }
+}
