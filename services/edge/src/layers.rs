@@ -203,7 +203,7 @@ impl Core {
         let route = self.routed.patterns.place_of(request.uri().path());
         let observed = Observed { route, method, begun };
         let span = self.observer.begin(&observed, headers);
-        self.observer.end(&observed, response.status(), &span);
+        self.observer.end(&observed, response.status(), false, &span);
         Some(response)
     }
 
@@ -224,6 +224,7 @@ impl Core {
             guarded.await
         };
         let (mut response, problem) = take_problem(response);
+        let is_failure = problem.as_ref().is_some_and(Problem::is_failure);
         if let Some(problem) = problem {
             log(&problem, &response, &request_id, &method, self.observer.pattern(route));
             // The router has counted the empty body already.
@@ -233,7 +234,7 @@ impl Core {
             }
         }
         finish(response.headers_mut(), id);
-        self.observer.end(&observed, response.status(), &span);
+        self.observer.end(&observed, response.status(), is_failure, &span);
         response
     }
 
@@ -328,10 +329,11 @@ fn log(problem: &Problem, response: &Response, id: &RequestId, method: &Method, 
     let (status, code) = (response.status().as_u16(), problem.code());
     if problem.is_shed() {
         tracing::debug!(status, code, request_id = %id, %method, route, "a request was turned away");
-    } else if let Some(cause) = problem.cause() {
+    } else if problem.is_failure() {
+        let cause = problem.cause();
         tracing::error!(status, code, request_id = %id, %method, route, cause, "a request failed");
-    } else if response.status().is_server_error() {
-        tracing::error!(status, code, request_id = %id, %method, route, "a request failed");
+    } else if let Some(cause) = problem.cause() {
+        tracing::info!(status, code, request_id = %id, %method, route, cause, "not ready");
     } else {
         tracing::info!(status, code, request_id = %id, %method, route, "a request was refused");
     }

@@ -76,8 +76,9 @@ impl Observer {
         Span::entry(&parent_of(headers), SpanKind::Server, || self.describe(request))
     }
 
-    /// Counts the request, and ends its span. One that failed or was slow has a span in any case.
-    pub fn end(&self, request: &Request<'_>, status: StatusCode, span: &Span) {
+    /// Counts the request, and ends its span. One that failed (`is_failure`: at us, and not for want of room)
+    /// or was slow has a span in any case.
+    pub fn end(&self, request: &Request<'_>, status: StatusCode, is_failure: bool, span: &Span) {
         let elapsed = request.begun.elapsed();
         let route = &self.routes[request.route];
         let record =
@@ -91,7 +92,7 @@ impl Observer {
         }
         if span.is_recording() {
             note(span, status);
-        } else if status.is_server_error() || elapsed > SLOW {
+        } else if is_failure || elapsed > SLOW {
             note(&Span::late(SpanKind::Server, elapsed, || self.describe(request)), status);
         }
     }

@@ -28,8 +28,18 @@ struct Reason {
     accepts_coding: Option<&'static str>,
     /// Why we failed, for the log alone.
     cause: Option<String>,
-    /// Whether whoever is to do the work has as much as it takes.
-    is_shed: bool,
+    kind: Kind,
+}
+
+/// What a 5xx says of us. Nothing is told of any other status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Something failed.
+    Failure,
+    /// Whoever is to do the work has as much as it takes.
+    Shed,
+    /// It is what was asked for: not ready yet.
+    Answer,
 }
 
 /// What a client may authenticate with on a route.
@@ -88,7 +98,7 @@ impl Reason {
             challenges: &[],
             accepts_coding: None,
             cause: None,
-            is_shed: false,
+            kind: Kind::Failure,
         }
     }
 }
@@ -281,7 +291,13 @@ impl Problem {
     /// 503: more is asked than can be done. It is counted, and no failure of ours.
     pub(crate) fn overloaded() -> Self {
         let Self(reason) = Self::unavailable("");
-        Self(Box::new(Reason { cause: None, is_shed: true, ..*reason }))
+        Self(Box::new(Reason { cause: None, kind: Kind::Shed, ..*reason }))
+    }
+
+    /// 503: the answer to whoever asks whether requests are to be sent here.
+    pub(crate) fn not_ready(away: &[&str]) -> Self {
+        let Self(reason) = Self::unavailable(format!("away: {}", away.join(", ")));
+        Self(Box::new(Reason { kind: Kind::Answer, ..*reason }))
     }
 
     /// 500: a fault of ours that trying again will not mend.
@@ -315,12 +331,17 @@ impl Problem {
 
     /// Whether more is asked than can be done.
     pub(crate) fn is_shed(&self) -> bool {
-        self.0.is_shed
+        self.0.kind == Kind::Shed
+    }
+
+    /// Whether something failed, and not at the client.
+    pub(crate) fn is_failure(&self) -> bool {
+        self.0.kind == Kind::Failure && self.0.status.is_server_error()
     }
 
     /// Whether its sender is to come back later, and may do so at once.
     pub(crate) fn turns_away(&self) -> bool {
-        self.0.is_shed || self.0.status == StatusCode::TOO_MANY_REQUESTS
+        self.is_shed() || self.0.status == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// The problem's stable code.

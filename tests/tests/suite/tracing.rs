@@ -165,6 +165,24 @@ async fn a_request_that_its_client_does_not_trace_exports_nothing_and_a_failed_o
 }
 
 #[tokio::test]
+async fn a_probe_that_is_told_not_ready_exports_nothing() {
+    let collector = Collector::start();
+    let mut cluster = cluster(&collector);
+    cluster.replica_mut(Service::Edge, 0).stop();
+    cluster.bus().stop();
+    cluster.replica_mut(Service::Edge, 0).launch();
+    let api = cluster.api(0);
+    let ready = || async { api.get("/health/ready").try_send().await.ok() };
+    poll::until_async("the edge answers", ARRIVES, ready).await.problem(503, "unavailable");
+    // A trace that has arrived comes after whatever the probes before it would have sent.
+    let (sampled, id) = traceparent(true);
+    api.get("/health").header("traceparent", sampled).send().await.expect(200);
+    collector.trace(&id, |spans| has(spans, "GET /health"));
+    let others: Vec<_> = collector.spans().into_iter().filter(|span| span.trace != id).collect();
+    assert!(others.is_empty(), "{:#?}", names(&others));
+}
+
+#[tokio::test]
 async fn requests_that_are_asked_together_share_a_batch_that_is_linked_to_each() {
     let collector = Collector::start();
     let cluster = cluster(&collector);

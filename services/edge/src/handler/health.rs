@@ -76,8 +76,7 @@ pub(crate) async fn live() -> Json<HealthBody> {
 pub(crate) async fn ready(State(edge): State<Arc<Edge>>) -> Result<Json<ReadyBody>, Problem> {
     let state = edge.readiness.state();
     if !state.is_ready {
-        let cause = format!("not ready; away: {}", state.away.join(", "));
-        return Err(Problem::unavailable(cause));
+        return Err(Problem::not_ready(&state.away));
     }
     Ok(Json(ReadyBody { status: "ready", service: "latchkey", away: state.away }))
 }
