@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
@@ -21,6 +22,10 @@ pub const RUST_LOG: Variable = Variable {
     help: "what is logged",
     accepted: "a filter such as `info` or `latchkey_edge=debug,warn`",
 };
+
+/// How long the end of what the process tells others may take, all told. It comes after everything else, and with that
+/// has to be below what a container runtime waits before it kills.
+pub const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Added to every filter: below `info` the NATS client logs whole messages, with the secrets in them; at
 /// `info` each of its attempts to connect, where the bus says once that it is away and once that it is back.
@@ -63,14 +68,20 @@ impl Telemetry {
         Ok(render)
     }
 
-    /// Sends the last spans, within a bound. Called after the servers and actors have ended.
+    /// Sends the last spans, within [`END_TIMEOUT`]. Called after the servers and actors have ended.
     pub async fn end(self) {
-        if let Some(metrics) = self.metrics {
-            metrics.end().await;
-        }
-        if let Some(exporting) = self.exporting {
-            exporting.end().await;
-        }
+        let metrics = async {
+            if let Some(metrics) = self.metrics {
+                // Nothing is left to be done then: nothing is lost where it takes longer.
+                let _late = tokio::time::timeout(END_TIMEOUT, metrics.end()).await;
+            }
+        };
+        let spans = async {
+            if let Some(exporting) = self.exporting {
+                exporting.end_within(END_TIMEOUT).await;
+            }
+        };
+        tokio::join!(metrics, spans);
     }
 }
 

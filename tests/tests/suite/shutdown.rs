@@ -1,5 +1,6 @@
 //! SIGTERM: what is in hand is finished, what is idle is closed, and the exit code is 0.
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use e2e::account::PASSWORD;
@@ -144,4 +145,27 @@ async fn whoever_asks_twice_is_not_kept_waiting() {
     assert!(took < Duration::from_secs(2), "{took:?}: {}", end.stderr);
     assert_eq!(end.code, Some(130), "{}", end.stderr);
     assert!(end.stderr.contains("asked to end a second time"), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn a_collector_that_never_answers_holds_the_end_up_for_less_than_ten_seconds() {
+    // What is bounded is the end of one process; a cluster's end one after the other.
+    if Stack::is_cluster() {
+        return;
+    }
+    // Whoever connects is let in, and told nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let mut stack = Stack::with(|config| {
+        config.cheap_passwords().set("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint);
+        config.set("OTEL_TRACES_SAMPLER", "always_on");
+    });
+    stack.api().user().await;
+    let _half = half_sent(stack.url());
+    let begun = Instant::now();
+    let end = stack.stop();
+    let took = begun.elapsed();
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert!(took < TIME_TO_END, "{took:?}: {}", end.stderr);
+    assert!(end.stderr.contains("the last spans were not sent"), "{}", end.stderr);
 }

@@ -2,10 +2,15 @@
 //!
 //! No request ever waits for the collector. What does not fit or cannot be sent is dropped and counted
 //! (`latchkey_spans_dropped_total`); the log says once that the collector is away, and once that it is back.
+//!
+//! The task has no supervisor: traces that fail must not end a service. What can panic in it is the collector's client,
+//! and that is caught. If it ended all the same, every span from then on would be counted as dropped by the queue.
 
 use std::mem;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use opentelemetry::Context;
 use opentelemetry_otlp::{SpanExporter as Otlp, WithExportConfig};
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -22,8 +27,6 @@ const MAX_QUEUE: usize = 2_048;
 const MAX_BATCH: usize = 512;
 /// How long the first span of a batch waits for others.
 const DELAY: Duration = Duration::from_secs(1);
-/// How long the last spans may take when the process ends.
-const END_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The queue's end where spans go in.
 #[derive(Debug)]
@@ -58,18 +61,17 @@ fn with<E: SpanExporter + 'static>(exporter: E) -> (Queue, Exporting) {
     let (sender, queue) = mpsc::channel(MAX_QUEUE);
     let (end, ended) = oneshot::channel();
     let exporter = Exporter { collector: exporter, queue, away: false };
-    #[expect(clippy::disallowed_methods, reason = "owned by the value that is returned")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ends when the value that is returned says so: a panic in it costs one batch"
+    )]
     let task = tokio::spawn(exporter.run(ended));
     (Queue(sender), Exporting { end, task })
 }
 
 impl Exporting {
-    /// Sends what is still there, within a bound. Called after everything that makes spans has ended.
-    pub async fn end(self) {
-        self.end_within(END_TIMEOUT).await;
-    }
-
-    async fn end_within(mut self, bound: Duration) {
+    /// Sends what is still there, within `bound`. Called after everything that makes spans has ended.
+    pub async fn end_within(mut self, bound: Duration) {
         // It fails only where the task is gone already.
         let _ = self.end.send(());
         if tokio::time::timeout(bound, &mut self.task).await.is_err() {
@@ -105,18 +107,20 @@ impl<E: SpanExporter> Exporter<E> {
 
     async fn send(&mut self, batch: Vec<SpanData>) {
         let count = batch.len();
-        match self.collector.export(batch).await {
-            Ok(()) if self.away => {
-                self.away = false;
-                tracing::info!("spans are sent again");
-            }
-            Ok(()) => {}
-            Err(error) => {
-                dropped("collector", count);
-                if !mem::replace(&mut self.away, true) {
-                    tracing::warn!(%error, "spans cannot be sent to the collector and are dropped");
+        let sent = AssertUnwindSafe(self.collector.export(batch)).catch_unwind().await;
+        let error = match sent {
+            Ok(Ok(())) => {
+                if mem::take(&mut self.away) {
+                    tracing::info!("spans are sent again");
                 }
+                return;
             }
+            Ok(Err(error)) => error.to_string(),
+            Err(_panic) => "a panic".to_owned(),
+        };
+        dropped("collector", count);
+        if !mem::replace(&mut self.away, true) {
+            tracing::warn!(error, "spans cannot be sent to the collector and are dropped");
         }
     }
 }

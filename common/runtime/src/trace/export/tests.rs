@@ -11,6 +11,9 @@ use tokio::sync::Semaphore;
 
 use super::*;
 
+/// Longer than any collector of these tests takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A collector that takes one batch for each permit, and counts them.
 #[derive(Debug, Clone)]
 struct Fake {
@@ -18,13 +21,13 @@ struct Fake {
     spans: Arc<AtomicUsize>,
     batches: Arc<AtomicUsize>,
     largest: Arc<AtomicUsize>,
-    refuses: bool,
+    answer: fn() -> OTelSdkResult,
 }
 
 impl Fake {
-    fn new(permits: usize, refuses: bool) -> Self {
+    fn new(permits: usize, answer: fn() -> OTelSdkResult) -> Self {
         let (spans, batches, largest) = (Arc::default(), Arc::default(), Arc::default());
-        Self { permits: Arc::new(Semaphore::new(permits)), spans, batches, largest, refuses }
+        Self { permits: Arc::new(Semaphore::new(permits)), spans, batches, largest, answer }
     }
 }
 
@@ -35,7 +38,7 @@ impl SpanExporter for Fake {
         permit.map_err(|error| OTelSdkError::InternalFailure(error.to_string()))?.forget();
         self.spans.fetch_add(batch.len(), Ordering::SeqCst);
         self.largest.fetch_max(batch.len(), Ordering::SeqCst);
-        if self.refuses { Err(OTelSdkError::Timeout(DELAY)) } else { Ok(()) }
+        (self.answer)()
     }
 }
 
@@ -60,30 +63,41 @@ fn span() -> SpanData {
 
 #[tokio::test]
 async fn every_span_that_fits_is_sent_at_the_end_in_bounded_batches() {
-    let fake = Fake::new(1_000, false);
+    let fake = Fake::new(1_000, || Ok(()));
     let (queue, exporting) = with(fake.clone());
     for _ in 0..MAX_QUEUE {
         queue.on_end(span());
     }
-    exporting.end().await;
+    exporting.end_within(PATIENCE).await;
     assert_eq!(fake.spans.load(Ordering::SeqCst), MAX_QUEUE);
     assert!(fake.largest.load(Ordering::SeqCst) <= MAX_BATCH);
 }
 
 #[tokio::test]
 async fn a_collector_that_refuses_is_asked_again() {
-    let fake = Fake::new(1_000, true);
+    let fake = Fake::new(1_000, || Err(OTelSdkError::Timeout(DELAY)));
     let (queue, exporting) = with(fake.clone());
     for _ in 0..MAX_QUEUE {
         queue.on_end(span());
     }
-    exporting.end().await;
+    exporting.end_within(PATIENCE).await;
+    assert_eq!(fake.batches.load(Ordering::SeqCst), MAX_QUEUE / MAX_BATCH);
+}
+
+#[tokio::test]
+async fn a_panic_while_spans_are_sent_costs_those_and_no_others() {
+    let fake = Fake::new(1_000, || panic!("a panic of a test"));
+    let (queue, exporting) = with(fake.clone());
+    for _ in 0..MAX_QUEUE {
+        queue.on_end(span());
+    }
+    exporting.end_within(PATIENCE).await;
     assert_eq!(fake.batches.load(Ordering::SeqCst), MAX_QUEUE / MAX_BATCH);
 }
 
 #[tokio::test]
 async fn a_collector_that_hangs_holds_up_neither_a_request_nor_the_end() {
-    let fake = Fake::new(0, false);
+    let fake = Fake::new(0, || Ok(()));
     let (queue, exporting) = with(fake.clone());
     // Whatever waited for the collector here would wait for ever.
     for _ in 0..10 * MAX_QUEUE {
