@@ -28,7 +28,7 @@ pub enum Exit {
 }
 
 /// Why a process did not start, or ended before it was told to: one line for a person.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StartError {
     /// The exit code.

@@ -1,6 +1,7 @@
 //! What a running service has of its process, and the actors that are all that most services run.
 
 use std::future::Future;
+use std::sync::OnceLock;
 
 use latchkey_runtime::{Exit, Readiness, Resource, StartError, Stop, supervisor};
 
@@ -12,6 +13,7 @@ pub struct Process {
     stop: Stop,
     readiness: Readiness,
     monitor: String,
+    failure: OnceLock<StartError>,
 }
 
 /// A service that is nothing but actors on what it needs.
@@ -27,7 +29,7 @@ impl Process {
         readiness: Readiness,
         monitor: String,
     ) -> Self {
-        Self { name, stop, readiness, monitor }
+        Self { name, stop, readiness, monitor, failure: OnceLock::new() }
     }
 
     /// A process without signals and without a monitor, for a service that runs inside another program.
@@ -49,7 +51,8 @@ impl Process {
     }
 
     /// From now on `check` says whether the process is ready. Gives back whether what is needed had nothing to say
-    /// against it: where it had, it has said so in the log, and nobody says "ready".
+    /// against it: where it had, it has said so in the log, and nobody says "ready". Nor where the process is asked to
+    /// end meanwhile, which ends this at once.
     pub async fn begin<F>(
         &self,
         needs: &impl Resource,
@@ -58,9 +61,12 @@ impl Process {
     where
         F: Future<Output = bool> + Send + 'static,
     {
-        let is_good = needs.settle().await;
-        self.readiness.decide(check).await;
-        is_good
+        let begun = self.stop.unless_asked(async {
+            let is_good = needs.settle().await;
+            self.readiness.decide(check).await;
+            is_good
+        });
+        begun.await.unwrap_or(false)
     }
 
     /// The same for a service that is ready while what it needs is and `also` says so; and the log line of that.
@@ -83,6 +89,21 @@ impl Process {
     pub fn withdraw(&self) {
         self.readiness.withdraw();
     }
+
+    /// The service ends, and this is why: called as soon as that is known, before what is in hand is finished. The
+    /// process is not ready from now on, and where the service has failed, the exit code says so whatever comes after.
+    pub fn ends(&self, outcome: &Result<(), StartError>) {
+        self.withdraw();
+        if let Err(error) = outcome {
+            // The first failure is the cause.
+            let _ = self.failure.set(error.clone());
+        }
+    }
+
+    /// Why the service has failed, if it has.
+    pub(crate) fn failure(&self) -> Option<StartError> {
+        self.failure.get().cloned()
+    }
 }
 
 /// What is said of a service that gave up.
@@ -104,9 +125,10 @@ impl<N: Resource> Running for Actors<N> {
     async fn serve(self, process: &Process) -> Result<(), StartError> {
         let Self { needs, mut running } = self;
         process.begin_with(&needs, || true).await;
-        let outcome = process.stop.unless_asked(running.failed()).await;
-        process.withdraw();
+        let failed = process.stop.unless_asked(running.failed()).await;
+        let outcome = failed.map_or(Ok(()), |()| Err(failed_too_often(process.name)));
+        process.ends(&outcome);
         running.stop_by(&process.stop).await;
-        outcome.map_or(Ok(()), |()| Err(failed_too_often(process.name)))
+        outcome
     }
 }

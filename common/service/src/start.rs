@@ -15,7 +15,8 @@ use crate::{Command, Process, Running, Service};
 /// How long what is in hand may take when the process is asked to end: container runtimes kill it after 10 s. The
 /// edge bounds its requests below that, so that the services' own work has some of it, too.
 const GRACE: Duration = Duration::from_secs(8);
-/// How long it may take after that to give up.
+/// How long it may take after that to give up. What the process tells others about itself ends after that, and has a
+/// bound of its own ([`telemetry::END_TIMEOUT`]): together they are below those 10 s.
 const GIVE_UP: Duration = Duration::from_millis(500);
 
 /// The whole of a service's `main`.
@@ -32,21 +33,21 @@ async fn carry_out<S: Service>(
     if let Some(AnyCommand::Healthcheck) = arguments.command {
         return monitor::healthcheck(&environment, &S::MONITOR_ADDR).await;
     }
-    let mut telemetry = telemetry::start(&environment, S::PROCESS, env!("CARGO_PKG_VERSION"))?;
-    let outcome = match arguments.command {
-        Some(AnyCommand::Own(command)) => Box::pin(command.carry_out(&environment)).await,
-        _ => Box::pin(serve::<S>(arguments.check_config, &environment, &mut telemetry)).await,
-    };
-    if !matches!(&outcome, Err(error) if error.exit == Exit::Interrupted) {
-        telemetry.end().await;
+    let telemetry = telemetry::start(&environment, S::PROCESS, env!("CARGO_PKG_VERSION"))?;
+    match arguments.command {
+        Some(AnyCommand::Own(command)) => {
+            let outcome = Box::pin(command.carry_out(&environment)).await;
+            telemetry.end().await;
+            outcome
+        }
+        _ => Box::pin(serve::<S>(arguments.check_config, &environment, telemetry)).await,
     }
-    outcome
 }
 
 async fn serve<S: Service>(
     check_config: bool,
     environment: &Environment,
-    telemetry: &mut Telemetry,
+    mut telemetry: Telemetry,
 ) -> Result<(), StartError> {
     let service = S::configure(environment)?;
     let monitor_address = monitor::address(environment, &S::MONITOR_ADDR)?;
@@ -54,19 +55,33 @@ async fn serve<S: Service>(
         process::say("The configuration is good.");
         return Ok(());
     }
-    let (signals, stop) = (Signals::listen()?, Stop::new());
+    let (mut signals, stop) = (Signals::listen()?, Stop::new());
     let render = telemetry.metrics(monitor_address.is_some()).await?;
     let (monitor, readiness) = (Monitor::bind(monitor_address).await?, Readiness::default());
-    let process = Process::new(S::NAME, stop.clone(), readiness.clone(), monitor.shown());
+    let process = Process::new(S::NAME, stop, readiness.clone(), monitor.shown());
     let looking = readiness.clone();
     let monitoring = Box::pin(monitor.serve(render, readiness));
-    let work = Box::pin(work(service, &process));
     tokio::select! {
-        outcome = work => outcome,
-        ended = ask_to_end(signals, &stop) => ended,
+        outcome = Box::pin(run_to_the_end(service, &process, telemetry, &mut signals)) => outcome,
         never = monitoring => match never {},
         never = looking.refresh() => match never {},
     }
+}
+
+/// Runs the service until it has ended or is not waited for any more, and sends the last spans.
+async fn run_to_the_end<S: Service>(
+    service: S,
+    process: &Process,
+    telemetry: Telemetry,
+    signals: &mut Signals,
+) -> Result<(), StartError> {
+    let outcome = tokio::select! {
+        outcome = Box::pin(work(service, process)) => outcome,
+        ended = ask_to_end(signals, process.stop()) => ended,
+    };
+    let outcome = end(telemetry, signals, outcome).await;
+    // A service that failed and is asked to end meanwhile has failed.
+    process.failure().map_or(outcome, Err)
 }
 
 /// From the first thing that is touched outside to the last.
@@ -80,6 +95,7 @@ async fn work<S: Service>(service: S, process: &Process) -> Result<(), StartErro
         Some(Err(error)) => Err(error),
         None => Ok(()),
     };
+    process.ends(&outcome);
     needs.close().await;
     outcome
 }
@@ -89,7 +105,7 @@ async fn work<S: Service>(service: S, process: &Process) -> Result<(), StartErro
 ///
 /// # Errors
 /// [`StartError`] at the second one.
-async fn ask_to_end(mut signals: Signals, stop: &Stop) -> Result<(), StartError> {
+async fn ask_to_end(signals: &mut Signals, stop: &Stop) -> Result<(), StartError> {
     signals.ended().await;
     stop.ask();
     let ending = async {
@@ -98,8 +114,26 @@ async fn ask_to_end(mut signals: Signals, stop: &Stop) -> Result<(), StartError>
         stop.give_up();
         tokio::time::sleep(GIVE_UP).await;
     };
-    signals.unless_ended(ending).await.ok_or_else(|| {
-        let message = "asked to end a second time: what was in hand is given up";
-        StartError::new(Exit::Interrupted, message)
-    })
+    signals.unless_ended(ending).await.ok_or_else(asked_again)
 }
+
+/// Sends the last spans, within a bound, unless the process is asked to end meanwhile, or was asked twice before.
+async fn end(
+    telemetry: Telemetry,
+    signals: &mut Signals,
+    outcome: Result<(), StartError>,
+) -> Result<(), StartError> {
+    if matches!(&outcome, Err(error) if error.exit == Exit::Interrupted) {
+        return outcome;
+    }
+    let sent = signals.unless_ended(telemetry.end()).await;
+    outcome.and(sent.ok_or_else(asked_again))
+}
+
+fn asked_again() -> StartError {
+    let message = "asked to end a second time: what was in hand is given up";
+    StartError::new(Exit::Interrupted, message)
+}
+
+#[cfg(test)]
+mod tests;

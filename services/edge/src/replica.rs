@@ -88,7 +88,7 @@ impl Running for RunningReplica {
         let ended = async {
             let worked = process.stop().unless_asked(Box::pin(work)).await;
             outcome = worked.unwrap_or(Ok(()));
-            process.withdraw();
+            process.ends(&outcome);
         };
         server.serve(service, ended).await;
         if let Some(actors) = actors {

@@ -86,11 +86,12 @@ impl Running for RunningReplica {
         let ready = |named: signer::Named| process.begin_with(needs, move || named.is());
         let serving = serving.serve(&mut actors, ready, || process.withdraw());
         let failed = process.stop().unless_asked(Box::pin(serving)).await;
-        process.withdraw();
+        let outcome = failed.map_or(Ok(()), Err);
+        process.ends(&outcome);
         if let Some(actors) = actors {
             actors.stop_by(process.stop()).await;
         }
-        failed.map_or(Ok(()), Err)
+        outcome
     }
 }
 

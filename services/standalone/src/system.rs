@@ -47,7 +47,7 @@ impl Running for System {
     async fn serve(self, process: &Process) -> Result<(), StartError> {
         let Self { server, mut edge, mut keys, identity, needs, shown, socket } = self;
         let readiness = Arc::clone(&edge.readiness);
-        readiness.look().await;
+        process.stop().unless_asked(readiness.look()).await;
         process.begin(&needs, move || ready(readiness.state().is_ready)).await;
         // Also while one of the services waits: everything else serves meanwhile.
         let shown = &shown;
@@ -61,7 +61,7 @@ impl Running for System {
                 () = edge.running.failed() => Err(failed_too_often("edge")),
                 error = take_commands(socket, needs.0.as_user(latchkey_identity::operator::NAME)) => Err(error),
             };
-            process.withdraw();
+            process.ends(&outcome);
         };
         server.serve(edge.service, ended).await;
         for running in [Some(edge.running), Some(keys), identity_running].into_iter().flatten() {
