@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use latchkey_contract::lease::{Acknowledge, Position};
+use latchkey_contract::lease::{Acknowledge, Revision};
 use latchkey_contract::wire::{self, Contracts};
 use tokio::sync::mpsc;
 
@@ -22,24 +22,24 @@ pub(crate) struct Heard {
 #[derive(Default)]
 pub(crate) struct Acknowledgements {
     /// Several tasks may wait for one change: a retry beside the first try.
-    waiting: Mutex<HashMap<Position, Vec<mpsc::Sender<Heard>>>>,
+    waiting: Mutex<HashMap<Revision, Vec<mpsc::Sender<Heard>>>>,
 }
 
 impl Acknowledgements {
-    /// From now on acknowledgements of `position` are received. Dropping the receiver ends that.
-    pub(crate) fn of(&self, position: Position) -> mpsc::Receiver<Heard> {
+    /// From now on acknowledgements of `revision` are received. Dropping the receiver ends that.
+    pub(crate) fn of(&self, revision: Revision) -> mpsc::Receiver<Heard> {
         let (sender, receiver) = mpsc::channel(WAITING);
-        self.table().entry(position).or_default().push(sender);
+        self.table().entry(revision).or_default().push(sender);
         receiver
     }
 
-    /// Whoever waited for `position` has gone.
-    pub(crate) fn forget(&self, position: Position) {
+    /// Whoever waited for `revision` has gone.
+    pub(crate) fn forget(&self, revision: Revision) {
         let mut table = self.table();
-        if let Some(waiting) = table.get_mut(&position) {
+        if let Some(waiting) = table.get_mut(&revision) {
             waiting.retain(|sender| !sender.is_closed());
             if waiting.is_empty() {
-                table.remove(&position);
+                table.remove(&revision);
             }
         }
     }
@@ -53,7 +53,7 @@ impl Acknowledgements {
                 return;
             }
         };
-        if let Some(waiting) = self.table().get(&acknowledge.position) {
+        if let Some(waiting) = self.table().get(&acknowledge.revision) {
             let user = subject.rsplit('.').next().unwrap_or_default();
             let heard = Heard { acknowledge, user: user.into() };
             for sender in waiting {
@@ -63,7 +63,7 @@ impl Acknowledgements {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<Position, Vec<mpsc::Sender<Heard>>>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<Revision, Vec<mpsc::Sender<Heard>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use latchkey_bus::{Bus, Context, RequestId};
 use latchkey_contract::authority::KeysAuthority;
-use latchkey_contract::lease::{MemberId, Position, Tag};
+use latchkey_contract::lease::{MemberId, Revision, Tag};
 use latchkey_contract::{CredentialHash, Timestamp};
 use latchkey_revocation::Bounds;
 use latchkey_revocation::bounds::Settings as Times;
@@ -125,8 +125,8 @@ pub(crate) fn member(id: u8, user: &str) -> MemberKey {
     MemberKey { id: MemberId([id; 16]), user: Arc::from(user) }
 }
 
-pub(crate) fn at(position: i64) -> Position {
-    Position(position)
+pub(crate) fn at(revision: i64) -> Revision {
+    Revision(revision)
 }
 
 impl Folder {

@@ -1,6 +1,6 @@
-//! The writer's half of a change: what takes a position, inside the transaction that it belongs to.
+//! The writer's half of a change: what takes a revision, inside the transaction that it belongs to.
 
-use latchkey_contract::lease::{Epoch, Position, SharedTag, Tag};
+use latchkey_contract::lease::{Epoch, Revision, SharedTag, Tag};
 use latchkey_contract::{CredentialHash, Owner, Timestamp};
 use latchkey_store::{StoreError, Tx, Value, values};
 use sqlx::FromRow;
@@ -8,23 +8,24 @@ use sqlx::FromRow;
 use crate::statements::Sql;
 
 /// What cannot be: the row is made at the start.
-pub(crate) const NO_POSITION: StoreError =
+pub(crate) const NO_REVISION: StoreError =
     StoreError::Unexpected("an authority's position is not there");
 
-/// A position that was taken or read.
+/// A revision that was taken or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
-pub struct PositionRow {
-    position: i64,
+pub struct RevisionRow {
+    #[sqlx(rename = "position")]
+    revision: i64,
     epoch: i64,
     timeline: i64,
     watched: i64,
 }
 
-impl PositionRow {
+impl RevisionRow {
     /// The number.
     #[must_use]
-    pub fn position(&self) -> Position {
-        Position(self.position)
+    pub fn revision(&self) -> Revision {
+        Revision(self.revision)
     }
 
     /// The history it counts.
@@ -45,22 +46,22 @@ impl PositionRow {
 pub struct Change {
     /// What it changes.
     pub tag: Tag<CredentialHash>,
-    /// Its position: the one it took, or the one it had, with the row as it is now.
-    pub row: PositionRow,
-    /// The position of an earlier change that did the same, if there was one, and whether that one was
+    /// Its revision: the one it took, or the one it had, with the row as it is now.
+    pub row: RevisionRow,
+    /// The revision of an earlier change that did the same, if there was one, and whether that one was
     /// seen to its end.
-    pub earlier: Option<(Position, bool)>,
+    pub earlier: Option<(Revision, bool)>,
 }
 
 impl Change {
-    /// The position that is waited for: an earlier one, where the same was done before.
+    /// The revision that is waited for: an earlier one, where the same was done before.
     #[must_use]
-    pub fn position(&self) -> Position {
-        self.earlier.map_or_else(|| self.row.position(), |(position, _)| position)
+    pub fn revision(&self) -> Revision {
+        self.earlier.map_or_else(|| self.row.revision(), |(revision, _)| revision)
     }
 }
 
-/// Takes the next position and records what it changes, inside the transaction that changes it. A record of neither
+/// Takes the next revision and records what it changes, inside the transaction that changes it. A record of neither
 /// a credential nor an owner is one of everything.
 ///
 /// # Errors
@@ -70,7 +71,7 @@ pub async fn append_invalidation(
     sql: &Sql,
     tag: Tag<CredentialHash>,
     now: Timestamp,
-) -> Result<PositionRow, StoreError> {
+) -> Result<RevisionRow, StoreError> {
     let taken = take(tx, sql).await?;
     let (credential, owner) = match &tag {
         Tag::Credential(hash) => (Value::from(&hash.0), Value::Int(None)),
@@ -79,12 +80,12 @@ pub async fn append_invalidation(
         }
         Tag::All | Tag::Unknown(_) => (Value::Bytes(None), Value::Int(None)),
     };
-    let values = [taken.position().0.into(), credential, owner, now.0.into()];
+    let values = [taken.revision().0.into(), credential, owner, now.0.into()];
     tx.execute(sql.of(tx.engine()).record, &values).await?;
     Ok(taken)
 }
 
-/// Takes the next position for a change of **everything**, inside the transaction that makes it: what every
+/// Takes the next revision for a change of **everything**, inside the transaction that makes it: what every
 /// verdict depends on is another.
 ///
 /// No record of it is written (a replica of the release before could not read one) and nothing is published. It is as
@@ -94,15 +95,15 @@ pub async fn append_invalidation(
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn invalidate_everything(tx: &mut Tx, sql: &Sql) -> Result<PositionRow, StoreError> {
+pub async fn invalidate_everything(tx: &mut Tx, sql: &Sql) -> Result<RevisionRow, StoreError> {
     let taken = take(tx, sql).await?;
-    tx.execute(sql.of(tx.engine()).pruned, values![taken.position().0]).await?;
+    tx.execute(sql.of(tx.engine()).pruned, values![taken.revision().0]).await?;
     Ok(taken)
 }
 
-/// Takes the next position: nobody else does until the transaction ends.
-async fn take(tx: &mut Tx, sql: &Sql) -> Result<PositionRow, StoreError> {
-    tx.fetch_first(sql.of(tx.engine()).take, &[]).await?.ok_or(NO_POSITION)
+/// Takes the next revision: nobody else does until the transaction ends.
+async fn take(tx: &mut Tx, sql: &Sql) -> Result<RevisionRow, StoreError> {
+    tx.fetch_first(sql.of(tx.engine()).take, &[]).await?.ok_or(NO_REVISION)
 }
 
 /// What the row of something says that a transaction has just ended, for the first time or once more.
@@ -130,11 +131,11 @@ pub async fn end_once(
 ) -> Result<Change, StoreError> {
     let Ended { tag, earlier, is_confirmed } = ended;
     if let Some(earlier) = earlier {
-        let earlier = Some((Position(earlier), is_confirmed));
-        return Ok(Change { tag, row: position(tx, sql).await?, earlier });
+        let earlier = Some((Revision(earlier), is_confirmed));
+        return Ok(Change { tag, row: revision(tx, sql).await?, earlier });
     }
     let row = append_invalidation(tx, sql, tag, now).await?;
-    tx.execute(set_revision, &[id, row.position().0.into()]).await?;
+    tx.execute(set_revision, &[id, row.revision().0.into()]).await?;
     Ok(Change { tag, row, earlier: None })
 }
 
@@ -151,10 +152,10 @@ pub async fn new_epoch(tx: &mut Tx, sql: &Sql, made: i64) -> Result<(), StoreErr
     Ok(())
 }
 
-/// The present position, inside a transaction.
+/// The present revision, inside a transaction.
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn position(tx: &mut Tx, sql: &Sql) -> Result<PositionRow, StoreError> {
-    tx.fetch_first(sql.of(tx.engine()).position, &[]).await?.ok_or(NO_POSITION)
+pub async fn revision(tx: &mut Tx, sql: &Sql) -> Result<RevisionRow, StoreError> {
+    tx.fetch_first(sql.of(tx.engine()).revision, &[]).await?.ok_or(NO_REVISION)
 }

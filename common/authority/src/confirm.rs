@@ -23,7 +23,7 @@ use crate::{Authority, Change};
 
 impl<A: Named> Authority<A> {
     /// Answers for a change: after every edge is past it, or at once where the sender does not wait. When
-    /// it is over, `settle` is run: it marks the change as seen to its end.
+    /// it is over, `mark_confirmed` is run: it marks the change as seen to its end.
     ///
     /// # Errors
     /// [`Failure::Overloaded`] where too many unwatched changes are under way already: the change
@@ -32,44 +32,45 @@ impl<A: Named> Authority<A> {
         self: &Arc<Self>,
         change: Change,
         wait: bool,
-        settle: F,
+        mark_confirmed: F,
     ) -> Result<Changed, Failure>
     where
         F: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
         if wait {
-            return Ok(Changed::Confirmed(self.confirm(change, settle).await));
+            return Ok(Changed::Confirmed(self.confirm(change, mark_confirmed).await));
         }
         let permit = self.unwatched.try_enter().ok_or(Failure::Overloaded)?;
         let wait_ms = self.bounds().wait() / Moment::MILLISECOND;
         let exact_from = self.now().plus(i64::try_from(wait_ms).unwrap_or(i64::MAX));
-        let revision = change.position();
+        let revision = change.revision();
         let authority = Arc::clone(self);
         self.tasks.spawn(async move {
-            authority.confirm(change, settle).await;
+            authority.confirm(change, mark_confirmed).await;
             drop(permit);
         });
         Ok(Changed::Committed { revision, exact_from })
     }
 
     /// Sees a change to its end.
-    pub async fn confirm<F>(self: &Arc<Self>, change: Change, settle: F) -> Confirmation
+    pub async fn confirm<F>(self: &Arc<Self>, change: Change, mark_confirmed: F) -> Confirmation
     where
         F: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
-        let (position, settled) = change.earlier.unwrap_or_else(|| (change.row.position(), false));
+        let (revision, is_confirmed) =
+            change.earlier.unwrap_or_else(|| (change.row.revision(), false));
         let epoch = change.row.epoch();
-        let mut heard = self.acknowledgements.of(position);
+        let mut heard = self.acknowledgements.of(revision);
         let mut core = Revocation::new(self.bounds(), self.settings.early);
         let already = change.earlier.is_some();
         let early_from = self.early_from(&change.row);
-        let commit = Commit { position, epoch, already, settled, early_from };
+        let commit = Commit { revision, epoch, already, is_confirmed, early_from };
         core.committed(self.moment(), commit);
-        let invalidation = Invalidation { position, tag: change.tag };
+        let invalidation = Invalidation { revision, tag: change.tag };
         let receipt =
             self.drive(&mut core, Invalidate { epoch, change: invalidation }, &mut heard).await;
         drop(heard);
-        self.acknowledgements.forget(position);
+        self.acknowledgements.forget(revision);
         let waited = Duration::from_nanos(receipt.waited);
         histogram!("latchkey_revocation_confirm_seconds", "authority" => A::NAME).record(waited);
         let aftermath = core.aftermath(self.moment());
@@ -83,8 +84,8 @@ impl<A: Named> Authority<A> {
                 counter!("latchkey_members_retired_total", "authority" => A::NAME).increment(1);
                 Self::complain(authority.store.retire(member).await);
             }
-            if aftermath.settle {
-                Self::complain(settle.await);
+            if aftermath.mark_confirmed {
+                Self::complain(mark_confirmed.await);
             }
         });
         Confirmation {
@@ -129,10 +130,10 @@ impl<A: Named> Authority<A> {
                     let Ok(Some(heard)) = tokio::time::timeout(span, heard.recv()).await else {
                         continue;
                     };
-                    let Acknowledge { member, epoch, position } = heard.acknowledge;
+                    let Acknowledge { member, epoch, revision } = heard.acknowledge;
                     match awaited.user(member) {
                         Some(user) if *user == *heard.user => {
-                            core.acknowledged(member, epoch, position);
+                            core.acknowledged(member, epoch, revision);
                         }
                         Some(user) if !has_warned => {
                             has_warned = true;

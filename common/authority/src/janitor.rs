@@ -10,7 +10,7 @@ use std::time::Duration;
 use latchkey_contract::Timestamp;
 use latchkey_contract::authority::Authority as Named;
 use latchkey_revocation::{Janitor as Rules, Moment, Upkeep};
-use latchkey_runtime::periodic::Chore;
+use latchkey_runtime::periodic::PeriodicTask;
 use latchkey_store::StoreError;
 
 use crate::Authority;
@@ -62,7 +62,7 @@ impl<A: Named> Janitor<A> {
     }
 }
 
-impl<A: Named> Chore for Janitor<A> {
+impl<A: Named> PeriodicTask for Janitor<A> {
     const PAUSE: Duration = Duration::from_secs(1);
     const AT_THE_END: bool = false;
 

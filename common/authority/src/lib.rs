@@ -25,9 +25,9 @@ mod confirm;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use latchkey_bus::{Bus, Context, Hear, Limit, listener};
+use latchkey_bus::{Bus, Context, Limit, MessageHandler, listener};
 use latchkey_contract::authority::{Authority as Named, Join, Leave, Renew, WaiterId};
-use latchkey_contract::lease::{Epoch, Joined, MemberId, Renewed, Standing};
+use latchkey_contract::lease::{Epoch, Joined, MemberId, MemberResult, Renewed};
 use latchkey_contract::{CredentialHash, Failure, FieldError, Refusal, Timestamp};
 use latchkey_revocation::config::Settings;
 use latchkey_revocation::revoker::EpochWatch;
@@ -39,7 +39,7 @@ use tokio_util::task::TaskTracker;
 
 use acknowledgements::Acknowledgements;
 pub use changes::{
-    Change, Ended, PositionRow, append_invalidation, end_once, invalidate_everything,
+    Change, Ended, RevisionRow, append_invalidation, end_once, invalidate_everything,
 };
 use statements::Sql;
 pub use store::{MemberKey, Read, SnapshotRow, Store};
@@ -70,7 +70,7 @@ pub struct Authority<A: Named> {
 }
 
 impl<A: Named> Authority<A> {
-    /// Makes the position row where there is none, and the authority over its tables. The child
+    /// Makes the revision row where there is none, and the authority over its tables. The child
     /// receives acknowledgements.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl<A: Named> Authority<A> {
         counter!("latchkey_members_retired_total", "authority" => A::NAME).increment(0);
         let (bus, subject) = (authority.bus.clone(), authority.waiter.subject::<A>('*'));
         let (heard, reads) = (Arc::clone(&authority.acknowledgements), bus.contracts());
-        let hear: Hear = Arc::new(move |subject, message| {
+        let hear: MessageHandler = Arc::new(move |subject, message| {
             heard.hear(subject, &message, reads);
         });
         Ok((authority, listener("acknowledgements", bus, subject, hear)))
@@ -126,14 +126,18 @@ impl<A: Named> Authority<A> {
     /// # Errors
     /// [`Refusal::Invalid`] where the edge would rely on answers for longer than revokes wait, where nothing
     /// says which user of the bus it is, and where its id is taken.
-    pub async fn join(&self, context: &Context, request: Join<A>) -> Result<Joined, Failure> {
+    pub async fn join(
+        self: Arc<Self>,
+        context: Context,
+        request: Join<A>,
+    ) -> Result<Joined, Failure> {
         let bounds = &self.settings.bounds;
         if request.lease_ms.saturating_mul(Moment::MILLISECOND) > bounds.lease() {
-            let most = bounds.lease() / Moment::MILLISECOND;
-            let fault = format!("must be at most {most}, as this authority is configured");
+            let max = bounds.lease() / Moment::MILLISECOND;
+            let fault = format!("must be at most {max}, as this authority is configured");
             return Err(Refusal::Invalid(vec![FieldError::new("lease_ms", fault)]).into());
         }
-        let key = MemberKey::of(context, request.member);
+        let key = MemberKey::of(&context, request.member);
         if key.user.is_empty() {
             let fault =
                 "must ask for an answer below _INBOX_USER, where USER is its user on the bus";
@@ -145,7 +149,7 @@ impl<A: Named> Authority<A> {
             return Err(Refusal::Invalid(vec![FieldError::new("member", fault)]).into());
         };
         self.early_from(&row);
-        Ok(Joined { epoch: row.epoch(), position: row.position() })
+        Ok(Joined { epoch: row.epoch(), revision: row.revision() })
     }
 
     /// Answers a renewal.
@@ -153,14 +157,14 @@ impl<A: Named> Authority<A> {
     /// # Errors
     /// [`StoreError`]
     pub async fn renew(
-        &self,
-        context: &Context,
+        self: Arc<Self>,
+        context: Context,
         request: Renew<A>,
-    ) -> Result<Standing<Renewed<CredentialHash>>, Failure> {
-        let key = MemberKey::of(context, request.member);
+    ) -> Result<MemberResult<Renewed<CredentialHash>>, Failure> {
+        let key = MemberKey::of(&context, request.member);
         let (snapshot, changes) = self.store.renew(&key, request.since).await?;
         let answer = authority::renew(&snapshot, request.since, changes);
-        if matches!(answer, Standing::Member(_)) {
+        if matches!(answer, MemberResult::Member(_)) {
             let now = self.now();
             self.note(request.member, now).await;
         }
@@ -171,8 +175,12 @@ impl<A: Named> Authority<A> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn leave(&self, context: &Context, request: Leave<A>) -> Result<(), Failure> {
-        Ok(self.store.leave(&MemberKey::of(context, request.member)).await?)
+    pub async fn leave(
+        self: Arc<Self>,
+        context: Context,
+        request: Leave<A>,
+    ) -> Result<(), Failure> {
+        Ok(self.store.leave(&MemberKey::of(&context, request.member)).await?)
     }
 
     /// Notes, now and then, that a member lives. It is no part of the proof: who is retired in error
@@ -203,14 +211,14 @@ impl<A: Named> Authority<A> {
         false
     }
 
-    /// Reads the position once, so that its history is known from now on.
-    async fn observe(&self) -> Result<(PositionRow, Moment), StoreError> {
-        let row = self.store.position().await?;
+    /// Reads the revision once, so that its history is known from now on.
+    async fn observe(&self) -> Result<(RevisionRow, Moment), StoreError> {
+        let row = self.store.revision().await?;
         Ok((row, self.early_from(&row)))
     }
 
     /// From when on a revoke in this history may return before the whole wait.
-    fn early_from(&self, row: &PositionRow) -> Moment {
+    fn early_from(&self, row: &RevisionRow) -> Moment {
         self.early_from_epoch(row.epoch(), row.is_watched())
     }
 
@@ -229,44 +237,6 @@ impl<A: Named> Authority<A> {
 
     fn bounds(&self) -> &Bounds {
         &self.settings.bounds
-    }
-}
-
-impl<A: Named> Authority<A> {
-    /// The route of [`Join`].
-    ///
-    /// # Errors
-    /// As [`Self::join`].
-    pub async fn on_join(
-        self: Arc<Self>,
-        context: Context,
-        request: Join<A>,
-    ) -> Result<Joined, Failure> {
-        self.join(&context, request).await
-    }
-
-    /// The route of [`Renew`].
-    ///
-    /// # Errors
-    /// As [`Self::renew`].
-    pub async fn on_renew(
-        self: Arc<Self>,
-        context: Context,
-        request: Renew<A>,
-    ) -> Result<Standing<Renewed<CredentialHash>>, Failure> {
-        self.renew(&context, request).await
-    }
-
-    /// The route of [`Leave`].
-    ///
-    /// # Errors
-    /// As [`Self::leave`].
-    pub async fn on_leave(
-        self: Arc<Self>,
-        context: Context,
-        request: Leave<A>,
-    ) -> Result<(), Failure> {
-        self.leave(&context, request).await
     }
 }
 

@@ -7,11 +7,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use latchkey_contract::authority::Authority as Named;
-use latchkey_contract::lease::Standing;
+use latchkey_contract::lease::MemberResult;
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{Failure, Principal, Verdict, Verdicts};
 use latchkey_revocation::authority::{self, Snapshot};
-use latchkey_runtime::batch::{AskError, Asker, Work};
+use latchkey_runtime::batch::{AskError, BatchClient, Work};
 use latchkey_store::{Db, StoreError};
 
 use crate::{MemberKey, Read};
@@ -45,7 +45,7 @@ pub struct Lookup<R> {
 
 /// What was found for one request, all of it in one snapshot.
 #[derive(Clone, Debug)]
-pub struct Found<R> {
+pub struct LookupAnswer<R> {
     snapshot: Snapshot,
     /// What every verdict depends on besides its credential's row ([`Read::facts`]).
     pub facts: Arc<[Vec<u8>]>,
@@ -68,7 +68,7 @@ impl<R: Rows> Lookup<R> {
 
 impl<R: Rows> Work for Lookup<R> {
     type Item = (Vec<R::Id>, Option<MemberKey>);
-    type Answer = Found<R::Row>;
+    type Answer = LookupAnswer<R::Row>;
     type Error = LookupError;
     const MAX_WEIGHT: usize = 4 * MAX_BATCH;
     // A late statement does not hold everybody up, and the pools have as many connections.
@@ -91,7 +91,7 @@ impl<R: Rows> Work for Lookup<R> {
         let (read, found) = found.map_err(|error| LookupError(error.into()))?;
         let found: HashMap<&[u8], &R::Row> = found.iter().map(|row| (R::id_of(row), row)).collect();
         let facts: Arc<[Vec<u8>]> = read.facts().into();
-        let answer = |(ids, member): &Self::Item| Found {
+        let answer = |(ids, member): &Self::Item| LookupAnswer {
             snapshot: read.for_asker(member.as_ref()),
             facts: Arc::clone(&facts),
             rows: ids.iter().map(|id| found.get(R::id(id)).copied().cloned()).collect(),
@@ -105,27 +105,27 @@ impl<R: Rows> Work for Lookup<R> {
 /// # Errors
 /// [`Failure::Overloaded`] where too many wait already; any other where the database did not answer.
 pub async fn look_up<R: Rows>(
-    lookup: &Asker<Lookup<R>>,
+    lookup: &BatchClient<Lookup<R>>,
     ids: Vec<R::Id>,
     member: Option<MemberKey>,
-) -> Result<Found<R::Row>, Failure> {
+) -> Result<LookupAnswer<R::Row>, Failure> {
     lookup.ask((ids, member)).await.map_err(|error| match error {
         AskError::Overloaded | AskError::Gone => Failure::Overloaded,
         AskError::Failed(error) => Failure::from(error),
     })
 }
 
-impl<R> Found<R> {
+impl<R> LookupAnswer<R> {
     /// Answers with these verdicts, `None` where this process cannot judge, unless whoever asked is no member.
     #[must_use]
     pub fn answer<A: Named>(
         &self,
         verdicts: Vec<Option<Verdict<Principal>>>,
-    ) -> Standing<Verdicts<A>> {
+    ) -> MemberResult<Verdicts<A>> {
         match authority::verify(&self.snapshot, verdicts) {
-            Standing::NotMember => Standing::NotMember,
-            Standing::Member((read_at, verdicts)) => {
-                Standing::Member(Verdicts::in_part(read_at, verdicts))
+            MemberResult::NotMember => MemberResult::NotMember,
+            MemberResult::Member((read_at, verdicts)) => {
+                MemberResult::Member(Verdicts::in_part(read_at, verdicts))
             }
         }
     }

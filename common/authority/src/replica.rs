@@ -102,7 +102,7 @@ impl TablesCommand {
             Self::Migrate { finish } => Box::pin(migrate(opening, finish)).await,
             Self::NewEpoch => {
                 Box::pin(operator::new_epoch(opening, begin)).await?;
-                process::say(said);
+                process::print_line(said);
                 Ok(())
             }
         }

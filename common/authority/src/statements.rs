@@ -1,4 +1,4 @@
-//! The SQL of an authority's own three tables: positions, invalidations and members. Each authority has
+//! The SQL of an authority's own three tables: revisions, invalidations and members. Each authority has
 //! its own set of them, by the macro below, because every statement is a constant.
 //!
 //! What goes into one answer comes from one statement: that is one snapshot, on both engines.
@@ -8,14 +8,14 @@ use latchkey_store::Engine;
 /// One authority's statements for one engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Statements {
-    /// Makes the position row, once; `$1` is the epoch.
+    /// Makes the revision row, once; `$1` is the epoch.
     pub begin: &'static str,
-    /// Takes the next position: the row's lock holds until the transaction ends.
+    /// Takes the next revision: the row's lock holds until the transaction ends.
     pub take: &'static str,
-    /// Records what a position changed.
+    /// Records what a revision changed.
     pub record: &'static str,
-    /// The present position.
-    pub position: &'static str,
+    /// The present revision.
+    pub revision: &'static str,
     /// Adds a member, unless its id is taken.
     pub join: &'static str,
     /// Deletes a member; `$2` is the user of the bus that it joined as.
@@ -70,7 +70,7 @@ impl Statements {
     /// Every statement, for the test that prepares each on both databases.
     #[must_use]
     pub fn all(&self) -> Vec<&'static str> {
-        let Self { begin, take, record, position, join, leave, touch, members, .. } = *self;
+        let Self { begin, take, record, revision, join, leave, touch, members, .. } = *self;
         let Self {
             rows,
             retire,
@@ -88,7 +88,7 @@ impl Statements {
             begin,
             take,
             record,
-            position,
+            revision,
             join,
             leave,
             touch,
@@ -147,7 +147,7 @@ macro_rules! sql {
                 "INSERT INTO ", $authority, "_invalidations ",
                 "(position, credential, owner_id, recorded_at) VALUES ($1, $2, $3, $4)"
             ),
-            position: concat!(
+            revision: concat!(
                 "SELECT position, epoch, ", $timeline, " AS timeline, watched FROM ",
                 $authority, "_position WHERE id = 1"
             ),
@@ -205,7 +205,7 @@ macro_rules! sql {
 }
 
 /// A statement that answers many verifications from one snapshot: the rows whose column is one of the
-/// set `$1`, the position, and which of the members `$2` there are.
+/// set `$1`, the revision, and which of the members `$2` there are.
 ///
 /// `verification!("keys", columns: "a, …", nulls: "NULL, …", from: "api_keys", where: "hash")`
 ///
@@ -235,7 +235,7 @@ macro_rules! verification {
     };
     (@own $columns:literal, $from:literal, $column:literal) => {
         concat!(
-            "SELECT CAST(2 AS BIGINT) AS kind, CAST(0 AS BIGINT) AS at_position, ",
+            "SELECT CAST(2 AS BIGINT) AS kind, CAST(0 AS BIGINT) AS at_revision, ",
             "CAST(0 AS BIGINT) AS at_epoch, CAST(0 AS BIGINT) AS at_timeline, ",
             "CAST(NULL AS BYTEA) AS member, CAST(NULL AS TEXT) AS bus_user, ",
             "CAST(NULL AS TEXT) AS state, ",

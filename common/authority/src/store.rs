@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use latchkey_bus::Context;
-use latchkey_contract::lease::{Epoch, Invalidation, MemberId, Position, SharedTag, Tag};
+use latchkey_contract::lease::{Epoch, Invalidation, MemberId, Revision, SharedTag, Tag};
 use latchkey_contract::{CredentialHash, Owner, Timestamp, UserId};
 use latchkey_revocation::MemberState;
 use latchkey_revocation::authority::{Changes, MAX_MISSED, Snapshot};
@@ -11,14 +11,14 @@ use latchkey_revocation::janitor::Row;
 use latchkey_store::{Db, StoreError, Value, values};
 use sqlx::FromRow;
 
-use crate::changes::{NO_POSITION, PositionRow, position};
+use crate::changes::{NO_REVISION, RevisionRow, revision};
 use crate::statements::{Sql, Statements};
 
 /// What each row of a verification's statement holds besides the service's own columns.
 #[derive(Clone, Debug, FromRow)]
 pub struct SnapshotRow {
     kind: i64,
-    at_position: i64,
+    at_revision: i64,
     at_epoch: i64,
     at_timeline: i64,
     member: Option<Vec<u8>>,
@@ -52,10 +52,10 @@ impl MemberKey {
     }
 }
 
-/// One snapshot's position and members.
+/// One snapshot's revision and members.
 #[derive(Clone, Debug, Default)]
 pub struct Read {
-    position: Position,
+    revision: Revision,
     epoch: Epoch,
     members: Vec<(MemberKey, MemberState)>,
     facts: Vec<Vec<u8>>,
@@ -66,7 +66,7 @@ impl Read {
     pub fn take(&mut self, row: &SnapshotRow) -> bool {
         match row.kind {
             0 => {
-                self.position = Position(row.at_position);
+                self.revision = Revision(row.at_revision);
                 self.epoch = Epoch { made: row.at_epoch, timeline: row.at_timeline };
                 true
             }
@@ -102,14 +102,15 @@ impl Read {
             self.members.iter().find(|(member, _)| member == asker).map(|(_, state)| *state)
         };
         let membership = asker.map_or(Some(MemberState::Member), state);
-        Snapshot { membership, epoch: self.epoch, position: self.position }
+        Snapshot { membership, epoch: self.epoch, revision: self.revision }
     }
 }
 
 #[derive(FromRow)]
 struct RenewRow {
     kind: i64,
-    position: i64,
+    #[sqlx(rename = "position")]
+    revision: i64,
     epoch: i64,
     timeline: i64,
     pruned: i64,
@@ -152,7 +153,7 @@ impl Store {
         self.db.execute(sql, values).await.map(drop)
     }
 
-    /// Makes the position row, if there is none. `epoch` is random.
+    /// Makes the revision row, if there is none. `epoch` is random.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -170,20 +171,20 @@ impl Store {
             // One process has the file at a time, and its members are in it: all of these are gone.
             self.clear_members().await?;
             // For the same reason nobody relies on answers from another history.
-            self.watched(self.position().await?.epoch()).await?;
+            self.watched(self.revision().await?.epoch()).await?;
         }
         Ok(())
     }
 
-    /// The present position.
+    /// The present revision.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn position(&self) -> Result<PositionRow, StoreError> {
-        self.db.fetch_first(self.sql().position, &[]).await?.ok_or(NO_POSITION)
+    pub async fn revision(&self) -> Result<RevisionRow, StoreError> {
+        self.db.fetch_first(self.sql().revision, &[]).await?.ok_or(NO_REVISION)
     }
 
-    /// Adds a member, which speaks `contract`, and reads the position, in one transaction; `None` where its id
+    /// Adds a member, which speaks `contract`, and reads the revision, in one transaction; `None` where its id
     /// is taken.
     ///
     /// # Errors
@@ -193,15 +194,15 @@ impl Store {
         key: &MemberKey,
         contract: u16,
         now: Timestamp,
-    ) -> Result<Option<PositionRow>, StoreError> {
+    ) -> Result<Option<RevisionRow>, StoreError> {
         let mut tx = self.db.begin("join").await?;
         let values = values![&key.id.0, &*key.user, i64::from(contract), now.0];
         if tx.execute(self.sql().join, values).await? == 0 {
             return Ok(None);
         }
-        let position = position(&mut tx, self.sql).await?;
+        let revision = revision(&mut tx, self.sql).await?;
         tx.commit().await?;
-        Ok(Some(position))
+        Ok(Some(revision))
     }
 
     /// Deletes a member that has left.
@@ -225,27 +226,27 @@ impl Store {
         self.write(self.sql().touch, values![&id.0, now.0, lately.0]).await
     }
 
-    /// What a renewal by a member since a position needs, from one snapshot.
+    /// What a renewal by a member since a revision needs, from one snapshot.
     ///
     /// # Errors
     /// [`StoreError`]
     pub async fn renew(
         &self,
         key: &MemberKey,
-        since: Position,
+        since: Revision,
     ) -> Result<(Snapshot, Changes<CredentialHash>), StoreError> {
-        let most = i64::try_from(MAX_MISSED).unwrap_or(i64::MAX).saturating_add(1);
+        let max = i64::try_from(MAX_MISSED).unwrap_or(i64::MAX).saturating_add(1);
         let rows: Vec<RenewRow> =
-            self.db.fetch(self.sql().renew, values![&key.id.0, since.0, most, &*key.user]).await?;
+            self.db.fetch(self.sql().renew, values![&key.id.0, since.0, max, &*key.user]).await?;
         let mut snapshot =
-            Snapshot { membership: None, epoch: Epoch::default(), position: Position::default() };
-        let mut changes = Changes { rows: Vec::new(), pruned: Position::default() };
+            Snapshot { membership: None, epoch: Epoch::default(), revision: Revision::default() };
+        let mut changes = Changes { rows: Vec::new(), pruned: Revision::default() };
         for row in rows {
             match row.kind {
                 0 => {
                     snapshot.epoch = Epoch { made: row.epoch, timeline: row.timeline };
-                    snapshot.position = Position(row.position);
-                    changes.pruned = Position(row.pruned);
+                    snapshot.revision = Revision(row.revision);
+                    changes.pruned = Revision(row.pruned);
                 }
                 1 => snapshot.membership = row.state.as_deref().and_then(state_of),
                 _ => changes.rows.push(invalidation(&row)),
@@ -260,7 +261,7 @@ impl Store {
     /// [`StoreError`]
     pub async fn members(&self) -> Result<(Epoch, Vec<Member>), StoreError> {
         let rows: Vec<MembersRow> = self.db.fetch(self.sql().members, &[]).await?;
-        let first = rows.first().ok_or(NO_POSITION)?;
+        let first = rows.first().ok_or(NO_REVISION)?;
         let epoch = Epoch { made: first.epoch, timeline: first.timeline };
         let member = |row: &MembersRow| {
             let key = key_of(row.id.as_deref(), row.bus_user.as_deref())?;
@@ -312,9 +313,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn prune(&self, before: Timestamp, most: i64) -> Result<usize, StoreError> {
+    pub async fn prune(&self, before: Timestamp, max: i64) -> Result<usize, StoreError> {
         let mut tx = self.db.begin("prune invalidations").await?;
-        let deleted: Vec<(i64,)> = tx.fetch(self.sql().prune, values![before.0, most]).await?;
+        let deleted: Vec<(i64,)> = tx.fetch(self.sql().prune, values![before.0, max]).await?;
         if let Some((last,)) = deleted.iter().max() {
             tx.execute(self.sql().pruned, values![*last]).await?;
         }
@@ -365,7 +366,7 @@ fn invalidation(row: &RenewRow) -> Invalidation<CredentialHash> {
         }
         _ => Tag::All,
     };
-    Invalidation { position: Position(row.position), tag }
+    Invalidation { revision: Revision(row.revision), tag }
 }
 
 #[cfg(test)]

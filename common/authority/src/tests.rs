@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use latchkey_bus::Routes;
+use latchkey_bus::{Routes, with};
 use latchkey_contract::authority::KeysAuthority;
 use latchkey_contract::lease::{Invalidation, Missed, Tag};
 use latchkey_contract::wire::CONTRACT;
@@ -26,7 +26,7 @@ pub(crate) async fn until(mut seen: impl FnMut() -> bool) {
 impl Bench {
     async fn join_as(&self, id: MemberId, lease_ms: u64, user: Option<&str>) -> Option<String> {
         let join = Join::<KeysAuthority>::new(id, lease_ms);
-        match self.authority.join(&asker(user), join).await {
+        match Arc::clone(&self.authority).join(asker(user), join).await {
             Ok(_) => None,
             Err(Failure::Refused(Refusal::Invalid(faults))) => {
                 Some(format!("{} {}", faults[0].field, faults[0].message))
@@ -37,8 +37,8 @@ impl Bench {
 
     async fn renews(&self, id: u8) {
         let renew = Renew::<KeysAuthority>::new(MemberId([id; 16]), at(0));
-        let standing = self.authority.renew(&asker(Some(USER)), renew).await.unwrap();
-        assert!(matches!(standing, Standing::Member(_)));
+        let standing = Arc::clone(&self.authority).renew(asker(Some(USER)), renew).await.unwrap();
+        assert!(matches!(standing, MemberResult::Member(_)));
     }
 }
 
@@ -65,28 +65,27 @@ async fn who_would_rely_on_answers_for_too_long_or_is_nobody_is_no_member() {
 #[tokio::test]
 async fn a_member_is_told_what_it_missed_and_may_leave_while_a_stranger_is_and_may_nothing() {
     let bench = bench("serves").await;
-    let routes = {
-        let [join, renew, leave] = [0; 3].map(|_| Arc::clone(&bench.authority));
-        Routes::new("keys", "0.0.0", "")
-            .on::<Join<KeysAuthority>, _, _>(move |it, ask| Arc::clone(&join).on_join(it, ask))
-            .on::<Renew<KeysAuthority>, _, _>(move |it, ask| Arc::clone(&renew).on_renew(it, ask))
-            .on::<Leave<KeysAuthority>, _, _>(move |it, ask| Arc::clone(&leave).on_leave(it, ask))
-    };
+    let authority = &bench.authority;
+    let routes = Routes::new("keys", "0.0.0", "")
+        .on::<Join<KeysAuthority>, _, _>(with(authority, Authority::join))
+        .on::<Renew<KeysAuthority>, _, _>(with(authority, Authority::renew))
+        .on::<Leave<KeysAuthority>, _, _>(with(authority, Authority::leave));
     let _serving = bench.bus.serve(routes).await.unwrap();
     let joined =
         bench.bus.call(&asker(None), &Join::<KeysAuthority>::new(ID, 2_000)).await.unwrap();
-    let here = bench.store.position().await.unwrap();
-    assert_eq!(joined, Joined { epoch: here.epoch(), position: at(0) });
+    let here = bench.store.revision().await.unwrap();
+    assert_eq!(joined, Joined { epoch: here.epoch(), revision: at(0) });
     bench.commit(Tag::Credential(HASH)).await;
     let renew = Renew::<KeysAuthority>::new(ID, at(0));
     let told = bench.bus.call(&asker(None), &renew).await.unwrap();
-    let missed = Missed::These(vec![Invalidation { position: at(1), tag: Tag::Credential(HASH) }]);
-    let renewed = Renewed { epoch: here.epoch(), position: at(1), missed };
-    assert_eq!(told, Standing::Member(renewed));
+    let missed = Missed::These(vec![Invalidation { revision: at(1), tag: Tag::Credential(HASH) }]);
+    let renewed = Renewed { epoch: here.epoch(), revision: at(1), missed };
+    assert_eq!(told, MemberResult::Member(renewed));
     let stranger = asker(Some("other"));
-    let told = bench.authority.renew(&stranger, Renew::new(ID, at(0))).await.unwrap();
-    assert_eq!(told, Standing::NotMember);
-    bench.authority.leave(&stranger, Leave::new(ID)).await.unwrap();
+    let told =
+        Arc::clone(&bench.authority).renew(stranger.clone(), Renew::new(ID, at(0))).await.unwrap();
+    assert_eq!(told, MemberResult::NotMember);
+    Arc::clone(&bench.authority).leave(stranger, Leave::new(ID)).await.unwrap();
     assert_eq!(bench.store.members().await.unwrap().1.len(), 1);
     bench.bus.call(&asker(None), &Leave::<KeysAuthority>::new(ID)).await.unwrap();
     assert_eq!(bench.store.members().await.unwrap().1, []);

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::envelope::{Context, Response};
 use crate::local::Endpoint;
-use crate::topic::Hear;
+use crate::topic::MessageHandler;
 use crate::{Bus, Local};
 
 /// Says what becomes of each message.
@@ -123,7 +123,7 @@ async fn deliver(
 }
 
 /// Tells one listener, each time as late as `copies` says.
-pub(crate) fn tell(hear: &Hear, subject: &str, payload: &Bytes, copies: Vec<Duration>) {
+pub(crate) fn tell(hear: &MessageHandler, subject: &str, payload: &Bytes, copies: Vec<Duration>) {
     for late in copies {
         if late.is_zero() {
             hear(subject, payload.clone());

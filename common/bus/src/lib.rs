@@ -41,8 +41,8 @@ pub use latchkey_contract::RequestId;
 pub use limit::Limit;
 pub use local::Local;
 pub use nats::{Nats, NatsOptions};
-pub use routes::Routes;
-pub use topic::{Ended, Hear, Subscription, listener};
+pub use routes::{Routes, with};
+pub use topic::{Ended, MessageHandler, Subscription, listener};
 
 /// Counts attempts after the first.
 const RETRIES: &str = "latchkey_bus_retries_total";
@@ -92,7 +92,7 @@ pub enum BusError {
     Disconnected,
     /// Two routes want the same subject.
     #[error("{0} is served already")]
-    Taken(&'static str),
+    SubjectTaken(&'static str),
 }
 
 impl Bus {
@@ -122,9 +122,9 @@ impl Bus {
 
     /// Waits, at most two seconds, until what the server has to say of subscriptions so far has been said. From then on
     /// the way is tried every few seconds: [`Self::hears`] says whether messages arrive.
-    pub async fn settle(&self) {
+    pub async fn await_first_look(&self) {
         if let Self::Nats(nats) = self {
-            nats.settle().await;
+            nats.await_first_look().await;
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Clone)]
 pub struct Limit {
     permits: Arc<Semaphore>,
-    most: u32,
+    max: u32,
 }
 
 /// The right to work on one request; given back when dropped.
@@ -19,21 +19,21 @@ pub struct Permit {
 impl Limit {
     /// A bound of `most` requests at the same time.
     #[must_use]
-    pub fn new(most: u32) -> Self {
-        Self { permits: Arc::new(Semaphore::new(most as usize)), most }
+    pub fn new(max: u32) -> Self {
+        Self { permits: Arc::new(Semaphore::new(max as usize)), max }
     }
 
     /// How many permits there are.
     #[must_use]
-    pub fn most(&self) -> u32 {
-        self.most
+    pub fn max(&self) -> u32 {
+        self.max
     }
 
     /// How many permits are taken at this moment.
     #[must_use]
     pub fn taken(&self) -> u32 {
         let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
-        self.most.saturating_sub(free)
+        self.max.saturating_sub(free)
     }
 
     /// A permit, or `None` at once where all are taken.
@@ -55,7 +55,7 @@ mod tests {
         let second = limit.try_enter();
         assert!(first.is_some() && second.is_some());
         assert!(limit.try_enter().is_none());
-        assert_eq!((limit.taken(), limit.most()), (2, 2));
+        assert_eq!((limit.taken(), limit.max()), (2, 2));
         drop(first);
         assert_eq!(limit.taken(), 1);
         assert!(limit.try_enter().is_some());

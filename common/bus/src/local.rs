@@ -115,7 +115,7 @@ impl Local {
         let mut table = self.subjects.write().unwrap_or_else(PoisonError::into_inner);
         let taken = routes.entries.iter().find(|route| table.contains_key(route.subject));
         if let (Some(taken), None) = (taken, &self.faults) {
-            return Err(BusError::Taken(taken.subject));
+            return Err(BusError::SubjectTaken(taken.subject));
         }
         let mut subjects = Vec::with_capacity(routes.entries.len());
         for route in routes.entries {

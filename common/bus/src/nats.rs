@@ -142,9 +142,9 @@ impl Nats {
     }
 
     /// Waits for round trips: what the server has to say of earlier subscriptions comes before their end.
-    pub(crate) async fn settle(&self) {
+    pub(crate) async fn await_first_look(&self) {
         if let Some(client) = self.client.get() {
-            hearing::settle(client, &self.inbox).await;
+            hearing::await_first_look(client, &self.inbox).await;
         }
     }
 

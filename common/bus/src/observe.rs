@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use latchkey_contract::CallError;
-use latchkey_runtime::metrics::{Handles, at_scrape};
+use latchkey_runtime::metrics::{Handles, register_gauge};
 use latchkey_runtime::trace::{Description, KeyValue, Parent, Span, SpanKind};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use tokio::time::Instant;
@@ -115,9 +115,9 @@ pub(crate) fn note_answer(span: &Span, subject: &'static str, response: &Respons
 
 /// Has a service's limit in the metrics from now on; gives what counts the requests beyond it.
 pub(crate) fn watch_limit(service: &'static str, limit: &Limit) -> Counter {
-    gauge!("latchkey_bus_in_flight_limit", "service" => service).set(f64::from(limit.most()));
+    gauge!("latchkey_bus_in_flight_limit", "service" => service).set(f64::from(limit.max()));
     let (in_flight, limit) =
         (gauge!("latchkey_bus_in_flight", "service" => service), limit.clone());
-    at_scrape(format!("bus {service}"), move || in_flight.set(f64::from(limit.taken())));
+    register_gauge(format!("bus {service}"), move || in_flight.set(f64::from(limit.taken())));
     counter!("latchkey_bus_shed_total", "service" => service)
 }

@@ -11,8 +11,8 @@ impl Resource for Bus {
         Self::connect(options).await
     }
 
-    async fn settle(&self) -> bool {
-        Self::settle(self).await;
+    async fn await_first_look(&self) -> bool {
+        Self::await_first_look(self).await;
         self.hears()
     }
 

@@ -50,8 +50,8 @@ impl Routes {
 
     /// Works on at most `most` requests at the same time and answers "overloaded" beyond.
     #[must_use]
-    pub fn max_in_flight(mut self, most: u32) -> Self {
-        self.max_in_flight = most;
+    pub fn max_in_flight(mut self, max: u32) -> Self {
+        self.max_in_flight = max;
         self
     }
 
@@ -73,6 +73,21 @@ impl Routes {
         self.entries.push(entry);
         self
     }
+}
+
+/// A handler that is given `state`, which the handlers of a service share.
+pub fn with<S, R, F, Fut>(
+    state: &Arc<S>,
+    handler: F,
+) -> impl Fn(Context, R) -> Fut + Clone + Send + Sync + 'static
+where
+    S: Send + Sync + 'static,
+    R: Rpc,
+    F: Fn(Arc<S>, Context, R) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<R::Reply, Failure>>,
+{
+    let state = Arc::clone(state);
+    move |context, request| handler(Arc::clone(&state), context, request)
 }
 
 /// Answers in a span of its own, where the caller has one.

@@ -12,7 +12,7 @@ use crate::{Bus, BusError, Local, faults};
 
 /// What is done with each message: its subject, and its payload. It is run where messages are received: it may
 /// not wait.
-pub type Hear = Arc<dyn Fn(&str, Bytes) + Send + Sync>;
+pub type MessageHandler = Arc<dyn Fn(&str, Bytes) + Send + Sync>;
 
 /// What is done when a subscription hears nothing any more.
 pub type Ended = Box<dyn FnOnce() + Send>;
@@ -40,7 +40,7 @@ pub struct LocalSubscription {
 #[derive(Clone)]
 pub(crate) struct LocalListener {
     pattern: String,
-    hear: Hear,
+    hear: MessageHandler,
     process: u32,
 }
 
@@ -71,7 +71,7 @@ impl Bus {
     pub async fn subscribe(
         &self,
         pattern: &str,
-        hear: Hear,
+        hear: MessageHandler,
         ended: Ended,
     ) -> Result<Subscription, BusError> {
         match self {
@@ -102,7 +102,7 @@ impl Local {
         }
     }
 
-    fn listen(&self, pattern: &str, hear: Hear) -> u64 {
+    fn listen(&self, pattern: &str, hear: MessageHandler) -> u64 {
         let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
         let number = listeners.last_key_value().map_or(0, |(last, _)| last + 1);
         let (pattern, process) = (pattern.to_owned(), self.process);
@@ -140,7 +140,7 @@ fn fits(pattern: &str, subject: &str) -> bool {
 
 /// The child that hears everything of `pattern` for as long as it lives. Each of its lives subscribes anew.
 #[must_use]
-pub fn listener(name: &'static str, bus: Bus, pattern: String, hear: Hear) -> Child {
+pub fn listener(name: &'static str, bus: Bus, pattern: String, hear: MessageHandler) -> Child {
     Child::task(name, move |mut context| {
         let (bus, pattern, hear) = (bus.clone(), pattern.clone(), Arc::clone(&hear));
         async move {

@@ -31,7 +31,7 @@ mod problem;
 mod verifier;
 
 pub use guard::{Guard, RequireCredential};
-pub use latchkey_contract::lease::Position as Revision;
+pub use latchkey_contract::lease::Revision;
 pub use latchkey_contract::verify::{
     MinRevision, Outcome, PrincipalKind, Verified, VerifiedPrincipal as Principal,
 };

@@ -40,7 +40,7 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Verifier {
     source: Source,
-    least: Option<MinRevision>,
+    min_revision: Option<MinRevision>,
 }
 
 #[derive(Clone)]
@@ -91,21 +91,21 @@ impl Verifier {
     pub async fn remembering(options: Options, memory: Memory) -> Result<Self, ConnectError> {
         let bus = connect(options, MEMBER).await?;
         let remembering = Remembering::start(bus, memory).await?;
-        Ok(Self { source: Source::Memory(Arc::new(remembering)), least: None })
+        Ok(Self { source: Source::Memory(Arc::new(remembering)), min_revision: None })
     }
 
     /// Asks an edge each time, on a bus that the process has already.
     #[must_use]
     pub fn on(bus: Bus) -> Self {
         let edges = Edges { bus, limit: Limit::new(MAX_IN_FLIGHT), entropy: Entropy::System };
-        Self { source: Source::Edges(Arc::new(edges)), least: None }
+        Self { source: Source::Edges(Arc::new(edges)), min_revision: None }
     }
 
     /// The same verifier, whose answers are of these revisions or later ones: those of changes that the
     /// caller knows of. Where an authority has not reached one, nobody can say.
     #[must_use]
     pub fn at_least(&self, revision: MinRevision) -> Self {
-        Self { least: Some(revision), ..self.clone() }
+        Self { min_revision: Some(revision), ..self.clone() }
     }
 
     /// Whom an access token or an API key stands for, within 3 seconds.
@@ -113,7 +113,7 @@ impl Verifier {
     /// # Errors
     /// [`CallError`] where nobody could say. The credential is then not to be accepted.
     pub async fn verify(&self, credential: Secret) -> Result<Verified, CallError> {
-        let request = Verify { min_revision: self.least, ..Verify::of(credential) };
+        let request = Verify { min_revision: self.min_revision, ..Verify::of(credential) };
         match &self.source {
             Source::Edges(edges) => edges.ask(&request).await,
             Source::Memory(memory) => memory.verify(request).await,
@@ -126,7 +126,8 @@ impl Verifier {
     /// [`CallError`] where nobody could say of one of them; none is then to be accepted.
     pub async fn verify_batch(&self, credentials: Vec<Secret>) -> Result<Vec<Verified>, CallError> {
         let expected = credentials.len();
-        let request = VerifyBatch { min_revision: self.least, ..VerifyBatch::of(credentials) };
+        let request =
+            VerifyBatch { min_revision: self.min_revision, ..VerifyBatch::of(credentials) };
         let batch = match &self.source {
             Source::Edges(edges) => edges.verify_batch(request).await?,
             Source::Memory(memory) => memory.verify_batch(request).await?,

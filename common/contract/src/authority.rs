@@ -11,7 +11,7 @@ use crate::credential::CredentialHash;
 use crate::identity::VerifyTokens;
 use crate::ids::Timestamp;
 use crate::keys::VerifyKeys;
-use crate::lease::{Invalidate, Joined, MemberId, Position, Renewed, Standing};
+use crate::lease::{Invalidate, Joined, MemberId, MemberResult, Renewed, Revision};
 use crate::previous::{KeyPrincipalBefore, PrincipalBefore, UserPrincipalBefore};
 use crate::rpc::{Retry, Rpc, VERIFY_ATTEMPT};
 use crate::secret::Secret;
@@ -40,7 +40,7 @@ pub trait Authority: Clone + Send + Sync + 'static {
     /// One question about a credential.
     type Question: Clone + Send + Sync + 'static;
     /// Many of them in one message.
-    type Verify: Rpc<Reply = Standing<Verdicts<Self>>>;
+    type Verify: Rpc<Reply = MemberResult<Verdicts<Self>>>;
     /// The principals of its answers by the contract before.
     type Before: PrincipalBefore;
 
@@ -79,14 +79,14 @@ pub struct Join<A: Authority> {
     authority: PhantomData<fn() -> A>,
 }
 
-/// Asks for everything since a position, and with it for a further lease.
+/// Asks for everything since a revision, and with it for a further lease.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Renew<A: Authority> {
     /// Who asks.
     pub member: MemberId,
     /// Up to where it has applied every change.
-    pub since: Position,
+    pub since: Revision,
     authority: PhantomData<fn() -> A>,
 }
 
@@ -124,7 +124,7 @@ impl<A: Authority> Join<A> {
 impl<A: Authority> Renew<A> {
     /// A question by `member`, which has applied everything up to `since`.
     #[must_use]
-    pub fn new(member: MemberId, since: Position) -> Self {
+    pub fn new(member: MemberId, since: Revision) -> Self {
         Self { member, since, authority: PhantomData }
     }
 }
@@ -177,7 +177,7 @@ impl<A: Authority> Rpc for Renew<A> {
     const SUBJECT: &'static str = A::RENEW;
     const TIMEOUT: Duration = Duration::from_secs(2);
     const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
-    type Reply = Standing<Renewed<CredentialHash>>;
+    type Reply = MemberResult<Renewed<CredentialHash>>;
 }
 
 impl<A: Authority> Rpc for Leave<A> {
@@ -208,7 +208,7 @@ impl fmt::Display for WaiterId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The change's number. A verification that names it is never answered from anything older.
-    pub revision: Position,
+    pub revision: Revision,
     /// Edges that said they have applied it.
     pub edges_confirmed: u32,
     /// How long it waited for them after the change was on disk, in milliseconds.
@@ -223,7 +223,7 @@ pub enum Changed {
     /// The change is on disk, and its sender did not want to wait.
     Committed {
         /// The change's number.
-        revision: Position,
+        revision: Revision,
         /// From then on no edge accepts the credential.
         exact_from: Timestamp,
     },

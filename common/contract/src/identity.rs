@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, IdentityAuthority, Receipt};
 use crate::caller::Sender;
 use crate::ids::{Mark, SessionId, Timestamp, UserId};
-use crate::lease::{MemberId, Standing};
+use crate::lease::{MemberId, MemberResult};
 use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
 use crate::secret::{Secret, exposed, exposed_list, exposed_option};
 use crate::verdict::Verdicts;
@@ -231,7 +231,7 @@ impl Rpc for VerifyTokens {
     const SUBJECT: &'static str = "v1.identity.verify";
     const TIMEOUT: Duration = Duration::from_secs(2);
     const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
-    type Reply = Standing<Verdicts<IdentityAuthority>>;
+    type Reply = MemberResult<Verdicts<IdentityAuthority>>;
 }
 
 impl Rpc for Ready {

@@ -8,7 +8,7 @@ use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, Changed, KeysAuthority, R
 use crate::caller::Sender;
 use crate::credential::CredentialHash;
 use crate::ids::{KeyId, Timestamp, UserId};
-use crate::lease::{Epoch, MemberId, Position, Standing};
+use crate::lease::{Epoch, MemberId, MemberResult, Revision};
 use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
 use crate::secret::{Secret, exposed, exposed_option};
 use crate::verdict::Verdicts;
@@ -125,7 +125,7 @@ pub struct SetOwner {
     /// The identity service's history that the revision counts. Another history replaces what was told.
     pub epoch: Epoch,
     /// The revision of the decision.
-    pub revision: Position,
+    pub revision: Revision,
 }
 
 /// Asks how far the key service was told of owners.
@@ -144,7 +144,7 @@ pub struct Telling {
     /// The identity service's history that is told; `None` before the first time.
     pub of: Option<Epoch>,
     /// Owners were told of as of this revision.
-    pub revision: Position,
+    pub revision: Revision,
     /// Up to this owner; `None`: all of them.
     pub through: Option<UserId>,
 }
@@ -161,7 +161,7 @@ pub struct TellOwners {
     /// The identity service's history.
     pub of: Epoch,
     /// What is told was read when this revision was there.
-    pub revision: Position,
+    pub revision: Revision,
     /// The page begins behind this owner, up to whom the same telling came; `None`: a telling begins.
     pub after: Option<UserId>,
     /// By rising id, at most [`TellOwners::MAX`].
@@ -234,7 +234,7 @@ impl Rpc for VerifyKeys {
     const SUBJECT: &'static str = "v1.keys.verify";
     const TIMEOUT: Duration = Duration::from_secs(2);
     const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
-    type Reply = Standing<Verdicts<KeysAuthority>>;
+    type Reply = MemberResult<Verdicts<KeysAuthority>>;
 }
 
 impl Rpc for SetOwner {

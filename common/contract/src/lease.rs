@@ -13,9 +13,9 @@ use crate::principal::Owner;
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(transparent)]
-pub struct Position(pub i64);
+pub struct Revision(pub i64);
 
-/// Which history of a database the positions count. Two that differ cannot be compared.
+/// Which history of a database the revisions count. Two that differ cannot be compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Epoch {
     /// A random number, made together with the row that counts.
@@ -55,7 +55,7 @@ pub enum SharedTag {
 #[serde(bound(serialize = "Tag<C>: Serialize", deserialize = "Tag<C>: Deserialize<'de>"))]
 pub struct Invalidation<C> {
     /// Its number.
-    pub position: Position,
+    pub revision: Revision,
     /// What it is about.
     pub tag: Tag<C>,
 }
@@ -64,7 +64,7 @@ pub struct Invalidation<C> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(bound(serialize = "Tag<C>: Serialize", deserialize = "Tag<C>: Deserialize<'de>"))]
 pub struct Invalidate<C> {
-    /// Which history the position is of.
+    /// Which history the revision is of.
     pub epoch: Epoch,
     /// The change.
     pub change: Invalidation<C>,
@@ -75,15 +75,15 @@ pub struct Invalidate<C> {
 pub struct Acknowledge {
     /// Who has.
     pub member: MemberId,
-    /// Which history the position is of.
+    /// Which history the revision is of.
     pub epoch: Epoch,
     /// Which change.
-    pub position: Position,
+    pub revision: Revision,
 }
 
 /// An answer that only a member is given.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Standing<T> {
+pub enum MemberResult<T> {
     /// The asker is no member, or no longer: it must forget everything and join anew.
     NotMember,
     /// The answer.
@@ -96,7 +96,7 @@ pub struct Joined {
     /// The authority's history.
     pub epoch: Epoch,
     /// The last change so far.
-    pub position: Position,
+    pub revision: Revision,
 }
 
 /// The answer to a renewal: everything from one snapshot of the database.
@@ -106,12 +106,12 @@ pub struct Renewed<C> {
     /// The authority's history.
     pub epoch: Epoch,
     /// The last change so far.
-    pub position: Position,
-    /// The changes since the position that the asker named.
+    pub revision: Revision,
+    /// The changes since the revision that the asker named.
     pub missed: Missed<C>,
 }
 
-/// Changes since a position.
+/// Changes since a revision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(bound(serialize = "Tag<C>: Serialize", deserialize = "Tag<C>: Deserialize<'de>"))]
 pub enum Missed<C> {
@@ -127,7 +127,7 @@ pub struct ReadAt {
     /// The authority's history.
     pub epoch: Epoch,
     /// The last change that the answer knows of.
-    pub position: Position,
+    pub revision: Revision,
 }
 
 impl<C> Tag<C> {

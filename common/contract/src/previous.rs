@@ -13,7 +13,7 @@
 //!    restricts, conditions or takes away it may not: that is an [`Untranslatable`], which becomes 503 on the way
 //!    back and no request at all on the way there. **A translation never widens.**
 //! 3. What holds an `X` as a field has changed with it, down to the message that is sent: `same!` does not look
-//!    inside. `Result`, `Option`, `Vec` and `Standing` pass on what they hold.
+//!    inside. `Result`, `Option`, `Vec` and `MemberResult` pass on what they hold.
 //! 4. Pin the bytes by both numbers in `previous/tests.rs`, with `pinned(&x, &[new bytes], &[bytes before])`, and
 //!    what cannot be said.
 //!
@@ -33,7 +33,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::authority::{Authority, Changed, Join, Leave, Receipt, Renew};
-use crate::lease::{Acknowledge, Joined, Standing};
+use crate::lease::{Acknowledge, Joined, MemberResult};
 use crate::verify::{Verified, VerifiedBatch, Verify, VerifyBatch};
 
 /// What travels in bincode between our own services, by the present contract or the one before.
@@ -175,20 +175,20 @@ impl<T: Message, E: Message> Message for Result<T, E> {
     }
 }
 
-impl<T: Message> Message for Standing<T> {
-    type Previous = Standing<T::Previous>;
+impl<T: Message> Message for MemberResult<T> {
+    type Previous = MemberResult<T::Previous>;
 
     fn into_previous(self) -> Result<Self::Previous, Untranslatable> {
         Ok(match self {
-            Self::NotMember => Standing::NotMember,
-            Self::Member(answer) => Standing::Member(answer.into_previous()?),
+            Self::NotMember => MemberResult::NotMember,
+            Self::Member(answer) => MemberResult::Member(answer.into_previous()?),
         })
     }
 
     fn from_previous(previous: Self::Previous) -> Result<Self, Untranslatable> {
         Ok(match previous {
-            Standing::NotMember => Self::NotMember,
-            Standing::Member(answer) => Self::Member(T::from_previous(answer)?),
+            MemberResult::NotMember => Self::NotMember,
+            MemberResult::Member(answer) => Self::Member(T::from_previous(answer)?),
         })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{KeyId, Timestamp, UserId};
-use crate::lease::Position;
+use crate::lease::Revision;
 use crate::principal::{Detail, Principal};
 use crate::refusal::FieldError;
 use crate::rpc::{ATTEMPT, Retry, Rpc};
@@ -39,10 +39,10 @@ pub struct Verify {
 pub struct MinRevision {
     /// API keys are judged as of this revision of the key service, or a later one.
     #[serde(default)]
-    pub keys: Option<Position>,
+    pub keys: Option<Revision>,
     /// Access tokens are judged as of this revision of the identity service, or a later one.
     #[serde(default)]
-    pub identity: Option<Position>,
+    pub identity: Option<Revision>,
 }
 
 /// Asks the same of many credentials; the answers come in the same order.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use latchkey_bus::{Bus, Context, RequestId};
 use latchkey_contract::authority::Authority;
-use latchkey_contract::lease::{MemberId, Standing};
+use latchkey_contract::lease::{MemberId, MemberResult};
 use latchkey_contract::{CallError, Principal, Rpc, Verdict, Verdicts};
 use latchkey_runtime::batch::Work;
 
@@ -66,7 +66,7 @@ async fn apart<A, F>(
 ) -> Result<Vec<Result<Answer, CallError>>, CallError>
 where
     A: Authority,
-    F: Future<Output = Result<Standing<Verdicts<A>>, CallError>> + Send,
+    F: Future<Output = Result<MemberResult<Verdicts<A>>, CallError>> + Send,
 {
     let mut askers: BTreeMap<_, (Vec<usize>, Vec<A::Question>)> = BTreeMap::new();
     for (place, (item, member)) in items.into_iter().enumerate() {
@@ -89,18 +89,18 @@ where
 /// One answer for each of `count` questions, in their order. An authority that answers another number of
 /// questions than it was asked has answered none. What it could not judge is one asker's matter, and no other's.
 fn answers<A: Authority>(
-    standing: Standing<Verdicts<A>>,
+    standing: MemberResult<Verdicts<A>>,
     count: usize,
 ) -> Result<Vec<Result<Answer, CallError>>, CallError> {
-    let Standing::Member(Verdicts { read_at, verdicts, .. }) = standing else {
-        return Ok(vec![Ok(Standing::NotMember); count]);
+    let MemberResult::Member(Verdicts { read_at, verdicts, .. }) = standing else {
+        return Ok(vec![Ok(MemberResult::NotMember); count]);
     };
     if verdicts.len() != count {
         return Err(CallError::Unreadable);
     }
     let answer = |verdict: Option<Verdict<Principal>>| {
         let verdict = verdict.ok_or(CallError::Unavailable)?;
-        Ok(Standing::Member((read_at, verdict.map(Remembered::new))))
+        Ok(MemberResult::Member((read_at, verdict.map(Remembered::new))))
     };
     Ok(verdicts.into_iter().map(answer).collect())
 }
@@ -116,13 +116,13 @@ mod tests {
     use latchkey_bus::Routes;
     use latchkey_contract::authority::{IdentityAuthority, KeysAuthority};
     use latchkey_contract::keys::VerifyKeys;
-    use latchkey_contract::lease::{Epoch, Position, ReadAt};
+    use latchkey_contract::lease::{Epoch, ReadAt, Revision};
     use latchkey_contract::{CredentialHash, Secret};
 
     #[tokio::test]
     async fn nobody_is_answered_on_the_strength_of_another_s_question() {
         let (here, gone) = (Some(MemberId([1; 16])), Some(MemberId([2; 16])));
-        let read_at = ReadAt { epoch: Epoch::default(), position: Position(7) };
+        let read_at = ReadAt { epoch: Epoch::default(), revision: Revision(7) };
         let bus = Bus::local();
         let routes = Routes::new("keys", "0.0.0", "").on::<VerifyKeys, _, _>(
             move |_, ask: VerifyKeys| async move {
@@ -133,8 +133,8 @@ mod tests {
                 };
                 let verdicts = ask.hashes.iter().map(verdict).collect();
                 let is_known = ask.member != gone;
-                let standing = Standing::Member(Verdicts::in_part(read_at, verdicts));
-                Ok(if is_known { standing } else { Standing::NotMember })
+                let standing = MemberResult::Member(Verdicts::in_part(read_at, verdicts));
+                Ok(if is_known { standing } else { MemberResult::NotMember })
             },
         );
         let _serving = bus.serve(routes).await.unwrap();
@@ -143,8 +143,8 @@ mod tests {
             askers.into_iter().zip(0..).map(|(asker, at)| (CredentialHash([at; 32]), asker));
         let answers = AskAuthority::<KeysAuthority>::on(bus).answer(items.collect()).await.unwrap();
         let code = |answer: &Result<Answer, CallError>| match answer {
-            Ok(Standing::Member((_, verdict))) => verdict.code(),
-            Ok(Standing::NotMember) => "no member",
+            Ok(MemberResult::Member((_, verdict))) => verdict.code(),
+            Ok(MemberResult::NotMember) => "no member",
             Err(CallError::Unavailable) => "not judged",
             Err(error) => panic!("{error}"),
         };
@@ -157,11 +157,11 @@ mod tests {
     #[tokio::test]
     async fn an_authority_that_answers_another_number_of_questions_has_answered_none() {
         for (count, is_answered) in [(1, false), (2, true), (3, false)] {
-            let read_at = ReadAt { epoch: Epoch::default(), position: Position(7) };
+            let read_at = ReadAt { epoch: Epoch::default(), revision: Revision(7) };
             let bus = Bus::local();
             let answer = move |_, _| async move {
                 let verdicts = vec![Verdict::Unknown; count];
-                Ok(Standing::Member(Verdicts::new(read_at, verdicts)))
+                Ok(MemberResult::Member(Verdicts::new(read_at, verdicts)))
             };
             let routes = Routes::new("keys", "0.0.0", "").on::<VerifyKeys, _, _>(answer);
             let _serving = bus.serve(routes).await.unwrap();

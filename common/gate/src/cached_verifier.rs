@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 use latchkey_bus::Context;
-use latchkey_contract::lease::{Position, ReadAt, Standing};
+use latchkey_contract::lease::{MemberResult, ReadAt, Revision};
 use latchkey_contract::{CallError, CredentialHash, Timestamp, Verdict};
 use latchkey_revocation::{Moment, Question, RejectReason, Reply};
-use latchkey_runtime::batch::{AskError, Asker, Work};
+use latchkey_runtime::batch::{AskError, BatchClient, Work};
 use latchkey_runtime::lock::lock_or_begin_anew;
-use latchkey_runtime::metrics::at_scrape;
+use latchkey_runtime::metrics::register_gauge;
 use latchkey_runtime::{Address, Clock};
 use metrics::{Counter, counter, gauge};
 use tokio::time::timeout_at;
@@ -30,7 +30,7 @@ use crate::verification_metrics::VerificationMetrics;
 const MAX_QUESTIONS: usize = 4;
 
 /// What an authority answers about one credential.
-pub(crate) type Answer = Standing<(ReadAt, Verdict<Remembered>)>;
+pub(crate) type Answer = MemberResult<(ReadAt, Verdict<Remembered>)>;
 
 type InFlight = Shared<Pin<Box<dyn Future<Output = Result<Response, CallError>> + Send>>>;
 type Questions = Arc<Mutex<HashMap<CredentialHash, InFlight>>>;
@@ -46,7 +46,7 @@ struct Response {
 pub(crate) struct CachedVerifier<A: OfForm> {
     memory: Arc<Memory>,
     keeper: Address<Message>,
-    asker: Asker<AskAuthority<A>>,
+    asker: BatchClient<AskAuthority<A>>,
     questions: Questions,
     clock: Clock,
     check: Arc<Check<AskAuthority<A>>>,
@@ -61,7 +61,7 @@ impl<A: OfForm> CachedVerifier<A> {
     pub(crate) fn new(
         memory: Arc<Memory>,
         keeper: Address<Message>,
-        asker: Asker<AskAuthority<A>>,
+        asker: BatchClient<AskAuthority<A>>,
         clock: Clock,
     ) -> Self {
         let kind = A::KIND;
@@ -72,7 +72,7 @@ impl<A: OfForm> CachedVerifier<A> {
             counter.increment(0);
         }
         let seen = Arc::clone(&memory);
-        at_scrape(kind, move || {
+        register_gauge(kind, move || {
             let (entries, bytes) = seen.size();
             let float = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
             gauge!("latchkey_cache_entries", "kind" => kind).set(float(entries));
@@ -104,10 +104,10 @@ impl<A: OfForm> CachedVerifier<A> {
         &self,
         context: &Context,
         credential: CredentialText<'_>,
-        least: Position,
+        min_revision: Revision,
     ) -> Result<Verdict<Remembered>, CallError> {
         let verdict = match credential.name() {
-            Some(name) => self.judge(context, credential.text, name, least).await,
+            Some(name) => self.judge(context, credential.text, name, min_revision).await,
             None => Ok(Verdict::Malformed),
         };
         self.verifications.count(&verdict);
@@ -119,11 +119,11 @@ impl<A: OfForm> CachedVerifier<A> {
         context: &Context,
         text: &str,
         hash: CredentialHash,
-        least: Position,
+        min_revision: Revision,
     ) -> Result<Verdict<Remembered>, CallError> {
         let item = || A::question(text, hash);
         let wall = Timestamp(self.clock.unix_millis());
-        if let Some(Judged(verdict)) = self.memory.look(&hash, self.now(), wall, least) {
+        if let Some(Judged(verdict)) = self.memory.look(&hash, self.now(), wall, min_revision) {
             self.hits.increment(1);
             self.check.answered(hash, &verdict, item);
             return Ok(verdict);
@@ -131,22 +131,22 @@ impl<A: OfForm> CachedVerifier<A> {
         self.misses.increment(1);
         for _ in 0..MAX_QUESTIONS {
             let Some(question) = self.memory.ask(self.now()) else {
-                return self.ask_as_nobody(context, least, item()).await;
+                return self.ask_as_nobody(context, min_revision, item()).await;
             };
             let response = self.share(context, hash, question, item).await?;
             let (read_at, verdict) = match response.answer {
-                Standing::Member(answered) => answered,
-                Standing::NotMember => {
+                MemberResult::Member(answered) => answered,
+                MemberResult::NotMember => {
                     // Where the keeper is gone, the memory is nobody's before long.
                     let _ = self.keeper.send(Message::Expelled(response.question.member));
-                    return self.ask_as_nobody(context, least, item()).await;
+                    return self.ask_as_nobody(context, min_revision, item()).await;
                 }
             };
-            if read_at.position < least {
+            if read_at.revision < min_revision {
                 continue;
             }
             if matches!(&verdict, Verdict::Valid(principal) if !principal.is_named_by_its_text()) {
-                return self.ask_as_nobody(context, least, item()).await;
+                return self.ask_as_nobody(context, min_revision, item()).await;
             }
             let reply = Reply { read_at, verdict: Judged(verdict.clone()) };
             let wall = Timestamp(self.clock.unix_millis());
@@ -170,7 +170,7 @@ impl<A: OfForm> CachedVerifier<A> {
         wall: Timestamp,
     ) -> Option<Remembered> {
         let hash = credential.remembered_name()?;
-        let found = self.memory.look(&hash, self.now(), wall, Position::default());
+        let found = self.memory.look(&hash, self.now(), wall, Revision::default());
         let Judged(verdict) = found.filter(|Judged(said)| matches!(said, Verdict::Valid(_)))?;
         self.hits.increment(1);
         self.verifications.count_valid();
@@ -198,15 +198,15 @@ impl<A: OfForm> CachedVerifier<A> {
     async fn ask_as_nobody(
         &self,
         context: &Context,
-        least: Position,
+        min_revision: Revision,
         item: A::Question,
     ) -> Result<Verdict<Remembered>, CallError> {
         match within(context, ask(&self.asker, (item, None))).await? {
-            Standing::Member((read_at, _)) if read_at.position < least => {
+            MemberResult::Member((read_at, _)) if read_at.revision < min_revision => {
                 Err(CallError::Unavailable)
             }
-            Standing::Member((_, verdict)) => Ok(verdict),
-            Standing::NotMember => Err(CallError::Unreadable),
+            MemberResult::Member((_, verdict)) => Ok(verdict),
+            MemberResult::NotMember => Err(CallError::Unreadable),
         }
     }
 
@@ -258,7 +258,7 @@ fn lock(questions: &Questions) -> MutexGuard<'_, HashMap<CredentialHash, InFligh
     lock_or_begin_anew(questions, "questions under way", HashMap::clear)
 }
 
-pub(crate) async fn ask<W>(asker: &Asker<W>, item: W::Item) -> Result<Answer, CallError>
+pub(crate) async fn ask<W>(asker: &BatchClient<W>, item: W::Item) -> Result<Answer, CallError>
 where
     W: Work<Answer = Result<Answer, CallError>, Error = CallError>,
 {

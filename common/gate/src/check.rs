@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use latchkey_bus::Limit;
-use latchkey_contract::lease::{MemberId, Position, Standing};
+use latchkey_contract::lease::{MemberId, MemberResult, Revision};
 use latchkey_contract::{CallError, CredentialHash, Timestamp, Verdict};
 use latchkey_revocation::Moment;
-use latchkey_runtime::batch::{Asker, Work};
+use latchkey_runtime::batch::{BatchClient, Work};
 use latchkey_runtime::{Address, Clock};
 use metrics::{Counter, counter};
 use tokio::time::sleep;
@@ -37,7 +37,7 @@ pub(crate) struct Check<W: Work> {
     kind: &'static str,
     memory: Arc<Memory>,
     keeper: Address<Message>,
-    asker: Asker<W>,
+    asker: BatchClient<W>,
     clock: Clock,
     answered: AtomicU64,
     under_way: Limit,
@@ -54,7 +54,7 @@ where
         kind: &'static str,
         memory: Arc<Memory>,
         keeper: Address<Message>,
-        asker: Asker<W>,
+        asker: BatchClient<W>,
         clock: Clock,
     ) -> Self {
         let checks = counter!("latchkey_cache_checks_total", "kind" => kind);
@@ -117,7 +117,8 @@ where
         said: &Verdict<()>,
         item: T,
     ) -> Option<&'static str> {
-        let Ok(Standing::Member((read_at, answer))) = ask(&self.asker, (item, None)).await else {
+        let Ok(MemberResult::Member((read_at, answer))) = ask(&self.asker, (item, None)).await
+        else {
             return None;
         };
         self.checks.increment(1);
@@ -127,22 +128,22 @@ where
             return None;
         }
         let is_against = contradicts(said, &answer);
-        let stands = is_against && self.stands_by(hash, said, read_at.position).await;
+        let stands = is_against && self.stands_by(hash, said, read_at.revision).await;
         stands.then(|| answer.code())
     }
 
-    /// Whether memory goes on saying so when it has applied every change up to `position`.
+    /// Whether memory goes on saying so when it has applied every change up to `revision`.
     async fn stands_by(
         &self,
         hash: CredentialHash,
         said: &Verdict<()>,
-        position: Position,
+        revision: Revision,
     ) -> bool {
         for _ in 0..LOOKS {
-            if self.look(hash, position).as_ref() == Some(said) {
+            if self.look(hash, revision).as_ref() == Some(said) {
                 return true;
             }
-            if self.look(hash, Position::default()).as_ref() != Some(said) {
+            if self.look(hash, Revision::default()).as_ref() != Some(said) {
                 return false;
             }
             sleep(PAUSE).await;
@@ -150,9 +151,9 @@ where
         false
     }
 
-    fn look(&self, hash: CredentialHash, least: Position) -> Option<Verdict<()>> {
+    fn look(&self, hash: CredentialHash, min_revision: Revision) -> Option<Verdict<()>> {
         let (now, wall) = (self.clock.lease_nanos(), self.clock.unix_millis());
-        let found = self.memory.look(&hash, Moment(now), Timestamp(wall), least)?;
+        let found = self.memory.look(&hash, Moment(now), Timestamp(wall), min_revision)?;
         Some(found.0.map(drop))
     }
 }

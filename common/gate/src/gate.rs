@@ -10,7 +10,7 @@ use latchkey_bus::Context;
 use latchkey_contract::authority::{IdentityAuthority, KeysAuthority};
 use latchkey_contract::verify::MinRevision;
 use latchkey_contract::{CallError, Timestamp, Verdict};
-use latchkey_runtime::batch::Asker;
+use latchkey_runtime::batch::BatchClient;
 use latchkey_runtime::{Address, Child, Clock, periodic};
 
 use crate::Deps;
@@ -50,14 +50,16 @@ impl Gate {
         &self,
         context: &Context,
         credential: CredentialText<'_>,
-        least: MinRevision,
+        min_revision: MinRevision,
     ) -> Result<Verdict<Remembered>, CallError> {
         let verdict = match credential.form {
             Form::Key => {
-                self.keys.decide(context, credential, least.keys.unwrap_or_default()).await
+                self.keys.decide(context, credential, min_revision.keys.unwrap_or_default()).await
             }
             Form::Token => {
-                self.tokens.decide(context, credential, least.identity.unwrap_or_default()).await
+                self.tokens
+                    .decide(context, credential, min_revision.identity.unwrap_or_default())
+                    .await
             }
         }?;
         if let Verdict::Valid(principal) = &verdict {
@@ -121,7 +123,7 @@ fn verifier<A: OfForm>(
         // Nobody joins, so nothing is ever remembered.
         Address::new()
     };
-    let (asker, child) = Asker::new(asker_name, AskAuthority::on(deps.bus.clone()));
+    let (asker, child) = BatchClient::new(asker_name, AskAuthority::on(deps.bus.clone()));
     children.push(child);
     CachedVerifier::new(memory, keeper, asker, deps.clock.clone())
 }

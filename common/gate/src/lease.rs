@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use latchkey_bus::{Bus, Context, Hear, RequestId, Subscription};
+use latchkey_bus::{Bus, Context, MessageHandler, RequestId, Subscription};
 use latchkey_contract::authority::{Authority, Invalidating, Join, Leave, Renew};
-use latchkey_contract::lease::{Epoch, Joined, MemberId, Renewed, Standing};
+use latchkey_contract::lease::{Epoch, Joined, MemberId, MemberResult, Renewed};
 use latchkey_contract::wire::{self, Contracts};
 use latchkey_contract::{CallError, CredentialHash, Rpc};
 use latchkey_revocation::{Ask, Bounds, Cache, Keeper, Moment, Next};
@@ -43,7 +43,7 @@ pub enum Message {
     /// A join was answered.
     Joined(u64, Result<Joined, CallError>),
     /// A renewal was answered.
-    Renewed(u64, Result<Standing<Renewed<CredentialHash>>, CallError>),
+    Renewed(u64, Result<MemberResult<Renewed<CredentialHash>>, CallError>),
     /// An answer says that this member is none.
     Expelled(MemberId),
     /// What this member remembers is not what its authority says.
@@ -213,7 +213,7 @@ fn hear(
     reads: Contracts,
     actor: ActorRef<Message>,
     waiting: Arc<AtomicUsize>,
-) -> Hear {
+) -> MessageHandler {
     Arc::new(move |_: &str, payload: Bytes| {
         let message = match wire::decode::<Invalidating>(&payload, reads) {
             Ok((contract, message)) => Message::Invalidated(contract, message),

@@ -13,7 +13,7 @@ use latchkey_contract::authority::{
 use latchkey_contract::identity::VerifyTokens;
 use latchkey_contract::keys::{RecordUses, VerifyKeys};
 use latchkey_contract::lease::{
-    Epoch, Invalidation, Joined, MemberId, Missed, Position, ReadAt, Renewed, Standing,
+    Epoch, Invalidation, Joined, MemberId, MemberResult, Missed, ReadAt, Renewed, Revision,
 };
 use latchkey_contract::{
     ApiKey, CredentialHash, Detail, KeyDetail, KeyId, Owner, Principal, SessionId, Timestamp,
@@ -64,7 +64,7 @@ pub(crate) struct Script {
     /// Who joined, with which lease in milliseconds.
     pub(crate) joined: Vec<(MemberId, u64)>,
     /// Who renewed, since when.
-    pub(crate) renewed: Vec<(MemberId, Position)>,
+    pub(crate) renewed: Vec<(MemberId, Revision)>,
     /// Who left.
     pub(crate) left: Vec<MemberId>,
     /// The uses that were reported.
@@ -99,8 +99,8 @@ impl Played {
     }
 
     /// Has read everything from now on after so many changes.
-    pub(crate) fn is_at(&self, position: i64) {
-        self.script(|it| it.read_at = read_at(position));
+    pub(crate) fn is_at(&self, revision: i64) {
+        self.script(|it| it.read_at = read_at(revision));
     }
 
     /// Who asked so far, and for how many credentials.
@@ -152,16 +152,16 @@ impl Played {
             .on::<Join<A>, _, _>(move |_, ask: Join<A>| {
                 let answer = join.script(|it| {
                     it.joined.push((ask.member, ask.lease_ms));
-                    Joined { epoch: it.read_at.epoch, position: it.read_at.position }
+                    Joined { epoch: it.read_at.epoch, revision: it.read_at.revision }
                 });
                 async move { Ok(answer) }
             })
             .on::<Renew<A>, _, _>(move |_, ask: Renew<A>| {
                 let answer = renew.script(|it| {
                     it.renewed.push((ask.member, ask.since));
-                    let ReadAt { epoch, position } = it.read_at;
+                    let ReadAt { epoch, revision } = it.read_at;
                     let missed = Missed::These(it.changes.clone());
-                    Standing::Member(Renewed { epoch, position, missed })
+                    MemberResult::Member(Renewed { epoch, revision, missed })
                 });
                 async move { Ok(answer) }
             })
@@ -175,14 +175,14 @@ impl Played {
         &self,
         hashes: &[CredentialHash],
         member: Option<MemberId>,
-    ) -> Standing<Verdicts<A>> {
+    ) -> MemberResult<Verdicts<A>> {
         // Read before it waits, as a reply is that is late on its way.
         let answer = self.script(|it| {
             it.asked.push((member, hashes.len()));
             let is_known = if member.is_some() { it.knows_members } else { it.knows_nobody };
             let says = |hash| it.verdicts.get(hash).cloned().unwrap_or(Verdict::Unknown);
             let verdicts = Verdicts::new(it.read_at, hashes.iter().map(says).collect());
-            if is_known { Standing::Member(verdicts) } else { Standing::NotMember }
+            if is_known { MemberResult::Member(verdicts) } else { MemberResult::NotMember }
         });
         self.gate.acquire().await.unwrap().forget();
         answer
@@ -190,8 +190,8 @@ impl Played {
 }
 
 /// A snapshot of [`HERE`] after so many changes.
-pub(crate) fn read_at(position: i64) -> ReadAt {
-    ReadAt { epoch: HERE, position: Position(position) }
+pub(crate) fn read_at(revision: i64) -> ReadAt {
+    ReadAt { epoch: HERE, revision: Revision(revision) }
 }
 
 /// A key's text.

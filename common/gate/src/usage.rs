@@ -11,7 +11,7 @@ use latchkey_bus::{Context, RequestId};
 use latchkey_contract::keys::RecordUses;
 use latchkey_contract::{KeyId, Rpc, Timestamp};
 use latchkey_runtime::lock::lock_or_begin_anew;
-use latchkey_runtime::periodic::Chore;
+use latchkey_runtime::periodic::PeriodicTask;
 
 use crate::{Deps, Remembered};
 
@@ -55,7 +55,7 @@ impl UsageReporter {
     }
 }
 
-impl Chore for UsageReporter {
+impl PeriodicTask for UsageReporter {
     const PAUSE: Duration = Duration::from_secs(2);
     const AT_THE_END: bool = true;
 
@@ -122,16 +122,16 @@ mod tests {
     #[test]
     fn the_keys_that_wait_have_a_bound() {
         let reporter = reporter(Bus::local());
-        let most = i64::try_from(MAX_WAITING).unwrap();
-        *reporter.waiting.lock().unwrap() = (1..most).map(|id| (KeyId(id), Timestamp(0))).collect();
+        let max = i64::try_from(MAX_WAITING).unwrap();
+        *reporter.waiting.lock().unwrap() = (1..max).map(|id| (KeyId(id), Timestamp(0))).collect();
         // The last for whom there is room, one for whom there is none, and one that waits already.
-        for id in [most, most + 1, 1] {
+        for id in [max, max + 1, 1] {
             reporter.note(&used(id), Timestamp(5));
         }
         let waiting: HashMap<_, _> = reporter.take().into_iter().collect();
         assert_eq!(waiting.len(), MAX_WAITING);
         let at = |id| waiting.get(&KeyId(id)).copied();
-        assert_eq!((at(most), at(most + 1)), (Some(Timestamp(5)), None));
+        assert_eq!((at(max), at(max + 1)), (Some(Timestamp(5)), None));
         assert_eq!((at(1), at(2)), (Some(Timestamp(5)), Some(Timestamp(0))));
     }
 }

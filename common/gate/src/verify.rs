@@ -17,8 +17,8 @@ impl Gate {
     /// # Errors
     /// [`Failure::Refused`] where the request breaks a rule; any other where nobody could say.
     pub async fn verify(&self, context: &Context, request: Verify) -> Result<Verified, Failure> {
-        let least = request.min_revision.unwrap_or_default();
-        let mut faults = faults(request.required_scope.as_ref(), least);
+        let min_revision = request.min_revision.unwrap_or_default();
+        let mut faults = faults(request.required_scope.as_ref(), min_revision);
         let Some(credential) = request.credential else {
             faults.insert(0, FieldError::new("credential", "is required and must be a text"));
             return Err(Refusal::Invalid(faults).into());
@@ -26,7 +26,7 @@ impl Gate {
         if !faults.is_empty() {
             return Err(Refusal::Invalid(faults).into());
         }
-        self.say(context, credential.expose(), least).await.map_err(failure)
+        self.verify_text(context, credential.expose(), min_revision).await.map_err(failure)
     }
 
     /// The same for many. One answer that cannot be had leaves the whole batch without one.
@@ -38,8 +38,8 @@ impl Gate {
         context: &Context,
         request: VerifyBatch,
     ) -> Result<VerifiedBatch, Failure> {
-        let least = request.min_revision.unwrap_or_default();
-        let mut faults = faults(request.required_scope.as_ref(), least);
+        let min_revision = request.min_revision.unwrap_or_default();
+        let mut faults = faults(request.required_scope.as_ref(), min_revision);
         if !(1..=MAX_BATCH).contains(&request.credentials.len()) {
             let message = format!("is required and must hold 1 to {MAX_BATCH} texts");
             faults.insert(0, FieldError::new("credentials", message));
@@ -48,25 +48,25 @@ impl Gate {
             return Err(Refusal::Invalid(faults).into());
         }
         let texts = request.credentials.iter().map(Secret::expose);
-        let asked = texts.map(|text| self.say(context, text, least));
+        let asked = texts.map(|text| self.verify_text(context, text, min_revision));
         let results = try_join_all(asked).await.map_err(failure)?;
         Ok(VerifiedBatch { results })
     }
 
     /// Who a text stands for, whichever form it has. Any principal meets what the bus can require.
-    async fn say(
+    async fn verify_text(
         &self,
         context: &Context,
         text: &str,
-        least: MinRevision,
+        min_revision: MinRevision,
     ) -> Result<Verified, CallError> {
-        Ok(self.decide(context, CredentialText::of(text), least).await?.into())
+        Ok(self.decide(context, CredentialText::of(text), min_revision).await?.into())
     }
 }
 
-fn faults(scope: Option<&String>, least: MinRevision) -> Vec<FieldError> {
+fn faults(scope: Option<&String>, min_revision: MinRevision) -> Vec<FieldError> {
     let required = Requirement::of_scope(scope.map(String::as_str));
-    required.err().into_iter().chain(least.faults()).collect()
+    required.err().into_iter().chain(min_revision.faults()).collect()
 }
 
 fn failure(error: CallError) -> Failure {

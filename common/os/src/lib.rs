@@ -64,12 +64,12 @@ pub fn open_files() -> Option<usize> {
 /// programs that cannot take more, and each connection is a file. Where the system does not, it stays as it is.
 pub fn raise_open_files_limit() {
     let limit = getrlimit(Resource::Nofile);
-    let most = match (limit.maximum, system::MAX_OPEN_FILES) {
-        (Some(hard), Some(most)) => Some(hard.min(most)),
-        (hard, most) => hard.or(most),
+    let max = match (limit.maximum, system::MAX_OPEN_FILES) {
+        (Some(hard), Some(max)) => Some(hard.min(max)),
+        (hard, max) => hard.or(max),
     };
-    if most.is_none_or(|most| limit.current.is_some_and(|soft| soft < most)) {
-        let raised = Rlimit { current: most, maximum: limit.maximum };
+    if max.is_none_or(|max| limit.current.is_some_and(|soft| soft < max)) {
+        let raised = Rlimit { current: max, maximum: limit.maximum };
         // Whoever needs files asks for the limit afterwards.
         let _: rustix::io::Result<()> = setrlimit(Resource::Nofile, raised);
     }

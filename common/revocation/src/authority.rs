@@ -1,7 +1,9 @@
 //! What an authority answers, given one snapshot of its database. Every value that goes into one answer
 //! must come from **one statement**, on the primary: two statements, or a standby, break the proof.
 
-use latchkey_contract::lease::{Epoch, Invalidation, Missed, Position, ReadAt, Renewed, Standing};
+use latchkey_contract::lease::{
+    Epoch, Invalidation, MemberResult, Missed, ReadAt, Renewed, Revision,
+};
 
 use crate::rules::{Mutant, Rules};
 
@@ -25,52 +27,60 @@ pub struct Snapshot {
     /// The authority's history.
     pub epoch: Epoch,
     /// The last change.
-    pub position: Position,
+    pub revision: Revision,
 }
 
 /// The rows that a renewal needs besides.
 #[derive(Clone, Debug)]
 pub struct Changes<C> {
-    /// The changes behind the position that the asker named: all of them, or the first
+    /// The changes behind the revision that the asker named: all of them, or the first
     /// [`MAX_MISSED`] and one more.
     pub rows: Vec<Invalidation<C>>,
-    /// Records of changes up to this position may have been deleted.
-    pub pruned: Position,
+    /// Records of changes up to this revision may have been deleted.
+    pub pruned: Revision,
 }
 
 /// The answer to a verification: where it was read, and with it `answers`, of the same snapshot.
 #[must_use]
-pub fn verify<T>(snapshot: &Snapshot, answers: T) -> Standing<(ReadAt, T)> {
+pub fn verify<T>(snapshot: &Snapshot, answers: T) -> MemberResult<(ReadAt, T)> {
     verify_by(Rules::default(), snapshot, answers)
 }
 
 /// The answer to a renewal by an edge that has applied everything up to `since`.
 #[must_use]
-pub fn renew<C>(snapshot: &Snapshot, since: Position, changes: Changes<C>) -> Standing<Renewed<C>> {
+pub fn renew<C>(
+    snapshot: &Snapshot,
+    since: Revision,
+    changes: Changes<C>,
+) -> MemberResult<Renewed<C>> {
     renew_by(Rules::default(), snapshot, since, changes)
 }
 
-pub(crate) fn verify_by<T>(rules: Rules, snapshot: &Snapshot, answers: T) -> Standing<(ReadAt, T)> {
+pub(crate) fn verify_by<T>(
+    rules: Rules,
+    snapshot: &Snapshot,
+    answers: T,
+) -> MemberResult<(ReadAt, T)> {
     if !grants(rules, snapshot.membership) {
-        return Standing::NotMember;
+        return MemberResult::NotMember;
     }
-    Standing::Member((ReadAt { epoch: snapshot.epoch, position: snapshot.position }, answers))
+    MemberResult::Member((ReadAt { epoch: snapshot.epoch, revision: snapshot.revision }, answers))
 }
 
 pub(crate) fn renew_by<C>(
     rules: Rules,
     snapshot: &Snapshot,
-    since: Position,
+    since: Revision,
     changes: Changes<C>,
-) -> Standing<Renewed<C>> {
+) -> MemberResult<Renewed<C>> {
     if !grants(rules, snapshot.membership) {
-        return Standing::NotMember;
+        return MemberResult::NotMember;
     }
-    let Snapshot { epoch, position, .. } = *snapshot;
+    let Snapshot { epoch, revision, .. } = *snapshot;
     // An asker that is ahead of the database was answered by another history of it.
-    let told = since >= changes.pruned && since <= position && changes.rows.len() <= MAX_MISSED;
+    let told = since >= changes.pruned && since <= revision && changes.rows.len() <= MAX_MISSED;
     let missed = if told { Missed::These(changes.rows) } else { Missed::TooMany };
-    Standing::Member(Renewed { epoch, position, missed })
+    MemberResult::Member(Renewed { epoch, revision, missed })
 }
 
 fn grants(rules: Rules, membership: Option<MemberState>) -> bool {
@@ -88,19 +98,19 @@ mod tests {
     use super::*;
 
     fn rows(count: usize) -> Vec<Invalidation<u8>> {
-        vec![Invalidation { position: Position(1), tag: Tag::Credential(1) }; count]
+        vec![Invalidation { revision: Revision(1), tag: Tag::Credential(1) }; count]
     }
 
     fn missed(since: i64, pruned: i64, count: usize) -> Option<Missed<u8>> {
         let snapshot = Snapshot {
             membership: Some(MemberState::Member),
             epoch: Epoch::default(),
-            position: Position(9),
+            revision: Revision(9),
         };
-        let changes = Changes { rows: rows(count), pruned: Position(pruned) };
-        match renew(&snapshot, Position(since), changes) {
-            Standing::Member(renewed) => Some(renewed.missed),
-            Standing::NotMember => None,
+        let changes = Changes { rows: rows(count), pruned: Revision(pruned) };
+        match renew(&snapshot, Revision(since), changes) {
+            MemberResult::Member(renewed) => Some(renewed.missed),
+            MemberResult::NotMember => None,
         }
     }
 
@@ -115,10 +125,10 @@ mod tests {
     #[test]
     fn only_a_member_is_answered() {
         for membership in [None, Some(MemberState::Retired)] {
-            let snapshot = Snapshot { membership, epoch: Epoch::default(), position: Position(0) };
-            assert_eq!(verify(&snapshot, ()), Standing::NotMember);
-            let changes = Changes { rows: rows(0), pruned: Position(0) };
-            assert_eq!(renew(&snapshot, Position(0), changes), Standing::NotMember);
+            let snapshot = Snapshot { membership, epoch: Epoch::default(), revision: Revision(0) };
+            assert_eq!(verify(&snapshot, ()), MemberResult::NotMember);
+            let changes = Changes { rows: rows(0), pruned: Revision(0) };
+            assert_eq!(renew(&snapshot, Revision(0), changes), MemberResult::NotMember);
         }
     }
 }

@@ -58,12 +58,12 @@ pub enum BoundsError {
     Renewal,
     /// A revoke could return while an edge still relies on an older answer.
     #[error(
-        "the wait must be at least lease * (1 + drift) / (1 - drift) + {} ms = {least} ms",
+        "the wait must be at least lease * (1 + drift) / (1 - drift) + {} ms = {min} ms",
         Bounds::MIN_MARGIN
     )]
     WaitTooShort {
         /// The shortest wait for this lease and drift, in milliseconds.
-        least: u64,
+        min: u64,
     },
     /// A revoke with a dead edge would take longer than anybody waits for an answer.
     #[error("the wait must be at most {} ms", Bounds::MAX_WAIT)]
@@ -112,9 +112,9 @@ impl Bounds {
         if renewal == 0 || renewal > lease / 2 {
             return Err(BoundsError::Renewal);
         }
-        let least = (lease * (1_000 + drift)).div_ceil(1_000 - drift) + Self::MIN_MARGIN;
-        if wait < least {
-            return Err(BoundsError::WaitTooShort { least });
+        let min = (lease * (1_000 + drift)).div_ceil(1_000 - drift) + Self::MIN_MARGIN;
+        if wait < min {
+            return Err(BoundsError::WaitTooShort { min });
         }
         if wait > Self::MAX_WAIT {
             return Err(BoundsError::WaitTooLong);
@@ -179,8 +179,8 @@ mod tests {
             (Settings { lease: 60_001, ..good }, BoundsError::Lease),
             (Settings { renewal: 0, ..good }, BoundsError::Renewal),
             (Settings { renewal: 1_001, ..good }, BoundsError::Renewal),
-            (Settings { wait: 2_090, ..good }, BoundsError::WaitTooShort { least: 2_091 }),
-            (Settings { wait: 1_000, ..good }, BoundsError::WaitTooShort { least: 2_091 }),
+            (Settings { wait: 2_090, ..good }, BoundsError::WaitTooShort { min: 2_091 }),
+            (Settings { wait: 1_000, ..good }, BoundsError::WaitTooShort { min: 2_091 }),
             (Settings { wait: 120_001, ..good }, BoundsError::WaitTooLong),
         ];
         for (settings, error) in cases {

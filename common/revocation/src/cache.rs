@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use latchkey_contract::Timestamp;
-use latchkey_contract::lease::{Epoch, MemberId, Position, ReadAt, SharedTag, Tag};
+use latchkey_contract::lease::{Epoch, MemberId, ReadAt, Revision, SharedTag, Tag};
 
 use crate::bounds::{Bounds, Moment};
 use crate::rules::{Mutant, Rules};
@@ -110,7 +110,7 @@ pub struct Cache<C, V, S = RandomState> {
     hasher: S,
     /// When the question behind the lease was sent, and 1: 0 is no lease.
     lease: AtomicU64,
-    /// P, for readers that ask for a least position.
+    /// P, for readers that ask for a least revision.
     reached: AtomicI64,
     tags: SharedTags<S>,
     membership: Mutex<Option<Membership>>,
@@ -176,9 +176,15 @@ where
     /// What is known of a credential; `None`: nothing that may be relied on. `now` must have been read after the
     /// request arrived; `wall` is for expiry alone. What is answered is not older than `least` (0: as old as the
     /// lease allows).
-    pub fn look(&self, credential: &C, now: Moment, wall: Timestamp, least: Position) -> Option<V> {
+    pub fn look(
+        &self,
+        credential: &C,
+        now: Moment,
+        wall: Timestamp,
+        min_revision: Revision,
+    ) -> Option<V> {
         let view = self.view(now);
-        self.look_with(&view, credential, wall, least)
+        self.look_with(&view, credential, wall, min_revision)
     }
 
     /// Stamps a question that is about to be sent; `None` while the edge is no member.
@@ -244,7 +250,7 @@ where
     /// The first of a reader's steps: the lease, before the entry.
     pub(crate) fn view(&self, now: Moment) -> ReadView {
         let lease = self.lease.load(Ordering::Acquire).checked_sub(1).map(Moment);
-        let reached = Position(self.reached.load(Ordering::Acquire));
+        let reached = Revision(self.reached.load(Ordering::Acquire));
         ReadView { now, lease, reached }
     }
 
@@ -254,10 +260,10 @@ where
         view: &ReadView,
         credential: &C,
         wall: Timestamp,
-        least: Position,
+        min_revision: Revision,
     ) -> Option<V> {
         let shared = (self.lease_span, &self.tags);
-        self.shard(credential).look(credential, view, wall, least, shared)
+        self.shard(credential).look(credential, view, wall, min_revision, shared)
     }
 
     /// Forgets everything: the edge is no member.
@@ -266,26 +272,26 @@ where
         self.lease.store(0, Ordering::Release);
         self.reached.store(0, Ordering::Release);
         for shard in &self.shards {
-            lock(shard).begin(None, Position::default());
+            lock(shard).begin(None, Revision::default());
         }
     }
 
-    /// Begins empty, as a member that has applied everything up to `position`.
-    pub(crate) fn enter(&self, membership: Membership, position: Position) {
+    /// Begins empty, as a member that has applied everything up to `revision`.
+    pub(crate) fn enter(&self, membership: Membership, revision: Revision) {
         // From here until a shard begins anew it holds nothing and takes nothing.
         self.leave();
-        self.tags.begin(position);
+        self.tags.begin(revision);
         for shard in &self.shards {
             shard.clear_poison();
-            lock(shard).begin(Some(membership), position);
+            lock(shard).begin(Some(membership), revision);
         }
-        self.reached.store(position.0, Ordering::Release);
+        self.reached.store(revision.0, Ordering::Release);
         self.membership.clear_poison();
         *self.lock_membership() = Some(membership);
     }
 
     /// Applies one change. When it returns, it may be acknowledged. `reached` is P.
-    pub(crate) fn invalidate(&self, tag: Tag<C>, at: Position, reached: Position) {
+    pub(crate) fn invalidate(&self, tag: Tag<C>, at: Revision, reached: Revision) {
         match tag {
             Tag::Credential(credential) => {
                 self.shard(&credential).invalidate(credential, at, reached);
@@ -296,14 +302,14 @@ where
         }
     }
 
-    /// Drops every answer but those that stay true: changes up to `position` are not known one by one.
-    pub(crate) fn drop_all(&self, position: Position) {
-        let at = if self.rules.breaks(Mutant::DropKeepsFloor) { Position(0) } else { position };
+    /// Drops every answer but those that stay true: changes up to `revision` are not known one by one.
+    pub(crate) fn drop_all(&self, revision: Revision) {
+        let at = if self.rules.breaks(Mutant::DropKeepsFloor) { Revision(0) } else { revision };
         self.tags.apply(None, at);
     }
 
     /// Extends the lease; everything up to `reached` must have been applied before.
-    pub(crate) fn extend(&self, stamp: Moment, reached: Position) {
+    pub(crate) fn extend(&self, stamp: Moment, reached: Revision) {
         self.reached.fetch_max(reached.0, Ordering::AcqRel);
         self.lease.fetch_max(stamp.0.saturating_add(1), Ordering::AcqRel);
     }
@@ -363,7 +369,7 @@ where
 {
     shard.lock().unwrap_or_else(|poisoned| {
         let mut shard = poisoned.into_inner();
-        shard.begin(None, Position::default());
+        shard.begin(None, Revision::default());
         shard
     })
 }

@@ -7,7 +7,7 @@
 use std::hash::{BuildHasher, Hash};
 
 use latchkey_contract::lease::{
-    Acknowledge, Epoch, Invalidate, Joined, MemberId, Missed, Position, Renewed, Standing,
+    Acknowledge, Epoch, Invalidate, Joined, MemberId, MemberResult, Missed, Renewed, Revision,
 };
 
 use crate::bounds::{Bounds, Moment};
@@ -29,7 +29,7 @@ pub struct Keeper {
     pub(crate) under_way: Vec<UnderWay>,
     pub(crate) next_nonce: u64,
     /// Up to here every change has been heard of, in whichever way. Only a hint: P alone counts.
-    heard: Position,
+    heard: Revision,
     asked: Option<Moment>,
     urgent: bool,
 }
@@ -37,7 +37,7 @@ pub struct Keeper {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Out,
-    In { membership: Membership, position: Position },
+    In { membership: Membership, revision: Revision },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub enum Ask {
         /// Who asks.
         member: MemberId,
         /// What it has applied (P).
-        since: Position,
+        since: Revision,
     },
 }
 
@@ -92,7 +92,7 @@ impl Keeper {
             state: State::Out,
             under_way: Vec::new(),
             next_nonce: 0,
-            heard: Position::default(),
+            heard: Revision::default(),
             asked: None,
             urgent: false,
         }
@@ -108,7 +108,7 @@ impl Keeper {
         }
         Next::Send(match self.state {
             State::Out => self.ask_to_join(now, fresh()),
-            State::In { membership, position } => self.ask_to_renew(now, membership, position),
+            State::In { membership, revision } => self.ask_to_renew(now, membership, revision),
         })
     }
 
@@ -132,12 +132,12 @@ impl Keeper {
     {
         let Some(UnderWay { joins: Some(member), .. }) = self.close(nonce) else { return };
         let membership = Membership { member, epoch: answer.epoch };
-        self.state = State::In { membership, position: answer.position };
+        self.state = State::In { membership, revision: answer.revision };
         self.under_way.clear();
-        self.heard = answer.position;
+        self.heard = answer.revision;
         // The first renewal gives the lease.
         self.asked = None;
-        cache.enter(membership, answer.position);
+        cache.enter(membership, answer.revision);
     }
 
     /// Takes the answer to a renewal.
@@ -145,7 +145,7 @@ impl Keeper {
         &mut self,
         cache: &Cache<C, V, S>,
         nonce: u64,
-        answer: Standing<Renewed<C>>,
+        answer: MemberResult<Renewed<C>>,
         now: Moment,
     ) where
         C: Copy + Eq + Hash,
@@ -153,8 +153,8 @@ impl Keeper {
         S: BuildHasher + Clone,
     {
         let Some(UnderWay { joins: None, sent, .. }) = self.close(nonce) else { return };
-        let State::In { membership, position } = self.state else { return };
-        let Standing::Member(renewed) = answer else { return self.leave(cache) };
+        let State::In { membership, revision } = self.state else { return };
+        let MemberResult::Member(renewed) = answer else { return self.leave(cache) };
         if renewed.epoch != membership.epoch {
             return self.leave(cache);
         }
@@ -163,15 +163,15 @@ impl Keeper {
         match renewed.missed {
             Missed::These(changes) => {
                 for change in changes {
-                    cache.invalidate(change.tag, change.position, position);
+                    cache.invalidate(change.tag, change.revision, revision);
                 }
             }
-            Missed::TooMany => cache.drop_all(renewed.position),
+            Missed::TooMany => cache.drop_all(renewed.revision),
         }
-        let position = position.max(renewed.position);
-        self.state = State::In { membership, position };
-        self.heard = self.heard.max(position);
-        cache.extend(stamp, position);
+        let revision = revision.max(renewed.revision);
+        self.state = State::In { membership, revision };
+        self.heard = self.heard.max(revision);
+        cache.extend(stamp, revision);
     }
 
     /// A question found no answer.
@@ -190,14 +190,14 @@ impl Keeper {
         V: CacheableVerdict,
         S: BuildHasher + Clone,
     {
-        let State::In { membership, position } = self.state else { return None };
+        let State::In { membership, revision } = self.state else { return None };
         if message.epoch != membership.epoch {
             self.leave(cache);
             return None;
         }
-        let at = message.change.position;
+        let at = message.change.revision;
         if !self.rules.breaks(Mutant::AcknowledgeBeforeApplying) {
-            cache.invalidate(message.change.tag, at, position);
+            cache.invalidate(message.change.tag, at, revision);
         }
         if at.0 == self.heard.0 + 1 {
             self.heard = at;
@@ -206,9 +206,9 @@ impl Keeper {
             self.urgent = true;
         }
         if self.rules.breaks(Mutant::InvalidateMovesPosition) {
-            self.state = State::In { membership, position: position.max(at) };
+            self.state = State::In { membership, revision: revision.max(at) };
         }
-        Some(Acknowledge { member: membership.member, epoch: membership.epoch, position: at })
+        Some(Acknowledge { member: membership.member, epoch: membership.epoch, revision: at })
     }
 
     /// The authority has told `member` that it is none: forget everything and join anew.
@@ -247,10 +247,10 @@ impl Keeper {
 
     /// What it has applied (P).
     #[must_use]
-    pub fn position(&self) -> Option<Position> {
+    pub fn revision(&self) -> Option<Revision> {
         match self.state {
             State::Out => None,
-            State::In { position, .. } => Some(position),
+            State::In { revision, .. } => Some(revision),
         }
     }
 
@@ -263,7 +263,7 @@ impl Keeper {
         &mut self,
         now: Moment,
         membership: Membership,
-        since: Position,
+        since: Revision,
     ) -> Ask {
         let nonce = self.open(now, None);
         Ask::Renew { nonce, member: membership.member, since }

@@ -61,20 +61,20 @@ const MUTANTS: &[(Mutant, &str)] = &[
     (Mutant::UnknownKindIgnored, "a kind that is not known"),
 ];
 
-fn run(scenario: Scenario, rules: Rules, order: Order, most: usize) -> Explored {
+fn run(scenario: Scenario, rules: Rules, order: Order, max: usize) -> Explored {
     let model = Model { scenario, rules };
-    explore(&model, order, most)
+    explore(&model, order, max)
 }
 
 #[test]
 fn no_schedule_within_the_bounds_accepts_after_the_return() {
     #[expect(clippy::disallowed_methods, reason = "a test's own variable")]
     let variable = std::env::var("LATCHKEY_MODEL_STATES").ok();
-    let most = variable.as_deref().map_or(MOST_STATES, |most| most.parse().expect("a number"));
+    let max = variable.as_deref().map_or(MOST_STATES, |max| max.parse().expect("a number"));
     let large = if variable.is_some() { LARGE } else { &[] };
     let (mut states, mut transitions, mut complete) = (0, 0, 0);
     for scenario in SCENARIOS.iter().chain(large) {
-        let seen = run(*scenario, Rules::default(), Order::Depth, most);
+        let seen = run(*scenario, Rules::default(), Order::Depth, max);
         print_figures(scenario, &seen);
         assert_eq!(seen.violation, None, "{}", scenario.name);
         states += seen.states;

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use latchkey_contract::lease::{Epoch, MemberId, Position};
+use latchkey_contract::lease::{Epoch, MemberId, Revision};
 
 use crate::bounds::{Bounds, Moment};
 use crate::rules::{Mutant, Rules};
@@ -43,14 +43,14 @@ pub(crate) enum Members {
 /// What the transaction found and did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// The position of the change: a new one, or the old one where it was revoked already.
-    pub position: Position,
+    /// The revision of the change: a new one, or the old one where it was revoked already.
+    pub revision: Revision,
     /// The database's history.
     pub epoch: Epoch,
     /// Whether it was revoked already. It waits all the same.
     pub already: bool,
     /// Whether the wait of an earlier revoke of it was proved to its end: then there is nothing to wait for.
-    pub settled: bool,
+    pub is_confirmed: bool,
     /// Before this moment nobody returns early: a wait after this process first saw the epoch.
     pub early_from: Moment,
 }
@@ -73,8 +73,8 @@ pub enum Step {
 /// What a revoke's answer says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The change's position: a verification that carries it is never answered from anything older.
-    pub revision: Position,
+    /// The change's revision: a verification that carries it is never answered from anything older.
+    pub revision: Revision,
     /// Edges that have acknowledged.
     pub edges_confirmed: usize,
     /// How long it waited after the commit, in nanoseconds.
@@ -88,8 +88,8 @@ pub struct Aftermath {
     pub retire: Vec<MemberId>,
     /// Delete these rows. Always empty but for a mutant.
     pub(crate) delete: Vec<MemberId>,
-    /// Mark the revocation as settled.
-    pub settle: bool,
+    /// Mark the revocation as confirmed.
+    pub mark_confirmed: bool,
 }
 
 impl Revocation {
@@ -119,7 +119,7 @@ impl Revocation {
             return Step::ReadMembers;
         }
         let Some((commit, since)) = self.committed else { return Step::Commit };
-        let at_once = commit.settled
+        let at_once = commit.is_confirmed
             || commit.already && self.rules.breaks(Mutant::RetryReturnsAtOnce)
             || self.is_confirmed() && self.may_be_early(now)
             || now >= self.end(since);
@@ -165,9 +165,9 @@ impl Revocation {
     }
 
     /// An edge has acknowledged. The caller has checked who sent it: the subject says so.
-    pub fn acknowledged(&mut self, member: MemberId, epoch: Epoch, position: Position) {
+    pub fn acknowledged(&mut self, member: MemberId, epoch: Epoch, revision: Revision) {
         let is_mine =
-            |(commit, _): (Commit, Moment)| commit.epoch == epoch && commit.position == position;
+            |(commit, _): (Commit, Moment)| commit.epoch == epoch && commit.revision == revision;
         if self.committed.is_some_and(is_mine) && self.acknowledged.len() < MAX_MEMBERS {
             self.acknowledged.insert(member);
         }
@@ -177,7 +177,7 @@ impl Revocation {
     #[must_use]
     pub fn aftermath(&self, now: Moment) -> Aftermath {
         let Some((commit, since)) = self.committed else { return Aftermath::default() };
-        if commit.settled {
+        if commit.is_confirmed {
             return Aftermath::default();
         }
         let silent = match &self.members {
@@ -187,9 +187,9 @@ impl Revocation {
             _ => Vec::new(),
         };
         if self.rules.breaks(Mutant::DeleteSilentAtOnce) {
-            return Aftermath { retire: Vec::new(), delete: silent, settle: true };
+            return Aftermath { retire: Vec::new(), delete: silent, mark_confirmed: true };
         }
-        Aftermath { retire: silent, delete: Vec::new(), settle: true }
+        Aftermath { retire: silent, delete: Vec::new(), mark_confirmed: true }
     }
 
     fn end(&self, since: Moment) -> Moment {
@@ -209,7 +209,7 @@ impl Revocation {
     fn receipt(&self, now: Moment) -> Receipt {
         let (revision, waited) = self
             .committed
-            .map_or((Position::default(), 0), |(c, since)| (c.position, now.since(since)));
+            .map_or((Revision::default(), 0), |(c, since)| (c.revision, now.since(since)));
         let edges_confirmed = match &self.members {
             Members::Known(ids) => ids.intersection(&self.acknowledged).count(),
             _ => 0,
@@ -260,9 +260,14 @@ mod tests {
     const EPOCH: Epoch = Epoch { made: 1, timeline: 1 };
 
     fn committed() -> Revocation {
-        let (settled, early_from) = (false, Moment(0));
-        let commit =
-            Commit { position: Position(1), epoch: EPOCH, already: false, settled, early_from };
+        let (is_confirmed, early_from) = (false, Moment(0));
+        let commit = Commit {
+            revision: Revision(1),
+            epoch: EPOCH,
+            already: false,
+            is_confirmed,
+            early_from,
+        };
         let mut revocation = Revocation::new(&Bounds::default(), true);
         revocation.committed(Moment(0), commit);
         revocation
@@ -279,7 +284,7 @@ mod tests {
             revocation.members(Some((EPOCH, ids(count))));
             assert_eq!(revocation.members != Members::Unknown, is_known, "{count}");
             for id in ids(count + 1) {
-                revocation.acknowledged(id, EPOCH, Position(1));
+                revocation.acknowledged(id, EPOCH, Revision(1));
             }
             assert_eq!(revocation.acknowledged.len(), MAX_MEMBERS, "there is a bound");
             assert_eq!(matches!(revocation.next(Moment(1)), Step::Return(_)), is_known);
@@ -291,9 +296,9 @@ mod tests {
         let mut revocation = committed();
         revocation.members(Some((EPOCH, ids(1))));
         let other = Epoch { made: 2, timeline: 1 };
-        for (epoch, position, counted) in [(other, 1, 0), (EPOCH, 2, 0), (EPOCH, 1, 1)] {
+        for (epoch, revision, counted) in [(other, 1, 0), (EPOCH, 2, 0), (EPOCH, 1, 1)] {
             for id in ids(1) {
-                revocation.acknowledged(id, epoch, Position(position));
+                revocation.acknowledged(id, epoch, Revision(revision));
             }
             assert_eq!(revocation.receipt(Moment(1)).edges_confirmed, counted);
         }

@@ -21,7 +21,7 @@ pub(crate) enum Mutant {
     /// Numbers are taken before the commit's order is known.
     #[cfg(test)]
     PositionsFromSequence,
-    /// An invalidation moves the edge's position.
+    /// An invalidation moves the edge's revision.
     InvalidateMovesPosition,
     /// An invalidation is acknowledged without a tombstone.
     AcknowledgeWithoutTombstone,
@@ -38,7 +38,7 @@ pub(crate) enum Mutant {
     GrantToRetired,
     /// An invalidation is acknowledged, then applied.
     AcknowledgeBeforeApplying,
-    /// A renewal reads the list, then the position.
+    /// A renewal reads the list, then the revision.
     #[cfg(test)]
     RenewInTwoStatements,
     /// A restarted edge comes back under its old id.

@@ -4,8 +4,8 @@
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use latchkey_contract::lease::{
-    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, Missed, Position, ReadAt,
-    Renewed, SharedTag, Standing, Tag,
+    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, MemberResult, Missed, ReadAt,
+    Renewed, Revision, SharedTag, Tag,
 };
 use latchkey_contract::{Owner, Timestamp, UserId};
 
@@ -77,7 +77,7 @@ struct Edge {
 }
 
 impl Edge {
-    /// An edge that has joined at position 0 and has no lease yet.
+    /// An edge that has joined at revision 0 and has no lease yet.
     fn joined() -> Self {
         Self::with_tombstones(64)
     }
@@ -92,11 +92,11 @@ impl Edge {
         edge
     }
 
-    fn join(&mut self, id: MemberId, epoch: Epoch, position: i64) {
+    fn join(&mut self, id: MemberId, epoch: Epoch, revision: i64) {
         let Next::Send(Ask::Join { nonce, .. }) = self.keeper.next(at(0), || id) else {
             panic!("it does not join")
         };
-        let answer = Joined { epoch, position: Position(position) };
+        let answer = Joined { epoch, revision: Revision(revision) };
         self.keeper.joined(&self.cache, nonce, answer);
     }
 
@@ -109,22 +109,22 @@ impl Edge {
         }
     }
 
-    fn renewed(&mut self, nonce: u64, position: i64, changes: &[(i64, u8)], now: u64) {
-        let these = changes.iter().map(|(position, key)| Invalidation {
-            position: Position(*position),
+    fn renewed(&mut self, nonce: u64, revision: i64, changes: &[(i64, u8)], now: u64) {
+        let these = changes.iter().map(|(revision, key)| Invalidation {
+            revision: Revision(*revision),
             tag: Tag::Credential(*key),
         });
         let missed = Missed::These(these.collect());
-        let answer = Renewed { epoch: EPOCH, position: Position(position), missed };
-        self.keeper.renewed(&self.cache, nonce, Standing::Member(answer), at(now));
+        let answer = Renewed { epoch: EPOCH, revision: Revision(revision), missed };
+        self.keeper.renewed(&self.cache, nonce, MemberResult::Member(answer), at(now));
     }
 
-    fn invalidate(&mut self, key: u8, position: i64) -> Option<Acknowledge> {
-        self.change(Tag::Credential(key), position)
+    fn invalidate(&mut self, key: u8, revision: i64) -> Option<Acknowledge> {
+        self.change(Tag::Credential(key), revision)
     }
 
-    fn change(&mut self, tag: Tag<u8>, position: i64) -> Option<Acknowledge> {
-        let change = Invalidation { position: Position(position), tag };
+    fn change(&mut self, tag: Tag<u8>, revision: i64) -> Option<Acknowledge> {
+        let change = Invalidation { revision: Revision(revision), tag };
         self.keeper.invalidate(&self.cache, &Invalidate { epoch: EPOCH, change })
     }
 
@@ -132,12 +132,12 @@ impl Edge {
         self.cache.ask(at(now)).expect("it is a member")
     }
 
-    fn take(&self, question: &Question, position: i64, now: u64) -> Result<(), RejectReason> {
-        self.cache.take(question, KEY, valid(position), at(now), Timestamp(0))
+    fn take(&self, question: &Question, revision: i64, now: u64) -> Result<(), RejectReason> {
+        self.cache.take(question, KEY, valid(revision), at(now), Timestamp(0))
     }
 
     fn look(&self, now: u64) -> Option<Says> {
-        self.cache.look(&KEY, at(now), Timestamp(0), Position(0))
+        self.cache.look(&KEY, at(now), Timestamp(0), Revision(0))
     }
 }
 
@@ -145,20 +145,20 @@ fn at(millis: u64) -> Moment {
     Moment(1_000_000 * MS + millis * MS)
 }
 
-fn valid(position: i64) -> Reply<Says> {
-    said(Says::Good, position)
+fn valid(revision: i64) -> Reply<Says> {
+    said(Says::Good, revision)
 }
 
-fn said(verdict: Says, position: i64) -> Reply<Says> {
-    Reply { read_at: ReadAt { epoch: EPOCH, position: Position(position) }, verdict }
+fn said(verdict: Says, revision: i64) -> Reply<Says> {
+    Reply { read_at: ReadAt { epoch: EPOCH, revision: Revision(revision) }, verdict }
 }
 
-fn commit(position: i64) -> Commit {
+fn commit(revision: i64) -> Commit {
     Commit {
-        position: Position(position),
+        revision: Revision(revision),
         epoch: EPOCH,
         already: false,
-        settled: false,
+        is_confirmed: false,
         early_from: Moment(0),
     }
 }
@@ -182,7 +182,7 @@ fn a_positive_reply_that_is_held_back_until_after_the_return_is_discarded() {
     let question = edge.ask(0);
     let mut revoke = revocation(10, &[ID]);
     let acknowledged = edge.invalidate(KEY, 1).unwrap();
-    revoke.acknowledged(acknowledged.member, acknowledged.epoch, acknowledged.position);
+    revoke.acknowledged(acknowledged.member, acknowledged.epoch, acknowledged.revision);
     assert!(is_over(&revoke, 11));
     assert_eq!(edge.take(&question, 0, 12), Err(RejectReason::Invalidated));
     assert_eq!(edge.look(12), None);
@@ -205,7 +205,7 @@ fn a_reader_that_is_stopped_between_lease_and_entry_does_not_profit_from_a_later
     let view = edge.cache.view(at(2_300));
     let nonce = edge.ask_to_renew(2_301);
     edge.renewed(nonce, 1, &[(1, KEY)], 2_302);
-    let found = edge.cache.look_with(&view, &KEY, Timestamp(0), Position(0));
+    let found = edge.cache.look_with(&view, &KEY, Timestamp(0), Revision(0));
     assert_eq!(found, None);
 }
 
@@ -246,9 +246,9 @@ fn an_invalidation_out_of_turn_makes_the_edge_renew_soon_and_leaves_its_position
     edge.invalidate(9, 1);
     assert_eq!(edge.keeper.next(at(1), || ID), Next::Wait(at(500)));
     edge.invalidate(8, 3);
-    assert_eq!(edge.keeper.position(), Some(Position(0)));
+    assert_eq!(edge.keeper.revision(), Some(Revision(0)));
     assert!(
-        matches!(edge.keeper.next(at(63), || ID), Next::Send(Ask::Renew { since, .. }) if since == Position(0))
+        matches!(edge.keeper.next(at(63), || ID), Next::Send(Ask::Renew { since, .. }) if since == Revision(0))
     );
 }
 
@@ -260,9 +260,9 @@ fn a_retry_of_a_revoke_whose_revoker_died_waits_for_itself() {
     assert_eq!(retry.next(at(5_000)), Step::Publish);
     assert!(!is_over(&retry, 7_199));
     assert!(is_over(&retry, 7_200));
-    let mut settled = Revocation::new(&Bounds::default(), true);
-    settled.committed(at(8_000), Commit { already: true, settled: true, ..commit(1) });
-    assert!(is_over(&settled, 8_000));
+    let mut is_confirmed = Revocation::new(&Bounds::default(), true);
+    is_confirmed.committed(at(8_000), Commit { already: true, is_confirmed: true, ..commit(1) });
+    assert!(is_over(&is_confirmed, 8_000));
 }
 
 #[test]
@@ -271,12 +271,12 @@ fn two_revokers_of_one_key_are_both_confirmed_by_one_acknowledgement_heard_by_bo
     let (mut first, mut second) = (revocation(0, &[ID]), revocation(1, &[ID]));
     let acknowledged = edge.invalidate(KEY, 1).unwrap();
     for revoke in [&mut first, &mut second] {
-        revoke.acknowledged(acknowledged.member, acknowledged.epoch, acknowledged.position);
+        revoke.acknowledged(acknowledged.member, acknowledged.epoch, acknowledged.revision);
         assert!(is_over(revoke, 2));
     }
     // Of another change it says nothing.
     let mut other = revocation(1, &[ID]);
-    other.acknowledged(ID, EPOCH, Position(2));
+    other.acknowledged(ID, EPOCH, Revision(2));
     assert!(!is_over(&other, 2));
 }
 
@@ -290,7 +290,7 @@ fn an_edge_restarted_during_a_revoke_is_waited_for_under_its_old_id() {
     edge.join(MemberId([2; 16]), EPOCH, 1);
     assert_eq!(edge.look(11), None);
     let acknowledged = edge.invalidate(KEY, 1).unwrap();
-    revoke.acknowledged(acknowledged.member, acknowledged.epoch, acknowledged.position);
+    revoke.acknowledged(acknowledged.member, acknowledged.epoch, acknowledged.revision);
     assert!(!is_over(&revoke, 2_209));
     assert!(is_over(&revoke, 2_210));
 }
@@ -313,9 +313,9 @@ fn ten_thousand_invalidations_are_remembered_or_the_floor_rises() {
     let mut edge = Edge::with_tombstones(100);
     let question = edge.ask(0);
     edge.invalidate(KEY, 1);
-    for position in 2..10_000 {
-        let other = u8::try_from(position % 200).unwrap();
-        edge.invalidate(if other == KEY { 201 } else { other }, position);
+    for revision in 2..10_000 {
+        let other = u8::try_from(revision % 200).unwrap();
+        edge.invalidate(if other == KEY { 201 } else { other }, revision);
     }
     assert!(edge.take(&question, 0, 1).is_err());
     assert_eq!(edge.look(1), None);
@@ -330,7 +330,7 @@ fn renewals_that_overtake_each_other_neither_lower_the_position_nor_the_lease() 
     edge.renewed(second, 2, &[(1, 9), (2, 8)], 150);
     edge.take(&question, 2, 150).unwrap();
     edge.renewed(first, 1, &[(1, 9)], 160);
-    assert_eq!(edge.keeper.position(), Some(Position(2)));
+    assert_eq!(edge.keeper.revision(), Some(Revision(2)));
     assert_eq!(edge.look(2_099), Some(Says::Good));
     assert_eq!(edge.look(2_100), None);
 }
@@ -366,10 +366,10 @@ fn a_wall_clock_stepped_by_an_hour_changes_nothing_but_expiry() {
     edge.take(&question, 0, 1).unwrap();
     let hour = 3_600 * Timestamp::SECOND;
     for wall in [Timestamp(-hour), Timestamp(hour), EXPIRY.plus(-1)] {
-        assert_eq!(edge.cache.look(&KEY, at(2), wall, Position(0)), Some(Says::Good));
+        assert_eq!(edge.cache.look(&KEY, at(2), wall, Revision(0)), Some(Says::Good));
     }
     for wall in [EXPIRY, EXPIRY.plus(hour)] {
-        assert_eq!(edge.cache.look(&KEY, at(2), wall, Position(0)), None);
+        assert_eq!(edge.cache.look(&KEY, at(2), wall, Revision(0)), None);
     }
     assert_eq!(edge.look(2_000), None);
 }
@@ -380,7 +380,7 @@ fn acknowledgements_that_come_after_the_return_change_nothing() {
     let Step::Return(receipt) = revoke.next(at(2_200)) else { panic!("it has waited") };
     assert_eq!((receipt.edges_confirmed, receipt.waited), (0, 2_200 * MS));
     let before = revoke.aftermath(at(2_200));
-    revoke.acknowledged(ID, EPOCH, Position(2));
+    revoke.acknowledged(ID, EPOCH, Revision(2));
     assert_eq!(revoke.aftermath(at(2_200)), before);
 }
 
@@ -390,7 +390,7 @@ fn an_answer_older_than_the_revision_that_a_caller_names_is_not_given() {
     let question = edge.ask(0);
     edge.take(&question, 4, 1).unwrap();
     let look =
-        |edge: &Edge, revision| edge.cache.look(&KEY, at(2), Timestamp(0), Position(revision));
+        |edge: &Edge, revision| edge.cache.look(&KEY, at(2), Timestamp(0), Revision(revision));
     assert_eq!(look(&edge, 4), Some(Says::Good));
     assert_eq!(look(&edge, 5), None);
     let nonce = edge.ask_to_renew(1);

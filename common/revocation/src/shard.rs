@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, Hash};
 
 use latchkey_contract::Timestamp;
-use latchkey_contract::lease::{Epoch, MemberId, Position};
+use latchkey_contract::lease::{Epoch, MemberId, Revision};
 
 use crate::bounds::Moment;
 use crate::cache::{CacheableVerdict, Kept, Question, RejectReason, Reply};
@@ -35,7 +35,7 @@ pub(crate) struct ReadView {
     pub(crate) now: Moment,
     pub(crate) lease: Option<Moment>,
     /// Up to here every change was applied (P).
-    pub(crate) reached: Position,
+    pub(crate) reached: Revision,
 }
 
 /// An answer. What it depends on, and when it ends, is the verdict's to say.
@@ -45,7 +45,7 @@ pub(crate) struct Entry<V> {
     /// When its question was sent.
     pub(crate) stamp: Moment,
     /// The last change that the answer knew of.
-    pub(crate) read_at: Position,
+    pub(crate) read_at: Revision,
     /// The count of changes up to which it was looked at.
     pub(crate) seen: u64,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Shard<C, V, S> {
     pub(crate) rules: Rules,
     pub(crate) membership: Option<Membership>,
     /// Replies from before it are not taken: a tombstone that would speak against them may be gone.
-    pub(crate) floor: Position,
+    pub(crate) floor: Revision,
     pub(crate) entries: Table<C, Entry<V>, S>,
     /// Apart from the entries, so that a flood of unknown keys evicts nothing valid.
     pub(crate) refusals: Table<C, Entry<V>, S>,
@@ -98,7 +98,7 @@ where
         Self {
             rules,
             membership: None,
-            floor: Position::default(),
+            floor: Revision::default(),
             entries: Table::new(capacity.entries, capacity.bytes, hasher.clone()),
             refusals: Table::new(capacity.refusals, usize::MAX, hasher.clone()),
             tombstones: Tombstones::new(capacity.tombstones, hasher.clone()),
@@ -106,7 +106,7 @@ where
     }
 
     /// Forgets everything; from now on it is that member's, and takes replies from `floor` on.
-    pub(crate) fn begin(&mut self, membership: Option<Membership>, floor: Position) {
+    pub(crate) fn begin(&mut self, membership: Option<Membership>, floor: Revision) {
         self.membership = membership;
         self.floor = floor;
         self.entries.clear();
@@ -114,9 +114,9 @@ where
         self.tombstones.clear();
     }
 
-    /// Takes out what is known of a credential, and remembers that. `reached` is the position up to which
+    /// Takes out what is known of a credential, and remembers that. `reached` is the revision up to which
     /// the edge has applied everything (P).
-    pub(crate) fn invalidate(&mut self, credential: C, at: Position, reached: Position) {
+    pub(crate) fn invalidate(&mut self, credential: C, at: Revision, reached: Revision) {
         self.entries.remove(&credential);
         if self.refusals.get(&credential).is_some_and(|it| it.verdict.kept() != Kept::AsFact) {
             self.refusals.remove(&credential);
@@ -138,13 +138,13 @@ where
         credential: &C,
         view: &ReadView,
         wall: Timestamp,
-        least: Position,
+        min_revision: Revision,
         (span, tags): (u64, &SharedTags<S>),
     ) -> Option<V> {
         let rules = self.rules;
         for table in [&mut self.entries, &mut self.refusals] {
             let Some(entry) = table.get(credential) else { continue };
-            if entry.read_at.max(view.reached) < least {
+            if entry.read_at.max(view.reached) < min_revision {
                 return None;
             }
             if entry.verdict.kept() == Kept::AsFact {
@@ -175,7 +175,7 @@ where
             return Err(reason);
         }
         let Reply { read_at, verdict } = reply;
-        let read_at = read_at.position;
+        let read_at = read_at.revision;
         let seen = if self.rules.breaks(Mutant::ReplyByCredentialAlone) {
             tags.applied()
         } else {
@@ -216,11 +216,11 @@ where
         if now.since(question.sent) >= span && !self.rules.breaks(Mutant::NoBoundOnAge) {
             return Some(RejectReason::TooOld);
         }
-        if reply.read_at.position < self.floor {
+        if reply.read_at.revision < self.floor {
             return Some(RejectReason::BelowFloor);
         }
         let at = self.tombstones.get(&credential);
-        let buried = at.is_some_and(|at| at > reply.read_at.position)
+        let buried = at.is_some_and(|at| at > reply.read_at.revision)
             && !self.rules.breaks(Mutant::IgnoreTombstone);
         buried.then_some(RejectReason::Invalidated)
     }

@@ -18,8 +18,8 @@ pub(crate) struct Table<K, T, S> {
     pages: Vec<Page<K, T>>,
     hand: usize,
     bytes: usize,
-    most: usize,
-    most_bytes: usize,
+    max: usize,
+    max_bytes: usize,
     hasher: S,
 }
 
@@ -51,10 +51,10 @@ impl<K: Copy + Eq + Hash, T: Weigh, S: BuildHasher> Table<K, T, S> {
     const INDEX_BYTES: usize = 12;
 
     /// An empty map of at most `most` entries that take at most `most_bytes`.
-    pub(crate) fn new(most: usize, most_bytes: usize, hasher: S) -> Self {
-        let most = most.min(u32::MAX as usize);
+    pub(crate) fn new(max: usize, max_bytes: usize, hasher: S) -> Self {
+        let max = max.min(u32::MAX as usize);
         let index = HashTable::new();
-        Self { index, pages: Vec::new(), hand: 0, bytes: 0, most, most_bytes, hasher }
+        Self { index, pages: Vec::new(), hand: 0, bytes: 0, max, max_bytes, hasher }
     }
 
     /// The entry, which now counts as used.
@@ -69,10 +69,10 @@ impl<K: Copy + Eq + Hash, T: Weigh, S: BuildHasher> Table<K, T, S> {
     pub(crate) fn insert(&mut self, key: K, value: T) {
         self.remove(&key);
         let weight = Self::weight(&value);
-        if self.most == 0 || weight > self.most_bytes {
+        if self.max == 0 || weight > self.max_bytes {
             return;
         }
-        while self.len() >= self.most || self.bytes + weight > self.most_bytes {
+        while self.len() >= self.max || self.bytes + weight > self.max_bytes {
             if !self.evict() {
                 break;
             }
@@ -286,18 +286,18 @@ mod tests {
         type Small = Table<u32, Heavy, Seeded>;
         let weight = Small::weight(&Heavy(0, 8));
         assert_eq!(weight, Small::weight(&Heavy(0, 0)) + 8);
-        for (most, most_bytes, kept) in [
+        for (max, max_bytes, kept) in [
             (9, weight, 1),
             (9, weight - 1, 0),
             (9, 3 * weight, 3),
             (9, 3 * weight - 1, 2),
             (0, 999, 0),
         ] {
-            let mut table = Small::new(most, most_bytes, Seeded::default());
+            let mut table = Small::new(max, max_bytes, Seeded::default());
             for key in 0..5 {
                 table.insert(key, Heavy(0, 8));
             }
-            assert_eq!((table.len(), table.bytes()), (kept, kept * weight), "{most_bytes}");
+            assert_eq!((table.len(), table.bytes()), (kept, kept * weight), "{max_bytes}");
             table.clear();
             assert_eq!((table.len(), table.bytes()), (0, 0));
         }

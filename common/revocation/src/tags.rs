@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use latchkey_contract::lease::{Position, SharedTag};
+use latchkey_contract::lease::{Revision, SharedTag};
 
 use crate::cache::{CacheableVerdict, RejectReason};
 use crate::rules::{Mutant, Rules};
@@ -29,9 +29,9 @@ pub(crate) struct SharedTags<S> {
 pub(crate) struct Change {
     /// `None`: everything.
     tag: Option<SharedTag>,
-    at: Position,
+    at: Revision,
     /// The revision of a tombstone that went before the floor was raised: a mutant alone leaves one here.
-    evicted: Option<Position>,
+    evicted: Option<Revision>,
 }
 
 /// One step of applying a change: each touches memory once.
@@ -68,13 +68,13 @@ pub(crate) struct Judgement {
 }
 
 impl Change {
-    pub(crate) fn of(tag: Option<SharedTag>, at: Position) -> Self {
+    pub(crate) fn of(tag: Option<SharedTag>, at: Revision) -> Self {
         Self { tag, at, evicted: None }
     }
 
     /// The revision of the tombstone that made room, for the model.
     #[cfg(test)]
-    pub(crate) fn evicted(&self) -> Option<Position> {
+    pub(crate) fn evicted(&self) -> Option<Revision> {
         self.evicted
     }
 }
@@ -131,17 +131,17 @@ impl JudgeStep {
 
 impl<S: BuildHasher> SharedTags<S> {
     /// Nothing was applied yet; at most `most` tombstones.
-    pub(crate) fn new(most: usize, rules: Rules, hasher: S) -> Self {
+    pub(crate) fn new(max: usize, rules: Rules, hasher: S) -> Self {
         Self {
             rules,
             applied: AtomicU64::new(0),
             floor: AtomicI64::new(0),
-            tombstones: Mutex::new(Tombstones::new(most, hasher)),
+            tombstones: Mutex::new(Tombstones::new(max, hasher)),
         }
     }
 
     /// Begins anew as a member that has applied everything up to `floor`. Nothing may be looked up meanwhile.
-    pub(crate) fn begin(&self, floor: Position) {
+    pub(crate) fn begin(&self, floor: Revision) {
         self.tombstones.clear_poison();
         self.lock().clear();
         self.floor.store(floor.0, Ordering::Release);
@@ -150,7 +150,7 @@ impl<S: BuildHasher> SharedTags<S> {
 
     /// Applies a change of `tag`, or of everything, that has this revision. When it returns, it may be
     /// acknowledged.
-    pub(crate) fn apply(&self, tag: Option<SharedTag>, at: Position) {
+    pub(crate) fn apply(&self, tag: Option<SharedTag>, at: Revision) {
         let mut change = Change::of(tag, at);
         for step in ApplyStep::order(self.rules, tag.is_none()) {
             self.apply_step(*step, &mut change);
@@ -175,7 +175,7 @@ impl<S: BuildHasher> SharedTags<S> {
     pub(crate) fn judge<V: CacheableVerdict>(
         &self,
         verdict: &V,
-        read_at: Position,
+        read_at: Revision,
     ) -> Result<u64, RejectReason> {
         let mut judgement = Judgement::default();
         for step in JudgeStep::order(self.rules) {
@@ -197,7 +197,7 @@ impl<S: BuildHasher> SharedTags<S> {
             (ApplyStep::Evict, Some(tag)) => {
                 let ahead = self.rules.breaks(Mutant::TagEvictionBeforeFloor)
                     || self.rules.breaks(Mutant::TagEvictionKeepsFloor);
-                let floor = Position(self.floor.load(Ordering::Acquire));
+                let floor = Revision(self.floor.load(Ordering::Acquire));
                 change.evicted = self.lock().evict(&tag, |oldest| ahead || oldest <= floor);
             }
             (ApplyStep::Bury, Some(tag)) => self.lock().set(tag, at),
@@ -216,15 +216,15 @@ impl<S: BuildHasher> SharedTags<S> {
         step: JudgeStep,
         judgement: &mut Judgement,
         verdict: &V,
-        read_at: Position,
+        read_at: Revision,
     ) {
         match step {
             JudgeStep::ReadApplied => judgement.seen = self.applied(),
             JudgeStep::LookUp => {
-                let most = if self.rules.breaks(Mutant::FirstTagOnly) { 1 } else { usize::MAX };
+                let max = if self.rules.breaks(Mutant::FirstTagOnly) { 1 } else { usize::MAX };
                 let tombstones = self.lock();
                 let is_newer = |tag| tombstones.get(&tag).is_some_and(|at| at > read_at);
-                if verdict.tags().take(most).any(is_newer) {
+                if verdict.tags().take(max).any(is_newer) {
                     judgement.objection = Some(RejectReason::Invalidated);
                 }
             }
@@ -241,22 +241,22 @@ impl<S: BuildHasher> SharedTags<S> {
         self.tombstones.is_poisoned()
     }
 
-    fn raise(&self, floor: Position) {
+    fn raise(&self, floor: Revision) {
         self.floor.fetch_max(floor.0, Ordering::AcqRel);
     }
 
     /// Where a panic left it half-written, nothing that was read before is relied on any more.
     fn lock(&self) -> MutexGuard<'_, Tombstones<SharedTag, S>> {
         self.tombstones.lock().unwrap_or_else(|poisoned: PoisonError<_>| {
-            self.raise(Position(i64::MAX));
+            self.raise(Revision(i64::MAX));
             poisoned.into_inner()
         })
     }
 
     /// Shows count, floor and tombstones, for the model's fingerprint of a state.
     #[cfg(test)]
-    pub(crate) fn inspect(&self) -> (u64, Position, Vec<(SharedTag, Position)>) {
-        let floor = Position(self.floor.load(Ordering::Acquire));
+    pub(crate) fn inspect(&self) -> (u64, Revision, Vec<(SharedTag, Revision)>) {
+        let floor = Revision(self.floor.load(Ordering::Acquire));
         (self.applied(), floor, self.lock().iter().collect())
     }
 }
@@ -316,16 +316,16 @@ mod tests {
         let other = SharedTag::Owner(Owner::User(UserId(2)));
         let mut before = None;
         for (tag, at) in [(other, 3), (other, 2), (other, 2)] {
-            tags.apply(Some(tag), Position(at));
-            let seen = tags.judge(&Mine, Position(0)).unwrap();
+            tags.apply(Some(tag), Revision(at));
+            let seen = tags.judge(&Mine, Revision(0)).unwrap();
             assert!(tags.is_seen(seen) && before.is_none_or(|before| !tags.is_seen(before)));
             before = Some(seen);
         }
-        tags.apply(Some(MINE), Position(5));
-        assert_eq!(tags.judge(&Mine, Position(4)), Err(RejectReason::Invalidated));
-        assert!(tags.judge(&Mine, Position(5)).is_ok());
-        tags.apply(None, Position(6));
-        assert_eq!(tags.judge(&Mine, Position(5)), Err(RejectReason::BelowFloor));
-        assert!(tags.judge(&Mine, Position(6)).is_ok());
+        tags.apply(Some(MINE), Revision(5));
+        assert_eq!(tags.judge(&Mine, Revision(4)), Err(RejectReason::Invalidated));
+        assert!(tags.judge(&Mine, Revision(5)).is_ok());
+        tags.apply(None, Revision(6));
+        assert_eq!(tags.judge(&Mine, Revision(5)), Err(RejectReason::BelowFloor));
+        assert!(tags.judge(&Mine, Revision(6)).is_ok());
     }
 }

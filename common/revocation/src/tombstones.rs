@@ -1,63 +1,63 @@
-//! A bounded memory of what was invalidated, and at which position. When it is full the oldest has to go: first
-//! the floor rises to its position, then it is taken out.
+//! A bounded memory of what was invalidated, and at which revision. When it is full the oldest has to go: first
+//! the floor rises to its revision, then it is taken out.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash};
 
-use latchkey_contract::lease::Position;
+use latchkey_contract::lease::Revision;
 
 #[derive(Clone)]
 pub(crate) struct Tombstones<K, S> {
-    positions: HashMap<K, Position, S>,
+    revisions: HashMap<K, Revision, S>,
     order: VecDeque<K>,
-    most: usize,
+    max: usize,
 }
 
 impl<K: Copy + Eq + Hash, S: BuildHasher> Tombstones<K, S> {
     /// An empty memory of at most `most`, and at least one.
-    pub(crate) fn new(most: usize, hasher: S) -> Self {
-        Self { positions: HashMap::with_hasher(hasher), order: VecDeque::new(), most }
+    pub(crate) fn new(max: usize, hasher: S) -> Self {
+        Self { revisions: HashMap::with_hasher(hasher), order: VecDeque::new(), max }
     }
 
-    /// The last position at which `key` was invalidated, as far as is remembered.
-    pub(crate) fn get(&self, key: &K) -> Option<Position> {
-        if self.order.is_empty() { None } else { self.positions.get(key).copied() }
+    /// The last revision at which `key` was invalidated, as far as is remembered.
+    pub(crate) fn get(&self, key: &K) -> Option<Revision> {
+        if self.order.is_empty() { None } else { self.revisions.get(key).copied() }
     }
 
-    /// Remembers an invalidation. The greater position stays.
-    pub(crate) fn set(&mut self, key: K, position: Position) {
-        if let Some(old) = self.positions.get_mut(&key) {
-            *old = position.max(*old);
+    /// Remembers an invalidation. The greater revision stays.
+    pub(crate) fn set(&mut self, key: K, revision: Revision) {
+        if let Some(old) = self.revisions.get_mut(&key) {
+            *old = revision.max(*old);
             return;
         }
-        self.positions.insert(key, position);
+        self.revisions.insert(key, revision);
         self.order.push_back(key);
     }
 
-    /// The position of the one that has to go before `key` is remembered, if one has.
-    pub(crate) fn oldest_if_full(&self, key: &K) -> Option<Position> {
-        if self.order.len() < self.most.max(1) || self.positions.contains_key(key) {
+    /// The revision of the one that has to go before `key` is remembered, if one has.
+    pub(crate) fn oldest_if_full(&self, key: &K) -> Option<Revision> {
+        if self.order.len() < self.max.max(1) || self.revisions.contains_key(key) {
             return None;
         }
-        self.order.front().and_then(|oldest| self.positions.get(oldest)).copied()
+        self.order.front().and_then(|oldest| self.revisions.get(oldest)).copied()
     }
 
-    /// Takes out what has to go before `key` is remembered, if it may; its position.
-    pub(crate) fn evict(&mut self, key: &K, may: impl Fn(Position) -> bool) -> Option<Position> {
-        let position = self.oldest_if_full(key).filter(|position| may(*position))?;
-        self.order.pop_front().and_then(|oldest| self.positions.remove(&oldest));
-        Some(position)
+    /// Takes out what has to go before `key` is remembered, if it may; its revision.
+    pub(crate) fn evict(&mut self, key: &K, may: impl Fn(Revision) -> bool) -> Option<Revision> {
+        let revision = self.oldest_if_full(key).filter(|revision| may(*revision))?;
+        self.order.pop_front().and_then(|oldest| self.revisions.remove(&oldest));
+        Some(revision)
     }
 
     /// Forgets all.
     pub(crate) fn clear(&mut self) {
-        self.positions.clear();
+        self.revisions.clear();
         self.order.clear();
     }
 
     /// Every tombstone, oldest first.
     #[cfg(test)]
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, Position)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, Revision)> {
         self.order.iter().filter_map(|key| Some((*key, self.get(key)?)))
     }
 }

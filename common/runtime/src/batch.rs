@@ -1,14 +1,14 @@
 //! The actor that answers a queue with few questions: what queued up while a batch was under way is asked
 //! together, and nothing waits while none is. A batch that is late, and a queue that fills another
-//! one, hold nothing up: the next lane takes what waits.
+//! one, hold nothing up: the next worker takes what waits.
 //!
 //! The gate asks the bus through one, the services ask their database through one. Askers put their
 //! questions into the queue, and tell the batcher of the first: a message for each would cost more than
-//! the question. Each of the batcher's lanes, actors too, has one batch under way. A lane that hangs or
+//! the question. Each of the batcher's workers, actors too, has one batch under way. A worker that hangs or
 //! fails holds up its own batch and no other.
 
-mod lane;
 mod queue;
+mod worker;
 
 use std::future::Future;
 use std::mem;
@@ -24,8 +24,8 @@ use tokio::time::Instant;
 
 use crate::supervisor::{Address, Child, RootMessage};
 use crate::trace::Parent;
-use lane::{Batch, Lane};
 use queue::{Pushed, Queue};
+use worker::{Batch, BatchWorker};
 
 /// How long a batch is waited for before the next one goes beside it. Longer than most take; fewer and
 /// larger batches cost much less than many small ones.
@@ -71,7 +71,7 @@ pub enum AskError<E> {
 }
 
 /// Asks questions of a [`Batcher`]. Clones ask the same one.
-pub struct Asker<W: Work> {
+pub struct BatchClient<W: Work> {
     address: Address<Message>,
     queue: Arc<Queue<W>>,
     waiting: Arc<AtomicUsize>,
@@ -91,21 +91,21 @@ pub enum Message {
     Asked,
     /// A batch may have become late.
     Late,
-    /// The lane with this number has answered its batch.
+    /// The worker with this number has answered its batch.
     Done(usize),
 }
 
-/// The questions that wait, and the lanes that can take them.
+/// The questions that wait, and the workers that can take them.
 pub struct Dispatch<W: Work> {
     queue: queue::Open<W>,
     timer_set: bool,
-    lanes: Vec<ActorRef<Batch<W>>>,
+    workers: Vec<ActorRef<Batch<W>>>,
     idle: Vec<usize>,
     /// When the last batch was handed out that is still waited for.
     waited_for: Option<(usize, Instant)>,
 }
 
-impl<W: Work> Asker<W> {
+impl<W: Work> BatchClient<W> {
     /// An asker, and the child that answers it with `work`.
     pub fn new(name: &'static str, work: W) -> (Self, Child) {
         let (work, queue) = (Arc::new(work), Arc::new(Queue::default()));
@@ -123,13 +123,13 @@ impl<W: Work> Asker<W> {
     /// # Errors
     /// [`AskError`], at once where too many wait.
     pub async fn ask(&self, item: W::Item) -> Result<W::Answer, AskError<W::Error>> {
-        let Some(place) = Place::take(&self.waiting, W::MAX_WAITING) else {
+        let Some(permit) = Permit::take(&self.waiting, W::MAX_WAITING) else {
             self.shed.increment(1);
             return Err(AskError::Overloaded);
         };
         let (reply, answer) = oneshot::channel();
-        let questioner = Questioner { reply, span: Parent::current(), _place: place };
-        match self.queue.push(item, questioner) {
+        let waiter = Waiter { reply, span: Parent::current(), _permit: permit };
+        match self.queue.push(item, waiter) {
             Pushed::First if self.address.send(Message::Asked).is_err() => {
                 // Nobody else tells of those that came behind this one.
                 self.queue.clear();
@@ -142,7 +142,7 @@ impl<W: Work> Asker<W> {
     }
 }
 
-impl<W: Work> Clone for Asker<W> {
+impl<W: Work> Clone for BatchClient<W> {
     fn clone(&self) -> Self {
         Self {
             address: self.address.clone(),
@@ -163,13 +163,13 @@ impl<W: Work> Actor for Batcher<W> {
         myself: ActorRef<Self::Msg>,
         (): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        let mut lanes = Vec::with_capacity(W::IN_FLIGHT);
+        let mut workers = Vec::with_capacity(W::IN_FLIGHT);
         for number in 0..W::IN_FLIGHT {
-            lanes.push(self.lane(number, &myself).await?);
+            workers.push(self.worker(number, &myself).await?);
         }
         let idle = (0..W::IN_FLIGHT).rev().collect();
         let queue = self.queue.open();
-        Ok(Dispatch { queue, timer_set: false, lanes, idle, waited_for: None })
+        Ok(Dispatch { queue, timer_set: false, workers, idle, waited_for: None })
     }
 
     async fn handle(
@@ -181,7 +181,7 @@ impl<W: Work> Actor for Batcher<W> {
         match message {
             Message::Asked => {}
             Message::Late => dispatch.timer_set = false,
-            Message::Done(lane) => dispatch.is_idle(lane),
+            Message::Done(worker) => dispatch.is_idle(worker),
         }
         dispatch.work_off(&myself).await
     }
@@ -192,16 +192,16 @@ impl<W: Work> Actor for Batcher<W> {
         event: SupervisionEvent,
         dispatch: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let lane = match event {
-            SupervisionEvent::ActorFailed(lane, _)
-            | SupervisionEvent::ActorTerminated(lane, _, _) => lane,
+        let worker = match event {
+            SupervisionEvent::ActorFailed(worker, _)
+            | SupervisionEvent::ActorTerminated(worker, _, _) => worker,
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
                 return Ok(());
             }
         };
-        let known = dispatch.lanes.iter().position(|known| known.get_id() == lane.get_id());
+        let known = dispatch.workers.iter().position(|known| known.get_id() == worker.get_id());
         let Some(number) = known else { return Ok(()) };
-        dispatch.lanes[number] = self.lane(number, &myself).await?;
+        dispatch.workers[number] = self.worker(number, &myself).await?;
         dispatch.is_idle(number);
         // The root counts it, so that a service that fails too often ends.
         if let Some(root) = myself.try_get_supervisor() {
@@ -210,7 +210,7 @@ impl<W: Work> Actor for Batcher<W> {
         dispatch.work_off(&myself).await
     }
 
-    /// Answers the rest: while the batcher drains, no message of its lanes or to itself arrives.
+    /// Answers the rest: while the batcher drains, no message of its workers or to itself arrives.
     async fn post_stop(
         &self,
         _myself: ActorRef<Self::Msg>,
@@ -221,12 +221,12 @@ impl<W: Work> Actor for Batcher<W> {
             if batch.is_empty() {
                 break;
             }
-            // The askers of a lane that has just failed are told so.
-            drop(dispatch.lanes[number].send_message(batch));
+            // The askers of a worker that has just failed are told so.
+            drop(dispatch.workers[number].send_message(batch));
         }
-        for lane in &dispatch.lanes {
+        for worker in &dispatch.workers {
             // Without a bound of its own: the root gives a child only so long to stop.
-            if let Err(error) = lane.drain_and_wait(None).await {
+            if let Err(error) = worker.drain_and_wait(None).await {
                 tracing::debug!(batcher = self.name, %error, "a lane had ended already");
             }
         }
@@ -234,15 +234,15 @@ impl<W: Work> Actor for Batcher<W> {
     }
 }
 
-/// Where an answer goes, the span that waits for it, and its place among those that may wait.
-pub struct Questioner<W: Work> {
+/// Where an answer goes, the span that waits for it, and its permit among those that may wait.
+pub struct Waiter<W: Work> {
     reply: oneshot::Sender<Result<W::Answer, W::Error>>,
     span: Parent,
     /// Held until the question is answered or dropped, also where nobody waits for it any more.
-    _place: Place,
+    _permit: Permit,
 }
 
-impl<W: Work> Questioner<W> {
+impl<W: Work> Waiter<W> {
     /// Whether nobody waits for the answer any more.
     fn is_gone(&self) -> bool {
         self.reply.is_closed()
@@ -250,32 +250,32 @@ impl<W: Work> Questioner<W> {
 }
 
 impl<W: Work> Batcher<W> {
-    async fn lane(
+    async fn worker(
         &self,
         number: usize,
         myself: &ActorRef<Message>,
     ) -> Result<ActorRef<Batch<W>>, SpawnErr> {
-        let lane = Lane {
+        let worker = BatchWorker {
             name: self.name,
             sizes: histogram!("latchkey_batch_size", "batcher" => self.name),
             number,
             work: Arc::clone(&self.work),
             batcher: myself.clone(),
         };
-        let (lane, _) = Actor::spawn_linked(None, lane, (), myself.get_cell()).await?;
-        Ok(lane)
+        let (worker, _) = Actor::spawn_linked(None, worker, (), myself.get_cell()).await?;
+        Ok(worker)
     }
 }
 
 impl<W: Work> Dispatch<W> {
-    /// Gives idle lanes a batch each, as long as one is due; of what is not due yet the timer reminds.
+    /// Gives idle workers a batch each, as long as one is due; of what is not due yet the timer reminds.
     async fn work_off(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         while !self.idle.is_empty() && self.is_due() {
             self.gather().await;
             let batch = self.queue.take();
             if let Some(number) = self.idle.pop_if(|_| !batch.is_empty()) {
                 self.waited_for = Some((number, Instant::now()));
-                self.lanes[number].send_message(batch)?;
+                self.workers[number].send_message(batch)?;
             }
         }
         if !self.idle.is_empty() && !self.timer_set && self.queue.load().count > 0 {
@@ -311,28 +311,28 @@ impl<W: Work> Dispatch<W> {
             || load.count > 0 && self.waited_for.is_none_or(|(_, since)| since.elapsed() >= LATE)
     }
 
-    fn is_idle(&mut self, lane: usize) {
-        self.idle.push(lane);
-        if self.waited_for.is_some_and(|(number, _)| number == lane) {
+    fn is_idle(&mut self, worker: usize) {
+        self.idle.push(worker);
+        if self.waited_for.is_some_and(|(number, _)| number == worker) {
             self.waited_for = None;
         }
     }
 }
 
-/// One place among those that may wait; given back when dropped.
-struct Place {
+/// One permit among those that may wait; given back when dropped.
+struct Permit {
     waiting: Arc<AtomicUsize>,
 }
 
-impl Place {
-    fn take(waiting: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+impl Permit {
+    fn take(waiting: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
         let before = waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Self { waiting: Arc::clone(waiting) };
-        (before < most).then_some(place)
+        let permit = Self { waiting: Arc::clone(waiting) };
+        (before < max).then_some(permit)
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }

@@ -122,13 +122,13 @@ impl Environment {
         &self,
         variable: &Variable,
         default: T,
-        least: T,
-        most: T,
+        min: T,
+        max: T,
     ) -> Result<T, ConfigError>
     where
         T: std::str::FromStr + PartialOrd,
     {
-        let accepted = least..=most;
+        let accepted = min..=max;
         self.parse(variable, default, |text| {
             text.parse().ok().filter(|number| accepted.contains(number))
         })

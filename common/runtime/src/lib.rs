@@ -14,7 +14,7 @@
 //! | [`supervisor`] | the root actor of a service, and addresses that outlive a restart |
 //! | [`bounded`] | a bounded table without sweeps |
 //! | [`batch`] | the actor that answers a queue with one question |
-//! | [`periodic`] | the actor that does a chore again and again |
+//! | [`periodic`] | what is done again and again |
 //! | [`resource`] | what a service needs outside its process |
 //! | [`stop`] | how a process is asked to end |
 //! | [`monitor`] | the second listener: metrics and health |

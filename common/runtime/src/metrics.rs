@@ -2,7 +2,7 @@
 //!
 //! Counters and histograms are the `metrics` crate's: whoever counts on a hot path keeps the handle.
 //! What is a state and not an event (connections in use, work in flight) costs nothing until a scrape
-//! asks for it: [`at_scrape`].
+//! asks for it: [`register_gauge`].
 
 mod names;
 mod own;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::monitor::Render;
-use crate::periodic::{self, Chore};
+use crate::periodic::{self, PeriodicTask};
 use crate::process::{Exit, StartError};
 use crate::supervisor::{Root, Running};
 
@@ -96,7 +96,7 @@ impl Metrics {
 }
 
 /// Has `observe` set its gauges before each scrape. The same `name` again takes the former one's place.
-pub fn at_scrape(name: impl Into<String>, observe: impl Fn() + Send + Sync + 'static) {
+pub fn register_gauge(name: impl Into<String>, observe: impl Fn() + Send + Sync + 'static) {
     if let Some(installed) = INSTALLED.get() {
         let mut observers = installed.observers.lock().unwrap_or_else(PoisonError::into_inner);
         observers.insert(name.into(), Arc::new(observe));
@@ -122,7 +122,7 @@ fn render() -> String {
     installed.handle.render()
 }
 
-impl Chore for Upkeep {
+impl PeriodicTask for Upkeep {
     const PAUSE: Duration = Duration::from_secs(1);
     const AT_THE_END: bool = false;
 

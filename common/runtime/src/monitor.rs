@@ -63,11 +63,11 @@ type Check = Arc<dyn Fn() -> Checking + Send + Sync>;
 /// asks: they are told what was found last. Clones share it.
 #[derive(Clone, Default)]
 pub struct Readiness {
-    found: Arc<Mutex<Found>>,
+    report: Arc<Mutex<Report>>,
 }
 
 #[derive(Clone, Default)]
-struct Found {
+struct Report {
     check: Option<Check>,
     /// When it was found to be ready, if it was when last looked at.
     ready_at: Option<Instant>,
@@ -112,19 +112,19 @@ impl Readiness {
     where
         F: Future<Output = bool> + Send + 'static,
     {
-        self.found().check = Some(Arc::new(move || Box::pin(check())));
+        self.report().check = Some(Arc::new(move || Box::pin(check())));
         self.look().await;
     }
 
     /// From now on the answer is no: the process is about to end.
     pub fn withdraw(&self) {
-        *self.found() = Found::default();
+        *self.report() = Report::default();
     }
 
     /// Whether the process could do its work when last looked at, which is not long ago.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.found().ready_at.is_some_and(|at| at.elapsed() < MAX_AGE)
+        self.report().ready_at.is_some_and(|at| at.elapsed() < MAX_AGE)
     }
 
     /// Looks again and again, for as long as it is polled.
@@ -136,18 +136,18 @@ impl Readiness {
     }
 
     async fn look(&self) {
-        let Some(check) = self.found().check.clone() else { return };
+        let Some(check) = self.report().check.clone() else { return };
         let is_ready = tokio::time::timeout(CHECK_TIMEOUT, check()).await.unwrap_or(false);
-        let mut found = self.found();
+        let mut report = self.report();
         // It may have been withdrawn, or be decided otherwise, by now.
-        if found.check.as_ref().is_some_and(|now| Arc::ptr_eq(now, &check)) {
-            found.ready_at = is_ready.then(Instant::now);
+        if report.check.as_ref().is_some_and(|now| Arc::ptr_eq(now, &check)) {
+            report.ready_at = is_ready.then(Instant::now);
         }
     }
 
-    fn found(&self) -> MutexGuard<'_, Found> {
-        lock_or_begin_anew(&self.found, "whether the process is ready", |found| {
-            found.ready_at = None;
+    fn report(&self) -> MutexGuard<'_, Report> {
+        lock_or_begin_anew(&self.report, "whether the process is ready", |report| {
+            report.ready_at = None;
         })
     }
 }

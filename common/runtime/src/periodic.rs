@@ -1,15 +1,15 @@
-//! The actor that does a chore again and again: sweeping expired rows, writing down what was counted.
+//! What is done again and again: sweeping expired rows, writing down what was counted.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::time::sleep;
 
-use crate::supervisor::{Address, Child};
+use crate::supervisor::Child;
 
 /// Something to be done again and again. It logs its own failures; the next run tries again.
-pub trait Chore: Send + Sync + 'static {
+pub trait PeriodicTask: Send + Sync + 'static {
     /// The pause between the end of one run and the beginning of the next.
     const PAUSE: Duration;
     /// Whether it is done once more when the service ends.
@@ -31,60 +31,26 @@ pub trait Chore: Send + Sync + 'static {
         async {}
     }
 
-    /// The service ends: gives back what the chore holds.
+    /// The service ends: gives back what the task holds.
     fn end(&self) -> impl Future<Output = ()> + Send {
         async {}
     }
 }
 
-/// The actor.
-pub struct Periodic<C: Chore> {
-    chore: Arc<C>,
-}
-
-/// What the actor tells itself.
-pub struct Tick;
-
-/// The child that does `chore`.
-pub fn child<C: Chore>(name: &'static str, chore: Arc<C>) -> Child {
-    Child::new(name, Address::new(), move || (Periodic { chore: Arc::clone(&chore) }, ()))
-}
-
-impl<C: Chore> Actor for Periodic<C> {
-    type Msg = Tick;
-    type State = ();
-    type Arguments = ();
-
-    async fn pre_start(
-        &self,
-        myself: ActorRef<Self::Msg>,
-        (): Self::Arguments,
-    ) -> Result<Self::State, ActorProcessingErr> {
-        // The handle only serves to take the message back, which nobody wants.
-        drop(myself.send_after(C::PAUSE, || Tick));
-        Ok(())
-    }
-
-    async fn handle(
-        &self,
-        myself: ActorRef<Self::Msg>,
-        Tick: Self::Msg,
-        (): &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        self.chore.run().await;
-        drop(myself.send_after(C::PAUSE, || Tick));
-        Ok(())
-    }
-
-    async fn post_stop(
-        &self,
-        _myself: ActorRef<Self::Msg>,
-        (): &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        if C::AT_THE_END {
-            self.chore.run().await;
+/// The child that does `task`. A run that has begun is finished when the service ends.
+pub fn child<P: PeriodicTask>(name: &'static str, task: Arc<P>) -> Child {
+    Child::task(name, move |mut context| {
+        let task = Arc::clone(&task);
+        async move {
+            context.up();
+            while context.unless_stopped(sleep(P::PAUSE)).await.is_some() {
+                task.run().await;
+            }
+            if P::AT_THE_END {
+                task.run().await;
+            }
+            task.end().await;
+            Ok(())
         }
-        self.chore.end().await;
-        Ok(())
-    }
+    })
 }

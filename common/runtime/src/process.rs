@@ -119,7 +119,7 @@ pub fn fail(name: &str, error: &StartError) -> ExitCode {
 }
 
 /// Writes `text` to standard output; a reader that went away is no error.
-pub fn say(text: &str) {
+pub fn print_line(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 

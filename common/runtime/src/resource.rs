@@ -17,7 +17,7 @@ pub trait Resource: Clone + Send + Sync + 'static {
     fn open(options: Self::Options) -> impl Future<Output = Result<Self, StartError>> + Send;
 
     /// Waits, within a bound, until it has said what it has to say of this process' beginning; whether that was good.
-    fn settle(&self) -> impl Future<Output = bool> + Send {
+    fn await_first_look(&self) -> impl Future<Output = bool> + Send {
         async { true }
     }
 
@@ -36,8 +36,8 @@ impl<A: Resource, B: Resource> Resource for (A, B) {
         tokio::try_join!(A::open(a), B::open(b))
     }
 
-    async fn settle(&self) -> bool {
-        let (a, b) = tokio::join!(self.0.settle(), self.1.settle());
+    async fn await_first_look(&self) -> bool {
+        let (a, b) = tokio::join!(self.0.await_first_look(), self.1.await_first_look());
         a && b
     }
 

@@ -58,6 +58,15 @@ impl TaskContext {
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
     }
+
+    /// What `work` gives; `None` where the task is to end before that.
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stopped() => None,
+            done = work => Some(done),
+        }
+    }
 }
 
 impl Child {

@@ -62,7 +62,7 @@ impl Process {
         F: Future<Output = bool> + Send + 'static,
     {
         let begun = self.stop.unless_asked(async {
-            let is_good = needs.settle().await;
+            let is_good = needs.await_first_look().await;
             self.readiness.decide(check).await;
             is_good
         });

@@ -52,7 +52,7 @@ async fn serve<S: Service>(
     let service = S::configure(environment)?;
     let monitor_address = monitor::address(environment, &S::MONITOR_ADDR)?;
     if check_config {
-        process::say("The configuration is good.");
+        process::print_line("The configuration is good.");
         return Ok(());
     }
     let (mut signals, stop) = (Signals::listen()?, Stop::new());

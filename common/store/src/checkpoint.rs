@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use latchkey_runtime::Child;
-use latchkey_runtime::periodic::{self, Chore};
+use latchkey_runtime::periodic::{self, PeriodicTask};
 
 use crate::{Db, Sqlite, StoreError};
 
@@ -72,7 +72,7 @@ impl crate::connection::Connections<sqlx::Sqlite> {
     }
 }
 
-impl Chore for Checkpointer {
+impl PeriodicTask for Checkpointer {
     const PAUSE: Duration = Duration::from_secs(1);
     const AT_THE_END: bool = false;
 

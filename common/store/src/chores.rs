@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use latchkey_runtime::periodic::{self, Chore};
+use latchkey_runtime::periodic::{self, PeriodicTask};
 use latchkey_runtime::{Child, Clock};
 use metrics::{Gauge, gauge};
 use tokio::time::{sleep, timeout};
@@ -118,12 +118,17 @@ struct ChoreRow {
 
 impl Chores {
     /// The child that does `chore` while this process holds the row `name`.
-    pub fn child<C: Chore>(&self, actor: &'static str, name: &'static str, chore: C) -> Child {
+    pub fn child<C: PeriodicTask>(
+        &self,
+        actor: &'static str,
+        name: &'static str,
+        chore: C,
+    ) -> Child {
         periodic::child(actor, Arc::new(self.exclusive(name, chore)))
     }
 
     /// `chore`, done while this process holds the row `name`.
-    pub fn exclusive<C: Chore>(&self, name: &'static str, chore: C) -> Exclusive<C> {
+    pub fn exclusive<C: PeriodicTask>(&self, name: &'static str, chore: C) -> Exclusive<C> {
         const { assert!(!C::AT_THE_END, "what each process does at its end is no chore for one") };
         let labels = [("service", self.sql.service), ("chore", name)];
         let held = gauge!("latchkey_chore_held", &labels);
@@ -170,7 +175,7 @@ struct State {
     failed: u32,
 }
 
-impl<C: Chore> Exclusive<C> {
+impl<C: PeriodicTask> Exclusive<C> {
     /// How long one hold is, from when it was asked for: after a run that lasts longer than [`MARGIN`] it ends before
     /// the next look, and another replica may have taken the row before the one that had it notices.
     pub const TERM: Duration = C::PAUSE.saturating_add(MARGIN);
@@ -272,7 +277,7 @@ impl<C: Chore> Exclusive<C> {
     }
 }
 
-impl<C: Chore> Chore for Exclusive<C> {
+impl<C: PeriodicTask> PeriodicTask for Exclusive<C> {
     const PAUSE: Duration = C::PAUSE;
     const AT_THE_END: bool = false;
 

@@ -40,13 +40,16 @@ async fn work(
     let taken = db.prepare(service, migrations, Some(PATIENCE)).await?;
     for step in migrations {
         let state = if taken.contains(&step.version) { "applied now" } else { "was there" };
-        process::say(&format!("{service} {:04} {}: {state}", step.version, step.description));
+        process::print_line(&format!(
+            "{service} {:04} {}: {state}",
+            step.version, step.description
+        ));
     }
-    process::say(&format!("The {service} tables are up to date."));
+    process::print_line(&format!("The {service} tables are up to date."));
     if finish {
         let done = db.finish(service, migrations, FINISH_PATIENCE).await?;
         let (lowest, since) = (done.lowest, if done.is_raised { "now" } else { "before" });
-        process::say(&format!(
+        process::print_line(&format!(
             "They are for releases that know step {lowest} or later, since {since}."
         ));
         return Ok(());
@@ -54,7 +57,7 @@ async fn work(
     let lowest = db.lowest(service).await;
     let lowest = lowest.map_err(|error| StartError::new(Exit::Unavailable, error.to_string()))?;
     if lowest < newest(migrations) {
-        process::say(&format!(
+        process::print_line(&format!(
             "Releases that know step {lowest} still may use them: when none runs any more, and there is no going back, \
              run `migrate --finish`."
         ));

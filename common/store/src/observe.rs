@@ -1,6 +1,6 @@
 //! How full the pools are, read when somebody looks.
 
-use latchkey_runtime::metrics::at_scrape;
+use latchkey_runtime::metrics::register_gauge;
 use metrics::{counter, gauge};
 use sqlx::{Database, Pool};
 
@@ -29,7 +29,7 @@ fn observe<DB: Database>(name: &'static str, pool: Pool<DB>) {
         .set(f64::from(pool.options().get_max_connections()));
     let idle = gauge!("latchkey_db_pool_connections", "pool" => name, "state" => "idle");
     let used = gauge!("latchkey_db_pool_connections", "pool" => name, "state" => "used");
-    at_scrape(format!("pool {name}"), move || {
+    register_gauge(format!("pool {name}"), move || {
         let all = pool.size();
         let free = u32::try_from(pool.num_idle()).unwrap_or(all).min(all);
         idle.set(f64::from(free));

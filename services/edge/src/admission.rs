@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use latchkey_runtime::Clock;
-use latchkey_runtime::metrics::at_scrape;
+use latchkey_runtime::metrics::register_gauge;
 use metrics::{Counter, counter, gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -64,7 +64,7 @@ pub(crate) struct Admission {
 struct Gate {
     spread: Arc<Spread>,
     places: Arc<Semaphore>,
-    most: Arc<AtomicUsize>,
+    max: Arc<AtomicUsize>,
     patience: Duration,
     hold: Duration,
     /// Where an answer takes no longer, one more may be let in: whoever answers has room.
@@ -79,9 +79,9 @@ struct Gate {
 struct Spread(AtomicU64);
 
 /// A place among those who were let in.
-pub(crate) struct Place<'a> {
+pub(crate) struct Permit<'a> {
     gate: &'a Gate,
-    permit: OwnedSemaphorePermit,
+    held: OwnedSemaphorePermit,
     others_wait: bool,
     begun: Instant,
 }
@@ -138,12 +138,12 @@ impl Admission {
     }
 
     /// Waits to be let in; `None` where that takes too long.
-    pub(crate) async fn enter(&self, lane: Lane) -> Option<Place<'_>> {
+    pub(crate) async fn enter(&self, lane: Lane) -> Option<Permit<'_>> {
         let gate = &self.gates[lane as usize];
         let place = gate.enter().await;
         if place.is_none() {
             gate.turned_away.increment(1);
-            self.say();
+            self.warn_of_shedding();
         }
         place
     }
@@ -166,7 +166,7 @@ impl Admission {
     }
 
     /// Says now and then how many were turned away: a line for each would cost more than the refusal.
-    fn say(&self) {
+    fn warn_of_shedding(&self) {
         let unsaid = self.unsaid.fetch_add(1, Ordering::Relaxed) + 1;
         let (now, before) = (self.clock.unix_millis(), self.said_at.load(Ordering::Relaxed));
         if before.saturating_add(LOG_PAUSE) > now {
@@ -186,10 +186,10 @@ impl Admission {
 
 impl Spread {
     /// A part of `most`, from half of it on: the next one is far from the last.
-    fn over(&self, most: Duration) -> Duration {
+    fn over(&self, max: Duration) -> Duration {
         // The golden ratio of 256, which falls into every part as often as into any other.
         let place = self.0.fetch_add(158, Ordering::Relaxed) % 256;
-        most.mul_f64(0.5 + f64::from(u8::try_from(place).unwrap_or_default()) / 512.0)
+        max.mul_f64(0.5 + f64::from(u8::try_from(place).unwrap_or_default()) / 512.0)
     }
 }
 
@@ -199,12 +199,12 @@ impl Gate {
         let turned_away = counter!("latchkey_http_turned_away_total", "lane" => name);
         // So that the first one is seen as a rise.
         turned_away.increment(0);
-        let (places, most) =
+        let (places, max) =
             (Arc::new(Semaphore::new(FIRST_PLACES)), Arc::new(AtomicUsize::new(FIRST_PLACES)));
         let limit = gauge!("latchkey_http_places_limit", "lane" => name);
         let used = gauge!("latchkey_http_places_used", "lane" => name);
-        let (free, all) = (Arc::clone(&places), Arc::clone(&most));
-        at_scrape(name, move || {
+        let (free, all) = (Arc::clone(&places), Arc::clone(&max));
+        register_gauge(name, move || {
             let all = all.load(Ordering::Relaxed);
             limit.set(f64::from(u32::try_from(all).unwrap_or(u32::MAX)));
             let taken = all.saturating_sub(free.available_permits());
@@ -213,7 +213,7 @@ impl Gate {
         Self {
             spread: Arc::default(),
             places,
-            most,
+            max,
             patience: PATIENCE,
             hold: HOLD,
             soon: lane.soon(),
@@ -227,11 +227,11 @@ impl Gate {
         self.soon.max(alone.saturating_mul(TIMES_ALONE))
     }
 
-    async fn enter(&self) -> Option<Place<'_>> {
+    async fn enter(&self) -> Option<Permit<'_>> {
         let place =
-            |permit, others_wait| Place { gate: self, permit, others_wait, begun: Instant::now() };
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Some(place(permit, false));
+            |held, others_wait| Permit { gate: self, held, others_wait, begun: Instant::now() };
+        if let Ok(held) = Arc::clone(&self.places).try_acquire_owned() {
+            return Some(place(held, false));
         }
         let waited = tokio::time::timeout(
             self.spread.over(self.patience),
@@ -243,18 +243,18 @@ impl Gate {
     }
 }
 
-impl Place<'_> {
+impl Permit<'_> {
     /// Leaves after an answer, good or not. Where that came soon and others wait, one more may come in.
     pub(crate) fn leave(self, is_good: bool) {
         let gate = self.gate;
-        let most = gate.most.load(Ordering::Relaxed);
+        let max = gate.max.load(Ordering::Relaxed);
         if !self.others_wait {
-            if is_good && gate.places.available_permits() + 1 == most {
+            if is_good && gate.places.available_permits() + 1 == max {
                 let took = self.begun.elapsed().min(MAX_ALONE).as_nanos();
                 gate.alone.store(u64::try_from(took).unwrap_or(u64::MAX), Ordering::Relaxed);
             }
-        } else if self.begun.elapsed() <= gate.soon() && most < MAX_PLACES {
-            gate.most.fetch_add(1, Ordering::Relaxed);
+        } else if self.begun.elapsed() <= gate.soon() && max < MAX_PLACES {
+            gate.max.fetch_add(1, Ordering::Relaxed);
             gate.places.add_permits(1);
         }
     }
@@ -262,10 +262,10 @@ impl Place<'_> {
     /// Leaves after the service was too busy to answer: the place is gone, or empty for a while, so that
     /// whoever waits next is not turned away too.
     pub(crate) async fn leave_later(self) {
-        let fewer = |most: usize| (most > MIN_PLACES).then(|| most - 1);
-        let most = &self.gate.most;
-        if most.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok() {
-            self.permit.forget();
+        let fewer = |max: usize| (max > MIN_PLACES).then(|| max - 1);
+        let max = &self.gate.max;
+        if max.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok() {
+            self.held.forget();
         } else {
             tokio::time::sleep(self.gate.hold).await;
         }
@@ -282,7 +282,7 @@ mod tests {
         Gate { patience: zero, hold: zero, soon, ..Gate::new(Lane::Passwords) }
     }
 
-    async fn fill(gate: &Gate) -> Vec<Place<'_>> {
+    async fn fill(gate: &Gate) -> Vec<Permit<'_>> {
         let mut inside = Vec::new();
         while let Some(place) = gate.enter().await {
             inside.push(place);
@@ -296,7 +296,7 @@ mod tests {
         let patient = Gate { patience: PATIENCE, ..gate.clone() };
         let waiting = async { patient.enter().await.unwrap().leave(true) };
         tokio::join!(waiting, async { inside.pop().unwrap().leave(true) });
-        gate.most.load(Ordering::Relaxed)
+        gate.max.load(Ordering::Relaxed)
     }
 
     #[tokio::test]
@@ -315,7 +315,7 @@ mod tests {
         for _ in 0..2 * FIRST_PLACES {
             gate.enter().await.unwrap().leave_later().await;
         }
-        assert_eq!(gate.most.load(Ordering::Relaxed), MIN_PLACES);
+        assert_eq!(gate.max.load(Ordering::Relaxed), MIN_PLACES);
         assert_eq!(gate.places.available_permits(), MIN_PLACES);
     }
 
@@ -324,7 +324,7 @@ mod tests {
         let (gate, long) = (gate(Duration::from_millis(25)), Duration::from_millis(80));
         let enter = async |took: Duration| {
             let place = gate.enter().await.unwrap();
-            Place { begun: place.begun.checked_sub(took).unwrap(), ..place }
+            Permit { begun: place.begun.checked_sub(took).unwrap(), ..place }
         };
         let (one, other) = (enter(long).await, enter(long).await);
         // It was one of two: that says nothing of how long one takes.
@@ -342,8 +342,8 @@ mod tests {
 
     #[test]
     fn what_would_happen_at_once_is_spread_evenly() {
-        let (spread, most) = (Spread::default(), Duration::from_secs(1));
-        let mut all: Vec<u128> = (0..128).map(|_| spread.over(most).as_millis()).collect();
+        let (spread, max) = (Spread::default(), Duration::from_secs(1));
+        let mut all: Vec<u128> = (0..128).map(|_| spread.over(max).as_millis()).collect();
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 128);

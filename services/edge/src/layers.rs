@@ -312,11 +312,11 @@ impl Core {
 }
 
 /// `None` where `work` takes longer than `most`. A timer is made only for what is not done at once.
-async fn within<F: Future>(most: Duration, work: F) -> Option<F::Output> {
+async fn within<F: Future>(max: Duration, work: F) -> Option<F::Output> {
     let mut work = pin!(work);
     match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
         Poll::Ready(done) => Some(done),
-        Poll::Pending => tokio::time::timeout(most, work).await.ok(),
+        Poll::Pending => tokio::time::timeout(max, work).await.ok(),
     }
 }
 

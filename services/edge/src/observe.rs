@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, Method, StatusCode};
 use latchkey_bus::Limit;
-use latchkey_runtime::metrics::at_scrape;
+use latchkey_runtime::metrics::register_gauge;
 use latchkey_runtime::trace::{Description, KeyValue, Parent, Span, SpanKind};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use tokio::sync::Semaphore;
@@ -57,8 +57,8 @@ impl Observer {
             counters: Default::default(),
         };
         let (in_hand, limit) = (gauge!("latchkey_http_requests_in_flight"), in_flight.clone());
-        gauge!("latchkey_http_requests_limit").set(f64::from(in_flight.most()));
-        at_scrape("http", move || in_hand.set(f64::from(limit.taken())));
+        gauge!("latchkey_http_requests_limit").set(f64::from(in_flight.max()));
+        register_gauge("http", move || in_hand.set(f64::from(limit.taken())));
         Self { routes: patterns.all().iter().map(route).collect() }
     }
 
@@ -110,12 +110,12 @@ impl Observer {
 }
 
 /// Has the number of open connections in the metrics from now on: the places that are taken.
-pub(crate) fn watch_connections(most: u32, places: Arc<Semaphore>) {
+pub(crate) fn watch_connections(max: u32, places: Arc<Semaphore>) {
     let open = gauge!("latchkey_http_connections");
-    gauge!("latchkey_http_connections_limit").set(f64::from(most));
-    at_scrape("connections", move || {
+    gauge!("latchkey_http_connections_limit").set(f64::from(max));
+    register_gauge("connections", move || {
         let free = u32::try_from(places.available_permits()).unwrap_or(u32::MAX);
-        open.set(f64::from(most.saturating_sub(free)));
+        open.set(f64::from(max.saturating_sub(free)));
     });
 }
 

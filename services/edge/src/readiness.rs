@@ -23,11 +23,11 @@ const MAX_AGE: Duration = Duration::from_secs(10);
 pub struct EdgeReadiness {
     bus: Bus,
     gate: Arc<Gate>,
-    found: Mutex<Option<Found>>,
+    report: Mutex<Option<Report>>,
 }
 
 /// What was found, and when.
-struct Found {
+struct Report {
     at: Instant,
     state: EdgeState,
 }
@@ -44,15 +44,15 @@ pub struct EdgeState {
 impl EdgeReadiness {
     /// Nothing is known yet, so it is not ready.
     pub(crate) fn new(bus: Bus, gate: Arc<Gate>) -> Self {
-        Self { bus, gate, found: Mutex::default() }
+        Self { bus, gate, report: Mutex::default() }
     }
 
     /// What was found last.
     #[must_use]
     pub fn state(&self) -> EdgeState {
-        let found = self.found();
-        let found = found.as_ref().filter(|found| found.at.elapsed() < MAX_AGE);
-        found.map(|found| found.state.clone()).unwrap_or_default()
+        let report = self.report();
+        let report = report.as_ref().filter(|report| report.at.elapsed() < MAX_AGE);
+        report.map(|report| report.state.clone()).unwrap_or_default()
     }
 
     /// Looks now.
@@ -68,7 +68,7 @@ impl EdgeReadiness {
             }
         }
         let state = EdgeState { is_ready: self.is_ready(away.len()), away };
-        *self.found() = Some(Found { at: Instant::now(), state });
+        *self.report() = Some(Report { at: Instant::now(), state });
     }
 
     /// While it can answer from memory or ask. Those who have a bus over a network are many, and one database that is
@@ -84,8 +84,8 @@ impl EdgeReadiness {
         }
     }
 
-    fn found(&self) -> MutexGuard<'_, Option<Found>> {
-        lock_or_begin_anew(&self.found, "what the edge can do", |found| *found = None)
+    fn report(&self) -> MutexGuard<'_, Option<Report>> {
+        lock_or_begin_anew(&self.report, "what the edge can do", |report| *report = None)
     }
 }
 

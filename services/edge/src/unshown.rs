@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use latchkey_bus::{Bus, Context};
 use latchkey_contract::keys::{IssueKey, IssuedKey, RevokeKey};
 use latchkey_contract::{CallError, KeyId, Rpc};
-use latchkey_runtime::periodic::Chore;
+use latchkey_runtime::periodic::PeriodicTask;
 use tokio::time::Instant;
 
 use crate::{NAME, acting};
@@ -113,7 +113,7 @@ impl UnshownKeys {
     }
 }
 
-impl Chore for UnshownKeys {
+impl PeriodicTask for UnshownKeys {
     const PAUSE: Duration = Duration::from_secs(1);
     const AT_THE_END: bool = true;
 

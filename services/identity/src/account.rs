@@ -20,8 +20,8 @@ pub(crate) async fn sign_up(
     context.caller()?;
     let email = rules::email(request.email.as_deref());
     let username = rules::username(request.username.as_deref());
-    let least = identity.config.password_min_length;
-    let password = rules::new_password(request.password.as_ref(), least);
+    let min = identity.config.password_min_length;
+    let password = rules::new_password(request.password.as_ref(), min);
     let (email, username, password) = match (email, username, password) {
         (Ok(email), Ok(username), Ok(password)) => (email, username, password),
         (email, username, password) => {

@@ -78,8 +78,8 @@ async fn answer_if_decided(
 
 /// Both passwords in the form that is hashed, or every faulty field.
 fn check(identity: &Identity, request: &ChangePassword) -> Result<(Secret, Secret), Refusal> {
-    let least = identity.config.password_min_length;
-    let new = rules::new_password(request.new_password.as_ref(), least)
+    let min = identity.config.password_min_length;
+    let new = rules::new_password(request.new_password.as_ref(), min)
         .map_err(|fault| FieldError::new("new_password", fault.message));
     let current = match &request.current_password {
         // What no password can be is as wrong as an empty one.

@@ -41,7 +41,7 @@ use latchkey_authority::lookup::Lookup;
 use latchkey_bus::Bus;
 use latchkey_contract::Timestamp;
 use latchkey_contract::authority::{IdentityAuthority, change_attempt};
-use latchkey_runtime::batch::Asker;
+use latchkey_runtime::batch::BatchClient;
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Clock, Entropy, Exit, StartError, periodic};
 use latchkey_store::Db;
@@ -81,7 +81,7 @@ pub struct Identity {
     passwords: password::Passwords,
     tokens: token::Tokens,
     named: signer::Named,
-    sessions: Asker<Lookup<store::session::SessionRows>>,
+    sessions: BatchClient<Lookup<store::session::SessionRows>>,
     bus: Bus,
     authority: Arc<Authority<IdentityAuthority>>,
 }
@@ -117,7 +117,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Started, StartError> {
     passwords.cost_keeper(deps.db.clone()).ask().await.map_err(|error| {
         StartError::new(Exit::Data, format!("the identity tables cannot be used: {error}"))
     })?;
-    let (sessions, verifier) = Asker::new("look up sessions", Lookup::new(deps.db.clone()));
+    let (sessions, verifier) = BatchClient::new("look up sessions", Lookup::new(deps.db.clone()));
     let Deps { bus, db, clock, entropy } = deps;
     let (authority, listener) = Authority::start(
         config.revocation,

@@ -15,7 +15,7 @@ use latchkey_bus::{Bus, Context, RequestId};
 use latchkey_contract::authority::Receipt;
 use latchkey_contract::keys::{SetOwner, Telling};
 use latchkey_contract::{CallError, Refusal, Rpc};
-use latchkey_runtime::periodic::Chore;
+use latchkey_runtime::periodic::PeriodicTask;
 use latchkey_store::{Db, StoreError};
 use metrics::{Gauge, gauge};
 
@@ -160,7 +160,7 @@ impl Carrier {
             return Ok(letters);
         }
         // Read after the rows: those of another history are of one that was left.
-        let here = owners::position(&self.db).await?.epoch();
+        let here = owners::revision(&self.db).await?.epoch();
         if !telling.is_complete(here) {
             return Ok(letters);
         }
@@ -189,7 +189,7 @@ impl Carrier {
     }
 }
 
-impl Chore for Carrier {
+impl PeriodicTask for Carrier {
     /// A release that lengthens it is robbed of the row by replicas of the release before: to them a hold that is
     /// longer than theirs was stamped before the clock was set back.
     const PAUSE: Duration = Duration::from_secs(1);

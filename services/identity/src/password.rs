@@ -13,8 +13,8 @@ use std::time::Duration;
 use latchkey_bus::limit::Permit;
 use latchkey_bus::{Context, Limit};
 use latchkey_contract::{Failure, Secret};
-use latchkey_runtime::metrics::at_scrape;
-use latchkey_runtime::periodic::Chore;
+use latchkey_runtime::metrics::register_gauge;
+use latchkey_runtime::periodic::PeriodicTask;
 use latchkey_runtime::trace::{Span, SpanKind};
 use latchkey_runtime::{Address, Child, Entropy};
 use latchkey_store::{Db, StoreError};
@@ -114,8 +114,8 @@ pub fn start(config: &Config, entropy: Entropy) -> Result<(Passwords, Child), Ha
     let hasher = Arc::new(Hasher::new(costs.clone(), entropy)?);
     let room = Arc::new(Room::default());
     let count = std::thread::available_parallelism().map_or(1, usize::from);
-    let most = u32::try_from(count * (1 + QUEUED_PER_WORKER)).unwrap_or(u32::MAX);
-    let passwords = Passwords { workers: workers.clone(), places: Limit::new(most), costs };
+    let max = u32::try_from(count * (1 + QUEUED_PER_WORKER)).unwrap_or(u32::MAX);
+    let passwords = Passwords { workers: workers.clone(), places: Limit::new(max), costs };
     watch(passwords.places.clone());
     let child = Child::new("password hasher", workers, move || {
         let arguments = FactoryArguments {
@@ -236,9 +236,9 @@ fn shed(reason: &'static str) {
 
 /// Has the places in the metrics from now on.
 fn watch(places: Limit) {
-    gauge!("latchkey_hasher_places_limit").set(f64::from(places.most()));
+    gauge!("latchkey_hasher_places_limit").set(f64::from(places.max()));
     let used = gauge!("latchkey_hasher_places_used");
-    at_scrape("hasher", move || used.set(f64::from(places.taken())));
+    register_gauge("hasher", move || used.set(f64::from(places.taken())));
     for reason in ["places", "queue"] {
         // So that the first one is seen as a rise.
         counter!("latchkey_hasher_shed_total", "reason" => reason).increment(0);
@@ -337,7 +337,7 @@ impl CostKeeper {
     }
 }
 
-impl Chore for CostKeeper {
+impl PeriodicTask for CostKeeper {
     const PAUSE: Duration = Duration::from_mins(1);
     const AT_THE_END: bool = false;
 

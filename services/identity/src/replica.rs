@@ -125,7 +125,7 @@ async fn change_secrets(
             "asked to end before it was sure that no edge accepts other tokens: run it again",
         )
     })?;
-    process::say(&done?);
+    process::print_line(&done?);
     db.close().await;
     Ok(())
 }
@@ -134,7 +134,7 @@ async fn set_user(environment: &Environment, command: UserCommand) -> Result<(),
     let options = NatsOptions::read(environment, operator::NAME, &Entropy::System)?
         .giving_commands_of(Sender::Operator)?;
     let bus = Bus::connect(options).await?;
-    process::say(&operator::set(&bus, &command.into(), &Entropy::System).await?);
+    process::print_line(&operator::set(&bus, &command.into(), &Entropy::System).await?);
     Ok(())
 }
 

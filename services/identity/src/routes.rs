@@ -1,16 +1,15 @@
 //! What the service answers: one line a subject.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use latchkey_authority::Authority;
-use latchkey_bus::{Context, Routes};
+use latchkey_bus::{Context, Routes, with};
+use latchkey_contract::Failure;
 use latchkey_contract::authority::{IdentityAuthority, Join, Leave, Renew};
 use latchkey_contract::identity::{
     ChangePassword, FindUser, LogIn, LogOut, LogOutAll, ReadUser, Ready, SetActive, SignUp,
     VerifyTokens,
 };
-use latchkey_contract::{Failure, Rpc};
 
 use crate::signer::NotNamed;
 use crate::{Identity, NAME, account, activation, change, session, verify};
@@ -26,38 +25,10 @@ pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
         .on::<SetActive, _, _>(with(identity, activation::set_active))
         .on::<ReadUser, _, _>(with(identity, activation::read))
         .on::<FindUser, _, _>(with(identity, activation::find))
-        .on::<Join<IdentityAuthority>, _, _>(lease(identity, Authority::on_join))
-        .on::<Renew<IdentityAuthority>, _, _>(lease(identity, Authority::on_renew))
-        .on::<Leave<IdentityAuthority>, _, _>(lease(identity, Authority::on_leave))
+        .on::<Join<IdentityAuthority>, _, _>(with(&identity.authority, Authority::join))
+        .on::<Renew<IdentityAuthority>, _, _>(with(&identity.authority, Authority::renew))
+        .on::<Leave<IdentityAuthority>, _, _>(with(&identity.authority, Authority::leave))
         .on::<Ready, _, _>(with(identity, ready))
-}
-
-/// Gives a handler the service's shared state.
-fn with<R, F, Fut>(
-    identity: &Arc<Identity>,
-    handler: F,
-) -> impl Fn(Context, R) -> Fut + Clone + Send + Sync + 'static
-where
-    R: Rpc,
-    F: Fn(Arc<Identity>, Context, R) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<R::Reply, Failure>>,
-{
-    let identity = Arc::clone(identity);
-    move |context, request| handler(Arc::clone(&identity), context, request)
-}
-
-/// Gives a handler of leases the authority.
-fn lease<R, F, Fut>(
-    identity: &Arc<Identity>,
-    handler: F,
-) -> impl Fn(Context, R) -> Fut + Clone + Send + Sync + 'static
-where
-    R: Rpc,
-    F: Fn(Arc<Authority<IdentityAuthority>>, Context, R) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<R::Reply, Failure>>,
-{
-    let authority = Arc::clone(&identity.authority);
-    move |context, request| handler(Arc::clone(&authority), context, request)
 }
 
 async fn ready(identity: Arc<Identity>, _: Context, Ready: Ready) -> Result<(), Failure> {

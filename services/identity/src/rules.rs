@@ -91,11 +91,11 @@ pub fn folded(text: &str) -> String {
 ///
 /// # Errors
 /// The field's fault.
-pub fn new_password(text: Option<&Secret>, least: usize) -> Result<Secret, FieldError> {
+pub fn new_password(text: Option<&Secret>, min: usize) -> Result<Secret, FieldError> {
     let wrong = |message: String| FieldError::new("password", message);
     let text = text.ok_or_else(|| wrong("is required and must be a text".to_owned()))?;
-    if !(least..=PASSWORD_MAX).contains(&text.expose().chars().count()) {
-        return Err(wrong(format!("must have {least} to {PASSWORD_MAX} characters")));
+    if !(min..=PASSWORD_MAX).contains(&text.expose().chars().count()) {
+        return Err(wrong(format!("must have {min} to {PASSWORD_MAX} characters")));
     }
     password(text).ok_or_else(|| wrong("may not hold control characters".to_owned()))
 }

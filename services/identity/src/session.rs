@@ -91,8 +91,8 @@ pub(crate) async fn log_out(
         return Ok(None);
     };
     tracing::debug!(target: "audit", service = NAME, actor = context.actor(), request_id = %context.request_id, "logged out");
-    let (db, position) = (identity.db.clone(), change.position());
-    let confirmed = async move { rows::mark_confirmed(&db, &session, position).await };
+    let (db, revision) = (identity.db.clone(), change.revision());
+    let confirmed = async move { rows::mark_confirmed(&db, &session, revision).await };
     Ok(Some(identity.authority.confirm(change, confirmed).await))
 }
 

@@ -16,14 +16,14 @@ use clap::Subcommand;
 use latchkey_authority::Store;
 use latchkey_authority::operator::{failed, outwait};
 use latchkey_contract::{Secret, Timestamp};
-use latchkey_runtime::periodic::Chore;
+use latchkey_runtime::periodic::PeriodicTask;
 use latchkey_runtime::{Clock, Entropy, Environment, Exit, StartError};
 use latchkey_store::{Db, Engine, StoreError, wait_while_away};
 use metrics::gauge;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::store::signer::{self as rows, Others, Taken};
+use crate::store::signer::{self as rows, Adoption, Others};
 use crate::token::{Fingerprint, Tokens};
 use crate::{NAME, config, store};
 
@@ -107,29 +107,29 @@ pub(crate) async fn take_up(db: &Db, tokens: &Tokens, clock: &Clock) -> Result<(
     loop {
         let now = Timestamp(clock.unix_millis());
         let attempt = || rows::take_up(db, &own, others, now);
-        let taken = wait_while_away(NAME, None, StoreError::is_away, attempt).await;
-        let taken = taken.map_err(unusable_tables)?;
-        if let Taken::Named { .. } = taken {
-            say(&taken);
+        let adoption = wait_while_away(NAME, None, StoreError::is_away, attempt).await;
+        let adoption = adoption.map_err(unusable_tables)?;
+        if let Adoption::Named { .. } = adoption {
+            log_adoption(&adoption);
             return Ok(());
         }
-        if taken == Taken::Withdrawn && others == Others::Withdrawn {
+        if adoption == Adoption::Withdrawn && others == Others::Withdrawn {
             return Err(config::SECRET_KEY.wrong(TAKEN_BACK).into());
         }
         // Not less than one: those that are named are lacking.
         gauge!("latchkey_secrets_missing").set(1.0);
-        if said.as_ref() != Some(&taken) {
-            let message = if taken == Taken::Withdrawn { WITHDRAWN } else { UNKNOWN };
+        if said.as_ref() != Some(&adoption) {
+            let message = if adoption == Adoption::Withdrawn { WITHDRAWN } else { UNKNOWN };
             tracing::error!(service = NAME, "{message}");
-            said = Some(taken);
+            said = Some(adoption);
         }
         sleep(LOOK_EVERY).await;
     }
 }
 
-fn say(taken: &Taken) {
-    let Taken::Named { added, withdrawn, position: Some(position) } = taken else { return };
-    let revision = position.0;
+fn log_adoption(adoption: &Adoption) {
+    let Adoption::Named { added, withdrawn, revision: Some(revision) } = adoption else { return };
+    let revision = revision.0;
     if *withdrawn > 0 {
         tracing::warn!(service = NAME, revision, "{REPLACED}");
     } else {
@@ -194,15 +194,15 @@ pub async fn enforce(
     rows.begin(epoch).await.map_err(|error| failed(&error))?;
     let now = Timestamp(clock.unix_millis());
     let others = if may_be_new { Others::Withdrawn } else { Others::WithdrawnByNamed };
-    let taken = rows::take_up(db, &own, others, now).await.map_err(|error| failed(&error))?;
-    let (withdrawn, position) = match taken {
-        Taken::Named { withdrawn, position, .. } => (withdrawn, position),
-        Taken::Withdrawn => return Err(config::SECRET_KEY.wrong(TAKEN_BACK).into()),
-        Taken::Unknown => return Err(not_named_yet(db).await),
+    let adoption = rows::take_up(db, &own, others, now).await.map_err(|error| failed(&error))?;
+    let (withdrawn, revision) = match adoption {
+        Adoption::Named { withdrawn, revision, .. } => (withdrawn, revision),
+        Adoption::Withdrawn => return Err(config::SECRET_KEY.wrong(TAKEN_BACK).into()),
+        Adoption::Unknown => return Err(not_named_yet(db).await),
     };
     outwait(&clock).await;
-    let done = match position {
-        Some(position) => format!("{withdrawn} others were taken back (revision {})", position.0),
+    let done = match revision {
+        Some(revision) => format!("{withdrawn} others were taken back (revision {})", revision.0),
         None => "no other was".to_owned(),
     };
     Ok(format!(
@@ -276,7 +276,7 @@ impl Watch {
     }
 }
 
-impl Chore for Watch {
+impl PeriodicTask for Watch {
     const PAUSE: Duration = LOOK_EVERY;
     const AT_THE_END: bool = false;
 

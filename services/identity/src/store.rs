@@ -46,7 +46,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration::new(11, "chores", include_str!("../../../migrations/identity/0011_chores.sql")),
 ];
 
-/// The statements on positions, invalidations and members.
+/// The statements on revisions, invalidations and members.
 pub const AUTHORITY: Sql = latchkey_authority::sql!("identity");
 
 /// The statements on the rows of chores.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use latchkey_contract::Timestamp;
 use latchkey_runtime::Clock;
-use latchkey_runtime::periodic::Chore;
+use latchkey_runtime::periodic::PeriodicTask;
 use latchkey_store::{Db, StoreError};
 
 use crate::NAME;
@@ -32,7 +32,7 @@ pub struct Sweeper {
     pub clock: Clock,
 }
 
-impl Chore for Sweeper {
+impl PeriodicTask for Sweeper {
     /// A release that lengthens it is robbed of the row by replicas of the release before: to them a hold that is
     /// longer than theirs was stamped before the clock was set back.
     const PAUSE: Duration = Duration::from_mins(1);

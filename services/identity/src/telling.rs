@@ -6,7 +6,7 @@
 
 use latchkey_bus::{Bus, Context};
 use latchkey_contract::keys::{ReadTelling, TellOwners, Telling};
-use latchkey_contract::lease::Position;
+use latchkey_contract::lease::Revision;
 use latchkey_contract::{CallError, UserId};
 use latchkey_store::{Db, StoreError};
 
@@ -49,25 +49,25 @@ impl Error {
 pub(crate) async fn tell(db: &Db, bus: &Bus, context: &Context) -> Result<Telling, Error> {
     let mut telling = bus.call(context, &ReadTelling).await?;
     for _ in 0..MAX_PAGES {
-        let here = rows::position(db).await?;
+        let here = rows::revision(db).await?;
         if telling.is_complete(here.epoch()) {
             return Ok(telling);
         }
-        let (revision, after): (Position, Option<UserId>) = if telling.is_under_way(here.epoch()) {
+        let (revision, after): (Revision, Option<UserId>) = if telling.is_under_way(here.epoch()) {
             (telling.revision, telling.through)
         } else {
             tracing::info!(
                 service = NAME,
                 "the key service is told of every account that is deactivated"
             );
-            (here.position(), None)
+            (here.revision(), None)
         };
         let mut deactivated = rows::deactivated(db, after, TellOwners::MAX + 1).await?;
         let more = deactivated.len() > TellOwners::MAX;
         deactivated.truncate(TellOwners::MAX);
         // What was read is of this history, and not of an older one that was put in its place meanwhile.
         let of = here.epoch();
-        if rows::position(db).await?.epoch() != of {
+        if rows::revision(db).await?.epoch() != of {
             return Err(Error::Later);
         }
         let Telling { version, epoch: keys, .. } = telling;

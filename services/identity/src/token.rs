@@ -61,7 +61,7 @@ struct Signer {
 
 /// What a genuine token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claimed {
+pub struct VerifiedClaims {
     /// Who signed it.
     pub signer: Fingerprint,
     /// The user in `sub`.
@@ -78,7 +78,7 @@ pub struct Claimed {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unread {
     /// It was not made here, or not for this use.
-    Forged,
+    Invalid,
     /// It has the form of one, but is of no signer of this process: secret, issuer and audience.
     OtherSigner,
 }
@@ -187,15 +187,17 @@ impl Tokens {
     ///
     /// # Errors
     /// [`Unread`]; which of the reasons of a forgery it was is nobody's business.
-    pub fn read(&self, token: &Secret) -> Result<Claimed, Unread> {
+    pub fn read(&self, token: &Secret) -> Result<VerifiedClaims, Unread> {
         if token.expose().len() > MAX_TOKEN {
-            return Err(Unread::Forged);
+            return Err(Unread::Invalid);
         }
         for signer in &self.signers {
             match decode::<Claims>(token.expose(), &signer.decoding, &self.validation) {
-                Ok(read) => return claimed(&read.claims, signer.fingerprint).ok_or(Unread::Forged),
+                Ok(read) => {
+                    return verified(&read.claims, signer.fingerprint).ok_or(Unread::Invalid);
+                }
                 Err(error) if may_be_another_s(error.kind()) => {}
-                Err(_reason) => return Err(Unread::Forged),
+                Err(_reason) => return Err(Unread::Invalid),
             }
         }
         Err(Unread::OtherSigner)
@@ -211,12 +213,12 @@ fn may_be_another_s(fault: &ErrorKind) -> bool {
     )
 }
 
-fn claimed(claims: &Claims, signer: Fingerprint) -> Option<Claimed> {
+fn verified(claims: &Claims, signer: Fingerprint) -> Option<VerifiedClaims> {
     let not_before = match claims.nbf {
         Some(nbf) => Some(Timestamp(nbf.checked_mul(Timestamp::SECOND)?)),
         None => None,
     };
-    Some(Claimed {
+    Some(VerifiedClaims {
         signer,
         user: UserId(claims.sub.parse().ok()?),
         session: claims.jti.parse().ok()?,

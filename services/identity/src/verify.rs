@@ -8,7 +8,7 @@ use latchkey_authority::lookup::look_up;
 use latchkey_bus::Context;
 use latchkey_contract::authority::IdentityAuthority;
 use latchkey_contract::identity::VerifyTokens;
-use latchkey_contract::lease::Standing;
+use latchkey_contract::lease::MemberResult;
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{
     CredentialHash, Detail, Failure, FieldError, Owner, Principal, Refusal, Secret, SessionId,
@@ -18,37 +18,37 @@ use latchkey_contract::{
 use crate::Identity;
 use crate::store::session::SessionRow;
 use crate::store::signer::fingerprint;
-use crate::token::{Claimed, Fingerprint, Unread};
+use crate::token::{Fingerprint, Unread, VerifiedClaims};
 
 /// Answers one request's tokens, from one snapshot of the database.
 pub(crate) async fn tokens(
     identity: Arc<Identity>,
     context: Context,
     request: VerifyTokens,
-) -> Result<Standing<Verdicts<IdentityAuthority>>, Failure> {
+) -> Result<MemberResult<Verdicts<IdentityAuthority>>, Failure> {
     if request.tokens.len() > MAX_BATCH {
         let fault = FieldError::new("tokens", format!("must be at most {MAX_BATCH}"));
         return Err(Refusal::Invalid(vec![fault]).into());
     }
-    let read: Vec<Result<Claimed, Unread>> =
+    let read: Vec<Result<VerifiedClaims, Unread>> =
         request.tokens.iter().map(|token| identity.tokens.read(token)).collect();
-    let asked: Vec<SessionId> = read.iter().flatten().map(|claimed| claimed.session).collect();
+    let asked: Vec<SessionId> = read.iter().flatten().map(|verified| verified.session).collect();
     let member = request.member.map(|id| MemberKey::of(&context, id));
     let found = look_up(&identity.sessions, asked, member).await?;
     let signers: Vec<Fingerprint> =
         found.facts.iter().map(|fact| fingerprint(fact)).collect::<Result<_, _>>()?;
     let lacks_one = signers.iter().any(|signer| !identity.tokens.reads(*signer));
     let (mut sessions, now) = (found.rows.iter(), identity.now());
-    let judged = request.tokens.iter().zip(read).map(|(token, claimed)| {
-        let claimed = match claimed {
-            Ok(claimed) => claimed,
+    let judged = request.tokens.iter().zip(read).map(|(token, verified)| {
+        let verified = match verified {
+            Ok(verified) => verified,
             // It may be good: whoever holds that secret can say.
             Err(Unread::OtherSigner) if lacks_one => return None,
-            Err(Unread::OtherSigner | Unread::Forged) => return Some(Verdict::Malformed),
+            Err(Unread::OtherSigner | Unread::Invalid) => return Some(Verdict::Malformed),
         };
         let row = sessions.next().and_then(Option::as_ref);
-        Some(if signers.contains(&claimed.signer) {
-            judge(token, claimed, row, now)
+        Some(if signers.contains(&verified.signer) {
+            judge(token, verified, row, now)
         } else {
             Verdict::Malformed
         })
@@ -60,23 +60,23 @@ pub(crate) async fn tokens(
 /// What a genuine token is worth at `now`, given its session's row.
 fn judge(
     token: &Secret,
-    claimed: Claimed,
+    verified: VerifiedClaims,
     row: Option<&SessionRow>,
     now: Timestamp,
 ) -> Verdict<Principal> {
-    let Some(row) = row.filter(|row| row.user_id == claimed.user.0) else {
+    let Some(row) = row.filter(|row| row.user_id == verified.user.0) else {
         return Verdict::Unknown;
     };
     // Sessions from before their tokens' hashes were kept are invalidated by owner.
     let hash = CredentialHash::of(token.expose());
     let is_original = row.token_hash.as_ref().is_none_or(|own| *own == hash.0);
-    if claimed.not_before.is_some_and(|start| now < start) {
+    if verified.not_before.is_some_and(|start| now < start) {
         return Verdict::Malformed;
     }
     if row.ended_at.is_some() {
         return Verdict::Revoked;
     }
-    let expires_at = claimed.expires_at.min(Timestamp(row.expires_at));
+    let expires_at = verified.expires_at.min(Timestamp(row.expires_at));
     let owner = Owner::User(UserId(row.user_id));
     if now >= expires_at {
         return Verdict::Expired(Some(Stored { owner, expires_at }.into()));
@@ -88,7 +88,7 @@ fn judge(
         id: UserId(row.user_id),
         username: row.username.as_str().into(),
         email: row.email.as_str().into(),
-        session: claimed.session,
+        session: verified.session,
         is_original,
     };
     Verdict::Valid(Principal { expires_at, detail: Detail::User(user.into()) })

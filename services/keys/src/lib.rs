@@ -29,7 +29,7 @@ use latchkey_authority::lookup::Lookup;
 use latchkey_bus::Bus;
 use latchkey_contract::Timestamp;
 use latchkey_contract::authority::KeysAuthority;
-use latchkey_runtime::batch::Asker;
+use latchkey_runtime::batch::BatchClient;
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Clock, Entropy, Exit, StartError};
 use latchkey_store::Db;
@@ -58,7 +58,7 @@ pub struct Keys {
     db: Db,
     clock: Clock,
     entropy: Entropy,
-    lookup: Asker<Lookup<store::KeyRows>>,
+    lookup: BatchClient<Lookup<store::KeyRows>>,
     usage: Arc<usage::UsageLedger>,
     authority: Arc<Authority<KeysAuthority>>,
 }
@@ -83,7 +83,7 @@ pub async fn prepare(db: &Db) -> Result<(), StartError> {
 /// # Errors
 /// [`StartError`] where an actor does not start.
 pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
-    let (lookup, verifier) = Asker::new("keys verifier", Lookup::new(deps.db.clone()));
+    let (lookup, verifier) = BatchClient::new("keys verifier", Lookup::new(deps.db.clone()));
     let usage = Arc::new(usage::UsageLedger::new(deps.db.clone()));
     let Deps { bus, db, clock, entropy } = deps;
     let (authority, listener) = Authority::start(

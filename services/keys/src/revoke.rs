@@ -25,7 +25,7 @@ pub(crate) async fn revoke(
     let change = change.ok_or(Refusal::KeyNotFound)?;
     let (user, actor, request_id) = (request.owner, context.actor(), &context.request_id);
     tracing::debug!(target: "audit", service = NAME, actor, %user, %key, %request_id, "a key was revoked");
-    let (db, position) = (keys.db.clone(), change.position());
-    let confirmed = async move { store::mark_confirmed(&db, key, position).await };
+    let (db, revision) = (keys.db.clone(), change.revision());
+    let confirmed = async move { store::mark_confirmed(&db, key, revision).await };
     Box::pin(keys.authority.answer(change, request.wait, confirmed)).await
 }

@@ -8,7 +8,7 @@ use latchkey_authority::lookup::Rows;
 use latchkey_authority::statements::Sql;
 use latchkey_authority::{Change, Ended, Read, SnapshotRow, end_once, verification};
 use latchkey_contract::keys::ListedKey;
-use latchkey_contract::lease::{Epoch, Position, Tag};
+use latchkey_contract::lease::{Epoch, Revision, Tag};
 use latchkey_contract::{CredentialHash, KeyId, Timestamp, UserId};
 use latchkey_store::{
     Batched, BatchedPairs, ChoreSql, Db, Engine, Migration, SkipIds, StoreError, Tx, batched_pairs,
@@ -26,7 +26,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration::new(6, "chores", include_str!("../../../migrations/keys/0006_chores.sql")),
 ];
 
-/// The statements on positions, invalidations and members.
+/// The statements on revisions, invalidations and members.
 pub const AUTHORITY: Sql = latchkey_authority::sql!("keys");
 
 /// The statements on the rows of chores.
@@ -175,8 +175,10 @@ impl FoundRow {
 #[derive(FromRow)]
 struct RevokedRow {
     hash: Vec<u8>,
-    revoked_position: Option<i64>,
-    is_settled: bool,
+    #[sqlx(rename = "revoked_position")]
+    revoked_revision: Option<i64>,
+    #[sqlx(rename = "is_settled")]
+    is_confirmed: bool,
 }
 
 #[derive(FromRow)]
@@ -230,7 +232,7 @@ pub async fn list(
     Ok(rows.into_iter().map(ListedKey::from).collect())
 }
 
-/// Revokes a key of `owner`, and takes a position for it unless it has one. `None`: there is no such key.
+/// Revokes a key of `owner`, and takes a revision for it unless it has one. `None`: there is no such key.
 ///
 /// # Errors
 /// [`StoreError`]
@@ -246,8 +248,8 @@ pub async fn revoke(
     let Some(row) = revoked else { return Ok(None) };
     let ended = Ended {
         tag: Tag::Credential(hash_of(&row.hash)?),
-        earlier: row.revoked_position,
-        is_confirmed: row.is_settled,
+        earlier: row.revoked_revision,
+        is_confirmed: row.is_confirmed,
     };
     let change = end_once(&mut tx, &AUTHORITY, ended, (SET_REVISION, key.0.into()), now).await?;
     tx.commit().await?;
@@ -258,8 +260,8 @@ pub async fn revoke(
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn mark_confirmed(db: &Db, key: KeyId, position: Position) -> Result<(), StoreError> {
-    db.execute(MARK_CONFIRMED, values![key.0, position.0]).await.map(drop)
+pub async fn mark_confirmed(db: &Db, key: KeyId, revision: Revision) -> Result<(), StoreError> {
+    db.execute(MARK_CONFIRMED, values![key.0, revision.0]).await.map(drop)
 }
 
 /// Keys by their hashes.

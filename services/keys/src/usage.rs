@@ -8,7 +8,7 @@ use std::time::Duration;
 use latchkey_bus::Context;
 use latchkey_contract::keys::RecordUses;
 use latchkey_contract::{Failure, FieldError, KeyId, Refusal, Timestamp};
-use latchkey_runtime::periodic::Chore;
+use latchkey_runtime::periodic::PeriodicTask;
 use latchkey_store::Db;
 
 use crate::{Keys, NAME, store};
@@ -59,7 +59,7 @@ impl UsageLedger {
     }
 }
 
-impl Chore for UsageLedger {
+impl PeriodicTask for UsageLedger {
     const PAUSE: Duration = Duration::from_secs(3);
     const AT_THE_END: bool = true;
 

@@ -7,7 +7,7 @@ use latchkey_authority::lookup::look_up;
 use latchkey_bus::Context;
 use latchkey_contract::authority::KeysAuthority;
 use latchkey_contract::keys::VerifyKeys;
-use latchkey_contract::lease::Standing;
+use latchkey_contract::lease::MemberResult;
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{
     Detail, Failure, FieldError, KeyDetail, KeyId, Owner, Principal, Refusal, Stored, Timestamp,
@@ -22,7 +22,7 @@ pub(crate) async fn keys(
     keys: Arc<Keys>,
     context: Context,
     request: VerifyKeys,
-) -> Result<Standing<Verdicts<KeysAuthority>>, Failure> {
+) -> Result<MemberResult<Verdicts<KeysAuthority>>, Failure> {
     if request.hashes.len() > MAX_BATCH {
         let fault = FieldError::new("hashes", format!("must be at most {MAX_BATCH}"));
         return Err(Refusal::Invalid(vec![fault]).into());

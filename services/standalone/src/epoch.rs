@@ -32,7 +32,9 @@ pub async fn begin(environment: &Environment) -> Result<(), StartError> {
     };
     carry_out(&db, &Clock::System, begin).await?;
     db.close().await;
-    process::say("The database has begun a new epoch, and every session from before has ended.");
+    process::print_line(
+        "The database has begun a new epoch, and every session from before has ended.",
+    );
     Ok(())
 }
 

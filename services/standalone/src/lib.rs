@@ -130,11 +130,11 @@ impl Command for OwnCommand {
         match self {
             Self::User(command) => {
                 let database_url = config::database_url(environment)?;
-                process::say(&operator::ask(&database_url, &command.into()).await?);
+                process::print_line(&operator::ask(&database_url, &command.into()).await?);
                 Ok(())
             }
             Self::Secret(SecretCommand::Enforce { new }) => {
-                process::say(&enforce(environment, new).await?);
+                process::print_line(&enforce(environment, new).await?);
                 Ok(())
             }
             Self::NewEpoch => epoch::begin(environment).await,

@@ -103,7 +103,7 @@ impl Shown {
         };
         if io::stdout().is_terminal() {
             let version = env!("CARGO_PKG_VERSION");
-            process::say(&format!(
+            process::print_line(&format!(
                 "\n  Latchkey {version}\n\n  API      {url}\n  Docs     {url}/docs  {url}/redoc\n  \
                  Data     {data}\n  Secret   {made}\n\n  Stop with Ctrl-C.\n"
             ));

@@ -8,11 +8,11 @@ use e2e::cluster::{Cluster, Service};
 use futures_util::StreamExt;
 use latchkey_bus::{Bus, Context, NatsOptions, RequestId, Routes};
 use latchkey_contract::keys::{RecordUses, VerifyKeys};
-use latchkey_contract::lease::Standing;
+use latchkey_contract::lease::MemberResult;
 use latchkey_contract::wire::Contracts;
 use latchkey_contract::{ApiKey, CallError, CredentialHash};
 use latchkey_runtime::Entropy;
-use latchkey_runtime::batch::{Asker, Work};
+use latchkey_runtime::batch::{BatchClient, Work};
 use latchkey_runtime::supervisor::Root;
 use tokio::task::JoinSet;
 
@@ -64,7 +64,7 @@ async fn batching(cluster: &mut Cluster, bus: Bus) {
     ];
     let hashes: Arc<[CredentialHash]> =
         (0..1_000).map(|_| ApiKey::generate(|bytes| Entropy::System.fill(bytes)).hash()).collect();
-    let (asker, child) = Asker::new("bench", InBatches { bus: bus.clone() });
+    let (asker, child) = BatchClient::new("bench", InBatches { bus: bus.clone() });
     let _running = Root::start(vec![child]).await.unwrap();
     for round in 1..=ROUNDS {
         let (bus, many) = (bus.clone(), Arc::clone(&hashes));
@@ -130,8 +130,8 @@ impl Work for InBatches {
 async fn verify(bus: &Bus, hashes: Vec<CredentialHash>) -> Result<usize, CallError> {
     let context = Context::new(RequestId::new("bench"), TIMEOUT);
     match bus.call(&context, &VerifyKeys { hashes, member: None }).await? {
-        Standing::Member(read) => Ok(read.verdicts.len()),
-        Standing::NotMember => Err(CallError::Unreadable),
+        MemberResult::Member(read) => Ok(read.verdicts.len()),
+        MemberResult::NotMember => Err(CallError::Unreadable),
     }
 }
 

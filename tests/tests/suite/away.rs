@@ -11,7 +11,7 @@ use latchkey_contract::identity::{
 use latchkey_contract::keys::{
     self, ExpiresIn, IssueKey, ListKeys, ReadTelling, RevokeKey, SetOwner, TellOwners, VerifyKeys,
 };
-use latchkey_contract::lease::{Epoch, MemberId, Position};
+use latchkey_contract::lease::{Epoch, MemberId, Revision};
 use latchkey_contract::{
     Actor, CredentialHash, KeyId, Mark, Rpc, Secret, Sender, SessionId, UserId,
 };
@@ -70,7 +70,7 @@ fn login(user: &e2e::User) -> LogIn {
     LogIn { username: Some(username), password: Some(Secret::new(password)), mark: None }
 }
 
-fn tell_owners(epoch: Epoch, revision: Position) -> TellOwners {
+fn tell_owners(epoch: Epoch, revision: Revision) -> TellOwners {
     let (keys, of, deactivated) = (epoch, epoch, Vec::new());
     TellOwners { version: 0, keys, of, revision, after: None, deactivated, more: false }
 }
@@ -94,7 +94,7 @@ async fn a_service_whose_database_is_away_has_its_callers_come_back() {
         username: name.clone(),
         password: Some(Secret::new("a quiet harbour at dusk".to_owned())),
     };
-    let (mark, epoch, revision) = (Mark([1; 16]), Epoch::default(), Position(1));
+    let (mark, epoch, revision) = (Mark([1; 16]), Epoch::default(), Revision(1));
     let set_owner = SetOwner { owner, disabled: true, epoch, revision };
     let set_active = SetActive { user: owner, active: false, version: 1, mark };
     let answers = [
@@ -113,7 +113,7 @@ async fn a_service_whose_database_is_away_has_its_callers_come_back() {
         answer(&askers, owner, &VerifyKeys { hashes: vec![CredentialHash([1; 32])], member: None })
             .await,
         answer(&askers, owner, &Join::<KeysAuthority>::new(MEMBER, 500)).await,
-        answer(&askers, owner, &Renew::<KeysAuthority>::new(MEMBER, Position(0))).await,
+        answer(&askers, owner, &Renew::<KeysAuthority>::new(MEMBER, Revision(0))).await,
         answer(&askers, owner, &Leave::<KeysAuthority>::new(MEMBER)).await,
         answer(&askers, owner, &identity::Ready).await,
         answer(&askers, owner, &sign_up).await,
@@ -123,7 +123,7 @@ async fn a_service_whose_database_is_away_has_its_callers_come_back() {
         answer(&askers, owner, &set_active).await,
         answer(&askers, owner, &VerifyTokens { tokens: vec![token], member: None }).await,
         answer(&askers, owner, &Join::<IdentityAuthority>::new(MEMBER, 500)).await,
-        answer(&askers, owner, &Renew::<IdentityAuthority>::new(MEMBER, Position(0))).await,
+        answer(&askers, owner, &Renew::<IdentityAuthority>::new(MEMBER, Revision(0))).await,
         answer(&askers, owner, &Leave::<IdentityAuthority>::new(MEMBER)).await,
     ];
     for (subject, code, sentence) in &answers {

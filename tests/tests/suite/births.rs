@@ -5,7 +5,7 @@ use e2e::{Folder, postgres};
 use latchkey_authority::Store;
 use latchkey_contract::identity::{ChangePassword, SetActive};
 use latchkey_contract::keys::SetOwner;
-use latchkey_contract::lease::{Epoch, Position};
+use latchkey_contract::lease::{Epoch, Revision};
 use latchkey_contract::{CredentialHash, Mark, SessionId, Timestamp, UserId};
 use latchkey_identity::rules::{self, Canonical};
 use latchkey_identity::store as identity;
@@ -113,7 +113,7 @@ impl Scene {
 
     /// What the key service is told.
     async fn tell(&self, disabled: bool, epoch: Epoch, revision: i64) -> bool {
-        let told = SetOwner { owner: self.user, disabled, epoch, revision: Position(revision) };
+        let told = SetOwner { owner: self.user, disabled, epoch, revision: Revision(revision) };
         matches!(keys::owner::set(&self.db, &told, NOW).await.unwrap(), Owner::Set(_))
     }
 
@@ -291,7 +291,7 @@ async fn what_the_key_service_has_to_be_told_waits_with_the_decision_until_it_is
         else {
             panic!("not set")
         };
-        assert_eq!(first.0.revision, change.position());
+        assert_eq!(first.0.revision, change.revision());
         assert!(first.0.disabled);
         assert_eq!(outbox::waiting(&scene.db, 9).await.unwrap(), [first]);
         let version = scene.active_version().await;

@@ -119,7 +119,7 @@ async fn what_memory_says_and_the_database_denies_is_an_alarm_and_is_forgotten()
         assert!(Instant::now() < end, "no check of an answer to HTTP");
     }
 
-    // Nobody is told of these changes, and they take no position.
+    // Nobody is told of these changes, and they take no revision.
     let mut keys = PgConnection::connect(cluster.database(Service::Keys)).await.unwrap();
     let end = sqlx::query("UPDATE api_keys SET revoked_at = 1 WHERE id = $1").bind(key.id);
     end.execute(&mut keys).await.unwrap();

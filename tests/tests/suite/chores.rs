@@ -12,7 +12,7 @@ use latchkey_contract::lease::MemberId;
 use latchkey_contract::wire::CONTRACT;
 use latchkey_identity::store::{AUTHORITY, CHORES};
 use latchkey_runtime::Clock;
-use latchkey_runtime::periodic::Chore;
+use latchkey_runtime::periodic::PeriodicTask;
 use latchkey_store::{Chores, Db, Exclusive, Holder, values};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -35,7 +35,7 @@ struct Counted {
     gate: Option<Arc<Notify>>,
 }
 
-impl Chore for Counted {
+impl PeriodicTask for Counted {
     const PAUSE: Duration = Duration::from_secs(1);
     const AT_THE_END: bool = false;
 

@@ -235,8 +235,8 @@ async fn an_edge_that_stops_in_good_order_costs_no_answer() {
         });
     }
     let go_on = async || {
-        let least = asked.load(Relaxed) + 200;
-        let enough = async || (asked.load(Relaxed) > least).then_some(());
+        let min_revision = asked.load(Relaxed) + 200;
+        let enough = async || (asked.load(Relaxed) > min_revision).then_some(());
         until_async("questions go on", BACK, || Box::pin(enough())).await;
     };
     for _ in 0..3 {

@@ -309,9 +309,10 @@ async fn a_service_that_remembers_answers_what_an_edge_does() {
         assert!(matches!(&answers.0, Err(CallError::Refused(_))) && answers.0 == answers.1);
     }
     for (keys, is_known) in [(-1, false), (0, true), (revision, true), (revision + 1, false)] {
-        let least = MinRevision { keys: Some(Revision(keys)), identity: None };
-        let ask =
-            async |verifier: &Verifier| verifier.at_least(least).verify(secret(&key.key)).await;
+        let min_revision = MinRevision { keys: Some(Revision(keys)), identity: None };
+        let ask = async |verifier: &Verifier| {
+            verifier.at_least(min_revision).verify(secret(&key.key)).await
+        };
         let answers = (ask(&edges).await, ask(&memory).await);
         assert_eq!(answers.0, answers.1, "{keys}");
         assert_eq!(answers.0.is_ok(), is_known, "{keys}");

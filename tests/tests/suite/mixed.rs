@@ -10,7 +10,7 @@ use e2e::tap::Tap;
 use e2e::traffic::Traffic;
 use e2e::{Cluster, Service, poll};
 use latchkey_contract::authority::{Authority, Invalidating, KeysAuthority, WaiterId};
-use latchkey_contract::lease::{Acknowledge, Invalidate, Invalidation, Position, Tag};
+use latchkey_contract::lease::{Acknowledge, Invalidate, Invalidation, Revision, Tag};
 use latchkey_contract::wire::{self, CONTRACT, Contracts, PREVIOUS};
 use sqlx::{Connection, PgConnection};
 use tokio::task::block_in_place;
@@ -98,13 +98,13 @@ async fn an_edge_that_is_told_of_a_kind_of_change_it_does_not_know_forgets_every
     api.revoke(&user.token, ends.id).await.expect(200);
     let (_, last): (_, Invalidating) =
         wire::decode(&published.next().await.payload, Contracts::OWN).unwrap();
-    let Invalidate { epoch, change: Invalidation { position: Position(last), .. } } =
+    let Invalidate { epoch, change: Invalidation { revision: Revision(last), .. } } =
         last.invalidate;
     api.as_service(&stays.key).await.expect(200);
 
     // As a newer key service would publish its next change.
-    let (waiter, position) = (WaiterId([9; 8]), Position(last + 1));
-    let change = Invalidation { position, tag: Tag::All };
+    let (waiter, revision) = (WaiterId([9; 8]), Revision(last + 1));
+    let change = Invalidation { revision, tag: Tag::All };
     let message = Invalidating { invalidate: Invalidate { epoch, change }, waiter };
     let mut bytes = wire::encode(&message, CONTRACT).unwrap();
     let kind = bytes.len() - size_of::<WaiterId>() - 2;
@@ -115,7 +115,7 @@ async fn an_edge_that_is_told_of_a_kind_of_change_it_does_not_know_forgets_every
     client.publish(KeysAuthority::INVALIDATIONS, bytes.into()).await.unwrap();
     let (_, acknowledge): (_, Acknowledge) =
         wire::decode(&confirmed.next().await.payload, Contracts::OWN).unwrap();
-    assert_eq!((acknowledge.epoch, acknowledge.position), (epoch, position));
+    assert_eq!((acknowledge.epoch, acknowledge.revision), (epoch, revision));
 
     // What was read before that change counts no more, and there is nothing newer yet.
     assert_eq!(api.as_service(&stays.key).await.status, 503);

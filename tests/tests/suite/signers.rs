@@ -11,12 +11,12 @@ use e2e::{Api, Cluster, Folder, Process, SECRET, Service, Stack, binary, nats, p
 use latchkey_authority::MemberKey;
 use latchkey_bus::{Bus, Context, Nats, NatsOptions, RequestId};
 use latchkey_contract::identity::{ChangePassword, VerifyTokens};
-use latchkey_contract::lease::{MemberId, Missed, Position, Standing};
+use latchkey_contract::lease::{MemberId, MemberResult, Missed, Revision};
 use latchkey_contract::wire::Contracts;
 use latchkey_contract::{CredentialHash, Mark, Secret, SessionId, Timestamp, UserId, Verdict};
 use latchkey_identity::store::password::{self, Outcome};
 use latchkey_identity::store::session::{self, NewSession, Opened};
-use latchkey_identity::store::signer::{self, Others, Signers, Taken};
+use latchkey_identity::store::signer::{self, Adoption, Others, Signers};
 use latchkey_identity::store::{AUTHORITY, account};
 use latchkey_identity::token::Fingerprint;
 use latchkey_revocation::authority;
@@ -264,7 +264,7 @@ async fn verdicts<const N: usize>(cluster: &Cluster, tokens: [&str; N]) -> Vec<&
     let tokens = tokens.map(|token| Secret::new(token.to_owned())).to_vec();
     let context = Context::new(RequestId::new("test"), SOON);
     let answer = bus.call(&context, &VerifyTokens { tokens, member: None }).await.unwrap();
-    let Standing::Member(found) = answer else { panic!("nobody asks as a member") };
+    let MemberResult::Member(found) = answer else { panic!("nobody asks as a member") };
     found.verdicts.iter().map(|said| said.as_ref().map_or("not judged", Verdict::code)).collect()
 }
 
@@ -302,7 +302,7 @@ async fn of_two_first_starts_with_different_secrets_one_serves() {
     assert_eq!(counts, [1, 1]);
 }
 
-/// The position, and how many signers are named and withdrawn.
+/// The revision, and how many signers are named and withdrawn.
 async fn state(database: &mut PgConnection) -> (i64, i64, i64) {
     let query = "SELECT position, (SELECT count(*) FROM identity_signers WHERE withdrawn_at IS NULL), \
         (SELECT count(*) FROM identity_signers WHERE withdrawn_at IS NOT NULL) FROM identity_position";
@@ -321,7 +321,7 @@ async fn a_change_that_is_killed_is_done_whole_or_not_at_all_and_its_repeat_wait
     let (mut holder, mut watcher) = (connect().await.unwrap(), connect().await.unwrap());
     let before = state(&mut watcher).await;
 
-    // The position is taken and the new secret named, and the former one cannot be taken back yet.
+    // The revision is taken and the new secret named, and the former one cannot be taken back yet.
     holder.execute("BEGIN; SELECT 1 FROM identity_signers FOR UPDATE").await.unwrap();
     let mut killed = cluster.enforcing(NEXT, &["--new"]);
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
@@ -356,8 +356,8 @@ async fn a_change_that_is_killed_is_done_whole_or_not_at_all_and_its_repeat_wait
     assert_eq!(end.code, Some(0), "{}", end.stderr);
     let answer = api.as_user(&user.token).await;
     assert!([401, 503].contains(&answer.status), "{}", answer.text());
-    let (position, _, _) = before;
-    assert_eq!(state(&mut watcher).await, (position + 1, 1, 1));
+    let (revision, _, _) = before;
+    assert_eq!(state(&mut watcher).await, (revision + 1, 1, 1));
 }
 
 #[tokio::test]
@@ -504,11 +504,11 @@ const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const FURTHER: Fingerprint = Fingerprint([2; 16]);
 const THIRD: Fingerprint = Fingerprint([3; 16]);
 
-fn named(added: usize, withdrawn: usize, position: i64) -> Taken {
-    Taken::Named { added, withdrawn, position: Some(Position(position)) }
+fn named(added: usize, withdrawn: usize, revision: i64) -> Adoption {
+    Adoption::Named { added, withdrawn, revision: Some(Revision(revision)) }
 }
 
-const NOTHING: Taken = Taken::Named { added: 0, withdrawn: 0, position: None };
+const NOTHING: Adoption = Adoption::Named { added: 0, withdrawn: 0, revision: None };
 
 #[tokio::test]
 async fn whoever_holds_a_named_secret_names_others_and_what_is_taken_back_stays_so() {
@@ -517,22 +517,22 @@ async fn whoever_holds_a_named_secret_names_others_and_what_is_taken_back_stays_
             signer::take_up(&db, own, others, NOW).await.unwrap()
         };
         assert_eq!(take_up(&[SIGNER], Others::Stay).await, NOTHING);
-        assert_eq!(take_up(&[FURTHER], Others::Stay).await, Taken::Unknown);
-        assert_eq!(take_up(&[FURTHER, THIRD], Others::Stay).await, Taken::Unknown);
+        assert_eq!(take_up(&[FURTHER], Others::Stay).await, Adoption::Unknown);
+        assert_eq!(take_up(&[FURTHER, THIRD], Others::Stay).await, Adoption::Unknown);
         let only = Signers { named: vec![SIGNER], withdrawn: vec![] };
         assert_eq!(signer::read(&db).await.unwrap(), only);
         assert_eq!(take_up(&[FURTHER, SIGNER], Others::Stay).await, named(1, 0, 1));
         // A replica that was not told of it changes nothing.
         assert_eq!(take_up(&[SIGNER], Others::Stay).await, NOTHING);
-        assert_eq!(take_up(&[THIRD], Others::WithdrawnByNamed).await, Taken::Unknown);
-        assert_eq!(take_up(&[THIRD, SIGNER], Others::WithdrawnByNamed).await, Taken::Unknown);
+        assert_eq!(take_up(&[THIRD], Others::WithdrawnByNamed).await, Adoption::Unknown);
+        assert_eq!(take_up(&[THIRD, SIGNER], Others::WithdrawnByNamed).await, Adoption::Unknown);
         assert_eq!(take_up(&[FURTHER], Others::WithdrawnByNamed).await, named(0, 1, 2));
         for others in [Others::Stay, Others::Withdrawn, Others::WithdrawnByNamed] {
-            assert_eq!(take_up(&[SIGNER], others).await, Taken::Withdrawn);
-            assert_eq!(take_up(&[SIGNER, FURTHER], others).await, Taken::Withdrawn);
+            assert_eq!(take_up(&[SIGNER], others).await, Adoption::Withdrawn);
+            assert_eq!(take_up(&[SIGNER, FURTHER], others).await, Adoption::Withdrawn);
             assert_eq!(take_up(&[FURTHER, SIGNER], others).await, NOTHING);
         }
-        assert_eq!(take_up(&[THIRD, SIGNER], Others::Stay).await, Taken::Unknown);
+        assert_eq!(take_up(&[THIRD, SIGNER], Others::Stay).await, Adoption::Unknown);
         let end = Signers { named: vec![FURTHER], withdrawn: vec![SIGNER] };
         assert_eq!(signer::read(&db).await.unwrap(), end);
     }
@@ -572,22 +572,23 @@ async fn a_change_of_signers_is_in_every_snapshot_and_told_to_every_member() {
         let rows = latchkey_authority::Store { db: db.clone(), sql: &AUTHORITY };
         let member = MemberKey { id: MemberId([5; 16]), user: "edge".into() };
         rows.join(&member, 2, NOW).await.unwrap().unwrap();
-        let taken = signer::take_up(&db, &[FURTHER], Others::Withdrawn, NOW).await.unwrap();
-        assert_eq!(taken, named(1, 1, 1));
+        let adoption = signer::take_up(&db, &[FURTHER], Others::Withdrawn, NOW).await.unwrap();
+        assert_eq!(adoption, named(1, 1, 1));
         assert_eq!(open(&db, 3, SIGNER).await, Opened::NotNamed);
         assert_eq!(open(&db, 4, FURTHER).await, Opened::New);
 
         let (read, sessions) = session::find(&db, &[&[1; 16]], &[]).await.unwrap();
         assert_eq!((read.facts(), sessions.len()), (&[FURTHER.0.to_vec()][..], 1));
-        assert_eq!(read.for_asker(None).position, Position(1));
+        assert_eq!(read.for_asker(None).revision, Revision(1));
         for (since, everything) in [(0, true), (1, false)] {
-            let (snapshot, changes) = rows.renew(&member, Position(since)).await.unwrap();
-            let Standing::Member(renewed) = authority::renew(&snapshot, Position(since), changes)
+            let (snapshot, changes) = rows.renew(&member, Revision(since)).await.unwrap();
+            let MemberResult::Member(renewed) =
+                authority::renew(&snapshot, Revision(since), changes)
             else {
                 panic!("a member")
             };
             assert_eq!(matches!(renewed.missed, Missed::TooMany), everything, "{since}");
-            assert_eq!(renewed.position, Position(1));
+            assert_eq!(renewed.revision, Revision(1));
         }
     }
 }

@@ -4,7 +4,7 @@ use e2e::{Folder, postgres};
 use latchkey_authority::store::{Member, MemberKey, Read};
 use latchkey_authority::{Change, Store};
 use latchkey_contract::keys::SetOwner;
-use latchkey_contract::lease::{Epoch, Invalidation, MemberId, Position, Tag};
+use latchkey_contract::lease::{Epoch, Invalidation, MemberId, Revision, Tag};
 use latchkey_contract::{CredentialHash, KeyId, SessionId, Timestamp, UserId};
 use latchkey_identity::rules::{self, Canonical};
 use latchkey_identity::store as identity;
@@ -75,7 +75,7 @@ async fn insert(db: &Db, key: NewKey) -> KeyId {
 async fn disable(db: &Db, owner: i64, disabled: bool, revision: i64) -> Option<Change> {
     let epoch = Epoch { made: 1, timeline: 1 };
     let owner = UserId(owner);
-    let told = SetOwner { owner, disabled, epoch, revision: Position(revision) };
+    let told = SetOwner { owner, disabled, epoch, revision: Revision(revision) };
     match keys::owner::set(db, &told, NOW).await.unwrap() {
         Owner::Set(change) => Some(change),
         Owner::Older | Owner::Untold => None,
@@ -85,7 +85,7 @@ async fn disable(db: &Db, owner: i64, disabled: bool, revision: i64) -> Option<C
 /// The same for somebody who comes again where the one writer was held for too long: nothing was done then.
 async fn patiently_disable(db: &Db, owner: i64) -> Option<Change> {
     let (epoch, owner) = (Epoch { made: 1, timeline: 1 }, UserId(owner));
-    let told = SetOwner { owner, disabled: true, epoch, revision: Position(1) };
+    let told = SetOwner { owner, disabled: true, epoch, revision: Revision(1) };
     loop {
         match keys::owner::set(db, &told, NOW).await {
             Err(StoreError::Held { .. }) => {}
@@ -193,12 +193,12 @@ async fn sessions_end_and_are_swept_when_they_are_over() {
         let id = SessionId([2; 16]);
         let change = identity::session::end(&db, &id, NOW).await.unwrap().unwrap();
         assert_eq!(change.tag, Tag::Credential(CredentialHash([2; 32])));
-        assert_eq!((change.position(), change.earlier), (Position(1), None));
+        assert_eq!((change.revision(), change.earlier), (Revision(1), None));
         let again = identity::session::end(&db, &id, NOW).await.unwrap().unwrap();
-        assert_eq!(again.earlier, Some((Position(1), false)));
-        identity::session::mark_confirmed(&db, &id, Position(1)).await.unwrap();
+        assert_eq!(again.earlier, Some((Revision(1), false)));
+        identity::session::mark_confirmed(&db, &id, Revision(1)).await.unwrap();
         let settled = identity::session::end(&db, &id, NOW).await.unwrap().unwrap();
-        assert_eq!(settled.earlier, Some((Position(1), true)));
+        assert_eq!(settled.earlier, Some((Revision(1), true)));
         let ids: [&[u8]; 3] = [&[1; 16], &[2; 16], &[3; 16]];
         let (_, mut found) = identity::session::find(&db, &ids, &[]).await.unwrap();
         found.sort_by(|a, b| a.id.cmp(&b.id));
@@ -233,14 +233,14 @@ async fn keys_are_found_listed_revoked_by_their_owner_and_swept() {
         assert!(keys::revoke(&db, UserId(1), foreign, NOW).await.unwrap().is_none());
         let change = keys::revoke(&db, UserId(1), first[0].id, NOW).await.unwrap().unwrap();
         assert_eq!(change.tag, Tag::Credential(CredentialHash([1; 32])));
-        assert_eq!((change.position(), change.earlier), (Position(1), None));
+        assert_eq!((change.revision(), change.earlier), (Revision(1), None));
         let again = keys::revoke(&db, UserId(1), first[0].id, NOW.plus(1)).await.unwrap().unwrap();
-        assert_eq!(again.earlier, Some((Position(1), false)));
-        keys::mark_confirmed(&db, first[0].id, Position(1)).await.unwrap();
+        assert_eq!(again.earlier, Some((Revision(1), false)));
+        keys::mark_confirmed(&db, first[0].id, Revision(1)).await.unwrap();
         let settled = keys::revoke(&db, UserId(1), first[0].id, NOW).await.unwrap().unwrap();
-        assert_eq!(settled.earlier, Some((Position(1), true)));
+        assert_eq!(settled.earlier, Some((Revision(1), true)));
         let all = disable(&db, 2, true, 1).await.unwrap();
-        assert_eq!((all.tag, all.position()), (Tag::of_user(UserId(2)), Position(2)));
+        assert_eq!((all.tag, all.revision()), (Tag::of_user(UserId(2)), Revision(2)));
         let (_, found) = keys::find(&db, &[&[6; 32]], &[]).await.unwrap();
         assert!(found[0].disabled_at.is_some());
         disable(&db, 2, false, 2).await.unwrap();
@@ -280,7 +280,7 @@ async fn an_authority_answers_members_from_one_snapshot_and_tells_what_they_miss
         let store = Store { db: db.clone(), sql: &keys::AUTHORITY };
         let (one, two) = (member(1, "edge"), member(2, "member"));
         let joined = store.join(&one, 2, NOW).await.unwrap().expect("nobody has had this id");
-        assert_eq!((joined.position(), joined.epoch().made), (Position(0), 7));
+        assert_eq!((joined.revision(), joined.epoch().made), (Revision(0), 7));
         for user in ["edge", "member"] {
             let again = store.join(&member(1, user), 2, NOW).await.unwrap();
             assert_eq!(again, None, "an id is used once");
@@ -290,20 +290,20 @@ async fn an_authority_answers_members_from_one_snapshot_and_tells_what_they_miss
         keys::revoke(&db, UserId(1), id, NOW).await.unwrap().unwrap();
         disable(&db, 3, true, 1).await.unwrap();
 
-        let (snapshot, changes) = store.renew(&one, Position(0)).await.unwrap();
+        let (snapshot, changes) = store.renew(&one, Revision(0)).await.unwrap();
         assert_eq!(
-            (snapshot.membership, snapshot.position),
-            (Some(MemberState::Member), Position(2))
+            (snapshot.membership, snapshot.revision),
+            (Some(MemberState::Member), Revision(2))
         );
         let tags = [Tag::Credential(CredentialHash([1; 32])), Tag::of_user(UserId(3))];
-        let expected = tags.into_iter().zip([Position(1), Position(2)]);
-        let expected = expected.map(|(tag, position)| Invalidation { position, tag });
+        let expected = tags.into_iter().zip([Revision(1), Revision(2)]);
+        let expected = expected.map(|(tag, revision)| Invalidation { revision, tag });
         assert_eq!(changes.rows, expected.collect::<Vec<_>>());
-        assert_eq!(store.renew(&one, Position(1)).await.unwrap().1.rows.len(), 1);
+        assert_eq!(store.renew(&one, Revision(1)).await.unwrap().1.rows.len(), 1);
 
         // To another user it is no member.
-        let (another, _) = store.renew(&member(1, "member"), Position(0)).await.unwrap();
-        assert_eq!((another.membership, another.position), (None, Position(2)));
+        let (another, _) = store.renew(&member(1, "member"), Revision(0)).await.unwrap();
+        assert_eq!((another.membership, another.revision), (None, Revision(2)));
 
         store.retire(two.id).await.unwrap();
         let (epoch, mut all) = store.members().await.unwrap();
@@ -319,7 +319,7 @@ async fn an_authority_answers_members_from_one_snapshot_and_tells_what_they_miss
         for nobody in [member(1, "member"), member(1, ""), member(3, "edge")] {
             assert_eq!(standing(&nobody), None, "{nobody:?}");
         }
-        assert_eq!(read.for_asker(None).position, Position(2));
+        assert_eq!(read.for_asker(None).revision, Revision(2));
 
         store.delete_retired(one.id).await.unwrap();
         store.delete_retired(two.id).await.unwrap();
@@ -330,11 +330,11 @@ async fn an_authority_answers_members_from_one_snapshot_and_tells_what_they_miss
         assert_eq!(store.members().await.unwrap().1, []);
 
         assert_eq!(store.prune(NOW.plus(1), 1).await.unwrap(), 1);
-        let (_, changes) = store.renew(&one, Position(0)).await.unwrap();
-        assert_eq!((changes.pruned, changes.rows.len()), (Position(1), 1));
-        assert!(!store.position().await.unwrap().is_watched());
+        let (_, changes) = store.renew(&one, Revision(0)).await.unwrap();
+        assert_eq!((changes.pruned, changes.rows.len()), (Revision(1), 1));
+        assert!(!store.revision().await.unwrap().is_watched());
         store.watched(joined.epoch()).await.unwrap();
-        assert!(store.position().await.unwrap().is_watched());
+        assert!(store.revision().await.unwrap().is_watched());
     }
 }
 
@@ -348,17 +348,17 @@ async fn changes_at_once_take_every_position_once_and_in_the_order_of_their_comm
                 tokio::spawn(async move { patiently_disable(&db, owner).await })
             })
             .collect();
-        let mut seen = Position(0);
-        let mut positions = Vec::new();
+        let mut seen = Revision(0);
+        let mut revisions = Vec::new();
         for change in changes {
-            // Whoever sees a position sees every one before it.
+            // Whoever sees a revision sees every one before it.
             let (snapshot, missed) = store.renew(&member(1, "edge"), seen).await.unwrap();
-            let told: Vec<_> = missed.rows.iter().map(|change| change.position.0).collect();
-            assert_eq!(told, (seen.0 + 1..=snapshot.position.0).collect::<Vec<_>>());
-            seen = snapshot.position;
-            positions.push(change.await.unwrap().expect("a first change").position().0);
+            let told: Vec<_> = missed.rows.iter().map(|change| change.revision.0).collect();
+            assert_eq!(told, (seen.0 + 1..=snapshot.revision.0).collect::<Vec<_>>());
+            seen = snapshot.revision;
+            revisions.push(change.await.unwrap().expect("a first change").revision().0);
         }
-        positions.sort_unstable();
-        assert_eq!(positions, (1..=many).collect::<Vec<_>>());
+        revisions.sort_unstable();
+        assert_eq!(revisions, (1..=many).collect::<Vec<_>>());
     }
 }

@@ -3,7 +3,7 @@
 
 use latchkey_authority::{MemberKey, Store};
 use latchkey_contract::keys::{SetOwner, TellOwners, Telling};
-use latchkey_contract::lease::{Epoch, MemberId, Position};
+use latchkey_contract::lease::{Epoch, MemberId, Revision};
 use latchkey_contract::{CredentialHash, SessionId, Timestamp, UserId};
 use latchkey_identity::rules::Canonical;
 use latchkey_identity::store as identity;
@@ -25,7 +25,7 @@ const TWO: Epoch = Epoch { made: 2, timeline: 1 };
 async fn page(db: &Db, of: Epoch, revision: i64, deactivated: &[i64]) -> TellOwners {
     let Telling { version, epoch: keys, .. } = telling::read(db).await.unwrap();
     let deactivated = deactivated.iter().copied().map(UserId).collect();
-    let revision = Position(revision);
+    let revision = Revision(revision);
     TellOwners { version, keys, of, revision, after: None, deactivated, more: false }
 }
 
@@ -35,7 +35,7 @@ async fn take(db: &Db, page: &TellOwners) -> Option<Telling> {
 
 /// Tells of one owner.
 async fn set(db: &Db, owner: i64, disabled: bool, (epoch, revision): (Epoch, i64)) -> Outcome {
-    let (owner, revision) = (UserId(owner), Position(revision));
+    let (owner, revision) = (UserId(owner), Revision(revision));
     keys::owner::set(db, &SetOwner { owner, disabled, epoch, revision }, NOW).await.unwrap()
 }
 
@@ -138,7 +138,7 @@ async fn what_is_told_as_a_whole_keeps_what_is_newer_and_replaces_what_is_older(
         for other in [
             TellOwners { version: begins.version, ..ends.clone() },
             TellOwners { after: Some(UserId(3)), ..ends.clone() },
-            TellOwners { revision: Position(11), ..ends.clone() },
+            TellOwners { revision: Revision(11), ..ends.clone() },
             TellOwners { of: TWO, ..ends.clone() },
             TellOwners { keys: TWO, ..ends.clone() },
         ] {
@@ -190,15 +190,15 @@ async fn in_a_new_epoch_nobody_can_say_who_is_deactivated_until_all_is_told_and_
         assert_eq!(is_disabled(&db, 7).await, Some(false), "nobody has told of anything yet");
         let before = page(&db, ONE, 5, &[]).await;
         assert!(take(&db, &before).await.is_some());
-        let old = store.position().await.unwrap().epoch();
+        let old = store.revision().await.unwrap().epoch();
         store.watched(old).await.unwrap();
         store.join(&edge(), 1, NOW).await.unwrap().unwrap();
 
         new_epoch(&db, 99).await;
-        let row = store.position().await.unwrap();
+        let row = store.revision().await.unwrap();
         assert_eq!((row.epoch().made, row.is_watched()), (99, false));
         store.watched(old).await.unwrap();
-        assert!(!store.position().await.unwrap().is_watched(), "another history was watched");
+        assert!(!store.revision().await.unwrap().is_watched(), "another history was watched");
         assert_eq!(store.members().await.unwrap(), (row.epoch(), Vec::new()));
         assert_eq!(is_disabled(&db, 7).await, None);
 
@@ -215,14 +215,14 @@ async fn where_an_owner_is_another_than_before_every_edge_forgets_everything() {
         let (store, edge) = (Store { db: db.clone(), sql: &keys::AUTHORITY }, edge());
         store.join(&edge, 1, NOW).await.unwrap().unwrap();
         let pruned = async || {
-            let (read, changes) = store.renew(&edge, Position(0)).await.unwrap();
+            let (read, changes) = store.renew(&edge, Revision(0)).await.unwrap();
             assert!(changes.rows.is_empty());
-            (read.position, changes.pruned)
+            (read.revision, changes.pruned)
         };
         for (deactivated, changes) in [(&[][..], 0), (&[7, 8], 1), (&[7, 8], 1), (&[8], 2)] {
             let told = page(&db, ONE, 5, deactivated).await;
             assert!(take(&db, &told).await.is_some());
-            assert_eq!(pruned().await, (Position(changes), Position(changes)), "{deactivated:?}");
+            assert_eq!(pruned().await, (Revision(changes), Revision(changes)), "{deactivated:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::future::{Ready, ready};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use latchkey_bus::{Hear, Subscription};
+use latchkey_bus::{MessageHandler, Subscription};
 use latchkey_contract::authority::KeysAuthority;
 use latchkey_contract::lease::Tag;
 use latchkey_contract::wire::{CONTRACT, Contracts, PREVIOUS};
@@ -21,12 +21,12 @@ type Told = Arc<Mutex<Vec<(u16, Invalidate<CredentialHash>)>>>;
 async fn edge(bench: &Bench, id: u8, user: &'static str) -> (Told, Subscription) {
     let (told, bus) = (Told::default(), bench.bus.clone());
     let (heard, tasks) = (Arc::clone(&told), TaskTracker::new());
-    let hear: Hear = Arc::new(move |_, payload: Bytes| {
+    let hear: MessageHandler = Arc::new(move |_, payload: Bytes| {
         let (contract, message) = wire::decode::<Invalidating>(&payload, Contracts::OWN).unwrap();
         let Invalidate { epoch, change } = message.invalidate;
         heard.lock().unwrap().push((contract, message.invalidate));
         let member = member(id, user).id;
-        let acknowledge = Acknowledge { member, epoch, position: change.position };
+        let acknowledge = Acknowledge { member, epoch, revision: change.revision };
         let subject = message.waiter.subject::<KeysAuthority>(user);
         let payload = wire::encode(&acknowledge, contract).unwrap().into();
         let bus = bus.clone();
@@ -49,21 +49,21 @@ async fn it_returns_when_every_edge_has_acknowledged_and_is_then_settled() {
         let change = bench.commit(Tag::Credential(HASH)).await;
         let (told, _first) = edge(&bench, 1, USER).await;
         let (_, _second) = edge(&bench, 2, USER).await;
-        let settled = Arc::new(AtomicUsize::new(0));
-        let settle = Arc::clone(&settled);
+        let is_confirmed = Arc::new(AtomicUsize::new(0));
+        let mark_confirmed = Arc::clone(&is_confirmed);
         let receipt = bench
             .authority
             .confirm(change, async move {
-                settle.fetch_add(1, Ordering::Relaxed);
+                mark_confirmed.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             })
             .await;
         assert_eq!((receipt.revision, receipt.edges_confirmed), (at(id.into()), id.into()));
         assert!(receipt.waited_ms < bench.authority.bounds().wait() / Moment::MILLISECOND);
-        let invalidation = Invalidation { position: at(id.into()), tag: Tag::Credential(HASH) };
+        let invalidation = Invalidation { revision: at(id.into()), tag: Tag::Credential(HASH) };
         let invalidate = Invalidate { epoch: change.row.epoch(), change: invalidation };
         assert_eq!(told.lock().unwrap()[0], (says, invalidate), "as the oldest of them reads it");
-        crate::tests::until(|| settled.load(Ordering::Relaxed) == 1).await;
+        crate::tests::until(|| is_confirmed.load(Ordering::Relaxed) == 1).await;
     }
     bench.end().await;
 }
@@ -106,8 +106,8 @@ async fn a_repeat_of_what_was_settled_returns_at_once_and_of_anything_else_waits
     let bench = hasty_bench("repeat").await;
     bench.member(1, CONTRACT).await;
     let change = bench.commit(Tag::Credential(HASH)).await;
-    for (is_settled, waits) in [(true, false), (false, true)] {
-        let change = Change { earlier: Some((at(1), is_settled)), ..change };
+    for (is_confirmed, waits) in [(true, false), (false, true)] {
+        let change = Change { earlier: Some((at(1), is_confirmed)), ..change };
         let receipt = bench.authority.confirm(change, nothing()).await;
         assert_eq!(receipt.revision, at(1));
         assert_eq!(receipt.waited_ms >= 70, waits, "{receipt:?}");

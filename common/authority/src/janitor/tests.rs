@@ -3,7 +3,7 @@
 use latchkey_contract::lease::Tag;
 use latchkey_contract::wire::CONTRACT;
 use latchkey_revocation::MemberState;
-use latchkey_runtime::periodic::Chore;
+use latchkey_runtime::periodic::PeriodicTask;
 
 use super::*;
 use crate::bench::{HASH, NOW, SQL, at, bench, hasty_bench};
@@ -61,7 +61,7 @@ async fn another_history_is_watched_for_a_whole_wait() {
     tx.commit().await.unwrap();
     let janitor = Janitor::new(Arc::clone(&bench.authority));
     let seen = bench.authority.moment();
-    while !bench.store.position().await.unwrap().is_watched() {
+    while !bench.store.revision().await.unwrap().is_watched() {
         janitor.run().await;
     }
     assert!(bench.authority.moment().since(seen) >= bench.authority.bounds().wait());

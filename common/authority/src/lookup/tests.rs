@@ -70,12 +70,12 @@ async fn each_is_answered_in_the_order_of_its_question_and_as_whoever_it_is() {
     let rows = |at: usize| answers[at].rows.clone();
     assert_eq!(rows(0), [Some(vec![2]), None, Some(vec![2]), Some(vec![1])]);
     assert_eq!((rows(1), rows(2)), (vec![Some(vec![1])], Vec::new()));
-    let here = bench.store.position().await.unwrap();
-    let read_at = ReadAt { epoch: here.epoch(), position: at(0) };
+    let here = bench.store.revision().await.unwrap();
+    let read_at = ReadAt { epoch: here.epoch(), revision: at(0) };
     let says = |at: usize| answers[at].answer::<KeysAuthority>(vec![None]);
-    assert_eq!(says(0), Standing::Member(Verdicts::in_part(read_at, vec![None])));
-    assert_eq!(says(1), Standing::NotMember);
-    assert_eq!(says(2), Standing::Member(Verdicts::in_part(read_at, vec![None])));
+    assert_eq!(says(0), MemberResult::Member(Verdicts::in_part(read_at, vec![None])));
+    assert_eq!(says(1), MemberResult::NotMember);
+    assert_eq!(says(2), MemberResult::Member(Verdicts::in_part(read_at, vec![None])));
     bench.end().await;
 }
 

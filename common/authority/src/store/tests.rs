@@ -13,7 +13,7 @@ async fn a_member_joins_under_an_id_that_nobody_has_and_leaves_as_itself() {
     let bench = bench("joins").await;
     let key = member(1, USER);
     let joined = bench.store.join(&key, CONTRACT, NOW).await.unwrap().unwrap();
-    assert_eq!(joined, bench.store.position().await.unwrap());
+    assert_eq!(joined, bench.store.revision().await.unwrap());
     assert_eq!(bench.store.join(&key, CONTRACT, NOW).await.unwrap(), None);
     let (epoch, members) = bench.store.members().await.unwrap();
     assert_eq!(epoch, joined.epoch());
@@ -41,23 +41,23 @@ async fn a_renewal_is_told_every_change_since_its_position_in_their_order() {
     let bench = bench("renewal").await;
     let key = bench.member(1, CONTRACT).await;
     let tags = [Tag::Credential(HASH), Tag::of_user(UserId(5)), Tag::All];
-    for (tag, position) in tags.into_iter().zip(1..) {
-        assert_eq!(bench.commit(tag).await.position(), at(position));
+    for (tag, revision) in tags.into_iter().zip(1..) {
+        assert_eq!(bench.commit(tag).await.revision(), at(revision));
     }
     // Records that this release does not write: what they say is everything.
-    for (position, credential) in [(4, &[1_u8][..]), (5, &HASH.0)] {
+    for (revision, credential) in [(4, &[1_u8][..]), (5, &HASH.0)] {
         let sql = "INSERT INTO keys_invalidations (position, credential, owner_id, recorded_at) \
             VALUES ($1, $2, 5, 0)";
-        bench.execute(sql, values![position, credential]).await;
+        bench.execute(sql, values![revision, credential]).await;
     }
     let (snapshot, changes) = bench.store.renew(&key, at(0)).await.unwrap();
-    let here = bench.store.position().await.unwrap();
+    let here = bench.store.revision().await.unwrap();
     let member = Some(MemberState::Member);
     assert_eq!(
         snapshot,
-        Snapshot { membership: member, epoch: here.epoch(), position: here.position() }
+        Snapshot { membership: member, epoch: here.epoch(), revision: here.revision() }
     );
-    let told: Vec<_> = changes.rows.iter().map(|row| (row.position, row.tag)).collect();
+    let told: Vec<_> = changes.rows.iter().map(|row| (row.revision, row.tag)).collect();
     let expected = tags.into_iter().chain([Tag::All, Tag::All]);
     let expected: Vec<_> = (1..).map(at).zip(expected).collect();
     assert_eq!((told, changes.pruned), (expected, at(0)));
@@ -102,8 +102,8 @@ async fn old_records_go_and_up_to_where_is_noted() {
         bench.commit(Tag::Credential(HASH)).await;
         bench.clock.advance(1);
     }
-    for (before, most, gone, pruned) in [(0, 9, 0, 0), (2, 1, 1, 1), (2, 9, 1, 2), (2, 9, 0, 2)] {
-        assert_eq!(bench.store.prune(NOW.plus(before), most).await.unwrap(), gone);
+    for (before, max, gone, pruned) in [(0, 9, 0, 0), (2, 1, 1, 1), (2, 9, 1, 2), (2, 9, 0, 2)] {
+        assert_eq!(bench.store.prune(NOW.plus(before), max).await.unwrap(), gone);
         let (_, changes) = bench.store.renew(&key, at(0)).await.unwrap();
         assert_eq!(changes.pruned, at(pruned));
     }
@@ -117,9 +117,9 @@ async fn a_change_of_everything_leaves_no_record_and_nobody_who_has_not_applied_
     let mut tx = bench.store.db.begin("test").await.unwrap();
     let row = invalidate_everything(&mut tx, &SQL).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(row.position(), at(1));
+    assert_eq!(row.revision(), at(1));
     let (snapshot, changes) = bench.store.renew(&key, at(0)).await.unwrap();
-    assert_eq!((snapshot.position, changes.pruned), (at(1), at(1)));
+    assert_eq!((snapshot.revision, changes.pruned), (at(1), at(1)));
     assert_eq!(changes.rows, []);
     bench.end().await;
 }
@@ -128,22 +128,22 @@ async fn a_change_of_everything_leaves_no_record_and_nobody_who_has_not_applied_
 async fn an_epoch_is_watched_as_itself_and_another_one_is_not_and_has_no_members() {
     let bench = bench("epoch").await;
     bench.member(1, CONTRACT).await;
-    let before = bench.store.position().await.unwrap();
+    let before = bench.store.revision().await.unwrap();
     // A file has one history, whose members are all in this process.
     assert!(before.is_watched());
     let mut tx = bench.store.db.begin("test").await.unwrap();
     new_epoch(&mut tx, &SQL, 77).await.unwrap();
     tx.commit().await.unwrap();
-    let after = bench.store.position().await.unwrap();
+    let after = bench.store.revision().await.unwrap();
     assert_eq!((after.epoch().made, after.is_watched()), (77, false));
     assert_eq!(bench.store.members().await.unwrap().1, []);
     bench.store.watched(before.epoch()).await.unwrap();
-    assert!(!bench.store.position().await.unwrap().is_watched());
+    assert!(!bench.store.revision().await.unwrap().is_watched());
     bench.store.watched(after.epoch()).await.unwrap();
-    assert!(bench.store.position().await.unwrap().is_watched());
+    assert!(bench.store.revision().await.unwrap().is_watched());
     bench.member(2, CONTRACT).await;
     bench.store.prepare(78).await.unwrap();
-    assert_eq!(bench.store.position().await.unwrap().epoch().made, 77, "it is made once");
+    assert_eq!(bench.store.revision().await.unwrap().epoch().made, 77, "it is made once");
     assert_eq!(bench.store.members().await.unwrap().1, []);
     bench.end().await;
 }
@@ -152,9 +152,9 @@ async fn an_epoch_is_watched_as_itself_and_another_one_is_not_and_has_no_members
 async fn a_start_makes_the_row_where_there_is_none() {
     let bench = bench("begin").await;
     bench.execute("DELETE FROM keys_position", &[]).await;
-    bench.store.position().await.unwrap_err();
+    bench.store.revision().await.unwrap_err();
     bench.store.begin(9).await.unwrap();
-    assert_eq!(bench.store.position().await.unwrap().epoch(), Epoch { made: 9, timeline: 0 });
+    assert_eq!(bench.store.revision().await.unwrap().epoch(), Epoch { made: 9, timeline: 0 });
     bench.end().await;
 }
 
@@ -175,15 +175,15 @@ async fn what_is_ended_twice_takes_one_revision() {
     bench.execute("INSERT INTO keys_disabled_owners VALUES (5, 0)", &[]).await;
     bench.commit(Tag::All).await;
     let first = end_of_five(&bench, None, false).await;
-    assert_eq!((first.position(), first.earlier), (at(2), None));
+    assert_eq!((first.revision(), first.earlier), (at(2), None));
     let sql = "SELECT disabled_at FROM keys_disabled_owners";
     let written: Option<(i64,)> = bench.store.db.fetch_first(sql, &[]).await.unwrap();
     assert_eq!(written, Some((2,)));
     bench.commit(Tag::All).await;
     for confirmed in [false, true] {
         let again = end_of_five(&bench, Some(2), confirmed).await;
-        assert_eq!((again.position(), again.earlier), (at(2), Some((at(2), confirmed))));
-        assert_eq!(again.row.position(), at(3));
+        assert_eq!((again.revision(), again.earlier), (at(2), Some((at(2), confirmed))));
+        assert_eq!(again.row.revision(), at(3));
     }
     bench.end().await;
 }
@@ -192,7 +192,7 @@ async fn what_is_ended_twice_takes_one_revision() {
 fn a_snapshot_holds_its_position_its_members_and_its_facts_and_leaves_other_rows() {
     let row = |kind| SnapshotRow {
         kind,
-        at_position: 4,
+        at_revision: 4,
         at_epoch: 1,
         at_timeline: 2,
         member: Some(vec![1; 16]),
@@ -213,7 +213,7 @@ fn a_snapshot_holds_its_position_its_members_and_its_facts_and_leaves_other_rows
         (Some(&other), None),
         (None, Some(MemberState::Member)),
     ] {
-        let snapshot = Snapshot { membership, epoch, position: at(4) };
+        let snapshot = Snapshot { membership, epoch, revision: at(4) };
         assert_eq!(read.for_asker(asker), snapshot);
     }
 }

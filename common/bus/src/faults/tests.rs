@@ -115,7 +115,7 @@ async fn a_publication_is_heard_as_often_as_the_plan_says() {
         let bus = Bus::with_faults(plan(&[], &copies));
         let heard = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&heard);
-        let hear: Hear = Arc::new(move |_, _| {
+        let hear: MessageHandler = Arc::new(move |_, _| {
             count.fetch_add(1, Ordering::SeqCst);
         });
         let _subscription = bus.subscribe("a.*", hear, Box::new(|| ())).await.unwrap();
@@ -130,6 +130,6 @@ async fn without_faults_a_subject_is_served_once() {
     let asked = Arc::default();
     let _serving = bus.serve(routes(&asked)).await.unwrap();
     let second = bus.of_process(1).serve(routes(&asked)).await;
-    assert!(matches!(second, Err(BusError::Taken(subject)) if subject == Ready::SUBJECT));
+    assert!(matches!(second, Err(BusError::SubjectTaken(subject)) if subject == Ready::SUBJECT));
     assert_eq!(bus.call(&context(SOON), &Ready).await, Ok(()));
 }

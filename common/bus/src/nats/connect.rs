@@ -13,7 +13,7 @@ use async_nats::rustls;
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use latchkey_contract::Secret;
 use latchkey_contract::wire::Contracts;
-use latchkey_runtime::metrics::at_scrape;
+use latchkey_runtime::metrics::register_gauge;
 use metrics::{counter, gauge};
 use tokio::time::sleep;
 
@@ -157,7 +157,7 @@ pub(super) fn watch(client: &Client) {
     counter!(SLOW_CONSUMERS).increment(0);
     counter!(crate::RETRIES).increment(0);
     let (connected, client) = (gauge!("latchkey_bus_connected"), client.clone());
-    at_scrape("bus connection", move || {
+    register_gauge("bus connection", move || {
         let is = client.connection_state() == State::Connected;
         connected.set(f64::from(u8::from(is)));
     });

@@ -40,7 +40,7 @@ impl Hearing {
 
 /// Waits for the first messages to oneself. What the server has to say of earlier subscriptions comes before their
 /// end.
-pub(super) async fn settle(client: &Client, inbox: &Inbox) {
+pub(super) async fn await_first_look(client: &Client, inbox: &Inbox) {
     for _ in 0..FIRST {
         // Without an answer there is nothing to know yet.
         reaches_itself(client, inbox, FIRST_TIMEOUT).await;

@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 
 use super::Nats;
 use crate::BusError;
-use crate::topic::{AtEnd, Ended, Hear, NatsSubscription};
+use crate::topic::{AtEnd, Ended, MessageHandler, NatsSubscription};
 
 impl Nats {
     pub(crate) async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
@@ -17,7 +17,7 @@ impl Nats {
     pub(crate) async fn subscribe(
         &self,
         pattern: &str,
-        hear: Hear,
+        hear: MessageHandler,
         ended: Ended,
     ) -> Result<NatsSubscription, BusError> {
         let client = self.client().await;

@@ -19,7 +19,7 @@ fn body<T: crate::previous::Message>(value: &T) -> Vec<u8> {
 }
 
 fn invalidating(tag: Tag<CredentialHash>) -> Invalidating {
-    let change = Invalidation { position: Position(3), tag };
+    let change = Invalidation { revision: Revision(3), tag };
     Invalidating { invalidate: Invalidate { epoch: EPOCH, change }, waiter: WaiterId([8; 8]) }
 }
 
@@ -57,9 +57,9 @@ fn the_release_before_is_told_of_what_it_knows_and_drops_everything_for_what_it_
     assert_eq!(by(owner).unwrap(), [&[1, 0, 2, 4, 6, 1, 10][..], &[8; 8]].concat());
     assert!(matches!(by(Tag::All), Err(wire::WireError::Untranslatable(_))));
     let renewed = |tags: &[Tag<CredentialHash>]| {
-        let change = |tag: &Tag<_>| Invalidation { position: Position(3), tag: *tag };
+        let change = |tag: &Tag<_>| Invalidation { revision: Revision(3), tag: *tag };
         let missed = Missed::These(tags.iter().map(change).collect());
-        wire::encode(&Renewed { epoch: EPOCH, position: Position(3), missed }, PREVIOUS).unwrap()
+        wire::encode(&Renewed { epoch: EPOCH, revision: Revision(3), missed }, PREVIOUS).unwrap()
     };
     assert_eq!(renewed(&[owner]), [1, 0, 2, 4, 6, 0, 1, 6, 1, 10]);
     assert_eq!(renewed(&[owner, Tag::All]), [1, 0, 2, 4, 6, 1]);
@@ -75,12 +75,12 @@ fn the_bytes_of_the_lease_protocol_never_change() {
     let id = &[7; 16][..];
     let join = Join::<KeysAuthority>::new(MEMBER, 2);
     assert_eq!(body(&join), [id, &[2]].concat());
-    let renew = Renew::<IdentityAuthority>::new(MEMBER, Position(3));
+    let renew = Renew::<IdentityAuthority>::new(MEMBER, Revision(3));
     assert_eq!(body(&renew), [id, &[6]].concat());
     assert_eq!(body(&Leave::<KeysAuthority>::new(MEMBER)), id);
-    let acknowledge = Acknowledge { member: MEMBER, epoch: EPOCH, position: Position(3) };
+    let acknowledge = Acknowledge { member: MEMBER, epoch: EPOCH, revision: Revision(3) };
     assert_eq!(body(&acknowledge), [id, &[2, 4, 6]].concat());
-    let joined = Joined { epoch: EPOCH, position: Position(3) };
+    let joined = Joined { epoch: EPOCH, revision: Revision(3) };
     assert_eq!(body(&joined), [2, 4, 6]);
 
     let by_key = body(&invalidating(Tag::Credential(CredentialHash([9; 32]))));
@@ -91,21 +91,21 @@ fn the_bytes_of_the_lease_protocol_never_change() {
     let of_all = body(&invalidating(Tag::All));
     assert_eq!(of_all, [&[2, 4, 6, 2, 0][..], &[8; 8]].concat());
 
-    let change = Invalidation { position: Position(3), tag: owner };
+    let change = Invalidation { revision: Revision(3), tag: owner };
     let these =
-        Renewed { epoch: EPOCH, position: Position(3), missed: Missed::These(vec![change]) };
-    let bytes = body(&Standing::Member(these));
+        Renewed { epoch: EPOCH, revision: Revision(3), missed: Missed::These(vec![change]) };
+    let bytes = body(&MemberResult::Member(these));
     assert_eq!(bytes, [1, 2, 4, 6, 0, 1, 6, 1, 8, 5, 0, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(body(&Standing::<()>::NotMember), [0]);
+    assert_eq!(body(&MemberResult::<()>::NotMember), [0]);
 }
 
 #[test]
 fn the_fullest_renewal_fits_a_message() {
     let change = Invalidation {
-        position: Position(i64::MAX),
+        revision: Revision(i64::MAX),
         tag: Tag::Credential(CredentialHash([255; 32])),
     };
     let missed = Missed::These(vec![change; MAX_MISSED]);
-    let renewed = Renewed { epoch: EPOCH, position: Position(i64::MAX), missed };
-    assert!(body(&Standing::Member(renewed)).len() + 2 <= MAX_MESSAGE);
+    let renewed = Renewed { epoch: EPOCH, revision: Revision(i64::MAX), missed };
+    assert!(body(&MemberResult::Member(renewed)).len() + 2 <= MAX_MESSAGE);
 }

@@ -6,7 +6,7 @@ use super::{Message, Untranslatable};
 use crate::authority::{Invalidating, WaiterId};
 use crate::credential::CredentialHash;
 use crate::ids::UserId;
-use crate::lease::{Epoch, Invalidate, Invalidation, Missed, Position, Renewed, SharedTag, Tag};
+use crate::lease::{Epoch, Invalidate, Invalidation, Missed, Renewed, Revision, SharedTag, Tag};
 use crate::principal::Owner;
 
 /// [`Tag`] as it was.
@@ -19,7 +19,7 @@ enum TagBefore {
 /// [`Invalidation`] with that.
 #[derive(Serialize, Deserialize)]
 pub struct InvalidationBefore {
-    position: Position,
+    revision: Revision,
     tag: TagBefore,
 }
 
@@ -35,7 +35,7 @@ pub struct InvalidatingBefore {
 #[derive(Serialize, Deserialize)]
 pub struct RenewedBefore {
     epoch: Epoch,
-    position: Position,
+    revision: Revision,
     missed: MissedBefore,
 }
 
@@ -54,7 +54,7 @@ impl InvalidationBefore {
             Tag::Shared(SharedTag::Owner(Owner::User(user))) => TagBefore::Owner(user),
             Tag::All | Tag::Unknown(_) => return None,
         };
-        Some(Self { position: change.position, tag })
+        Some(Self { revision: change.revision, tag })
     }
 }
 
@@ -64,7 +64,7 @@ impl From<InvalidationBefore> for Invalidation<CredentialHash> {
             TagBefore::Credential(hash) => Tag::Credential(hash),
             TagBefore::Owner(user) => Tag::Shared(SharedTag::Owner(Owner::User(user))),
         };
-        Self { position: before.position, tag }
+        Self { revision: before.revision, tag }
     }
 }
 
@@ -91,23 +91,23 @@ impl Message for Renewed<CredentialHash> {
     type Previous = RenewedBefore;
 
     fn into_previous(self) -> Result<RenewedBefore, Untranslatable> {
-        let Self { epoch, position, missed } = self;
+        let Self { epoch, revision, missed } = self;
         let told: Option<Vec<_>> = match missed {
             Missed::These(changes) => changes.iter().map(InvalidationBefore::of).collect(),
             Missed::TooMany => None,
         };
         let missed = told.map_or(MissedBefore::TooMany, MissedBefore::These);
-        Ok(RenewedBefore { epoch, position, missed })
+        Ok(RenewedBefore { epoch, revision, missed })
     }
 
     fn from_previous(previous: RenewedBefore) -> Result<Self, Untranslatable> {
-        let RenewedBefore { epoch, position, missed } = previous;
+        let RenewedBefore { epoch, revision, missed } = previous;
         let missed = match missed {
             MissedBefore::These(told) => {
                 Missed::These(told.into_iter().map(Invalidation::from).collect())
             }
             MissedBefore::TooMany => Missed::TooMany,
         };
-        Ok(Self { epoch, position, missed })
+        Ok(Self { epoch, revision, missed })
     }
 }

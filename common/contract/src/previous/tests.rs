@@ -51,7 +51,8 @@ impl Message for Grant {
 fn a_changed_message_is_written_and_read_by_either_contract() {
     let grant = Grant { id: 7, ..Grant::default() };
     pinned(&grant, &[7, 0, 0], &[7]);
-    let reply: Result<Standing<Vec<Grant>>, Refusal> = Ok(Standing::Member(vec![grant.clone()]));
+    let reply: Result<MemberResult<Vec<Grant>>, Refusal> =
+        Ok(MemberResult::Member(vec![grant.clone()]));
     pinned(&reply, &[0, 1, 1, 7, 0, 0], &[0, 1, 1, 7]);
     pinned(&Some(vec![grant]), &[1, 1, 7, 0, 0], &[1, 1, 7]);
     let refusal: Result<(), Refusal> = Err(Refusal::KeyNotFound);
@@ -62,7 +63,7 @@ fn a_changed_message_is_written_and_read_by_either_contract() {
 fn what_the_contract_before_cannot_say_is_an_error_and_never_left_out() {
     let limited = Grant { id: 7, limit: Some(1), note: String::new() };
     assert!(wire::encode(&limited, CONTRACT).is_ok());
-    let all: Result<_, Refusal> = Ok(Standing::Member(vec![limited]));
+    let all: Result<_, Refusal> = Ok(MemberResult::Member(vec![limited]));
     let error = wire::encode(&all, PREVIOUS).unwrap_err();
     assert!(matches!(error, WireError::Untranslatable(Untranslatable("a limit"))), "{error}");
     let meaningless = [PREVIOUS.to_le_bytes().as_slice(), &[0]].concat();
@@ -138,7 +139,7 @@ fn a_change_of_password_names_neither_user_nor_session_and_is_not_told_to_the_re
 
 fn snapshot() -> crate::lease::ReadAt {
     let epoch = crate::lease::Epoch { made: 1, timeline: 2 };
-    crate::lease::ReadAt { epoch, position: crate::lease::Position(3) }
+    crate::lease::ReadAt { epoch, revision: crate::lease::Revision(3) }
 }
 
 #[test]

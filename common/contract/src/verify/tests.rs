@@ -65,7 +65,7 @@ fn the_bytes_never_change() {
     assert_eq!(encode(&Verify::of(Secret::new("x".into()))), [2, 0, 1, 1, b'x', 0, 0]);
     let ask = wire::encode(&VerifyBatch::of(vec![Secret::new("x".into())]), CONTRACT).unwrap();
     assert_eq!(ask, [2, 0, 1, 1, b'x', 0, 0]);
-    let least = MinRevision { keys: Some(Position(3)), identity: None };
+    let least = MinRevision { keys: Some(Revision(3)), identity: None };
     let ask = Verify { min_revision: Some(least), ..Verify::of(Secret::new("x".into())) };
     assert_eq!(encode(&ask), [2, 0, 1, 1, b'x', 0, 1, 1, 6, 0]);
     let reply = [2, 0, 0, 1, 1, 251, 88, 2, 0, 0, 1, 2, 1, 2, b'c', b'i'];
@@ -90,7 +90,7 @@ fn what_is_written_reads_back_in_both_encodings() {
         let ask = Verify {
             credential: Some(Secret::new("é\"\\".into())),
             required_scope: Some("s".into()),
-            min_revision: Some(MinRevision { keys: None, identity: Some(Position(7)) }),
+            min_revision: Some(MinRevision { keys: None, identity: Some(Revision(7)) }),
         };
         let bytes = encoding.encode(&ask, CONTRACT).unwrap();
         let (_, back): (_, Verify) = encoding.decode(&bytes, Contracts::OWN).unwrap();
@@ -112,7 +112,7 @@ fn a_field_may_be_missing_but_not_unknown_twice_or_of_another_type() {
         ("{}", Some(MinRevision::default())),
         (
             r#"{"keys": 5, "identity": null}"#,
-            Some(MinRevision { keys: Some(Position(5)), identity: None }),
+            Some(MinRevision { keys: Some(Revision(5)), identity: None }),
         ),
     ] {
         let text = format!(r#"{{"min_revision": {text}}}"#);
@@ -144,7 +144,7 @@ fn a_field_may_be_missing_but_not_unknown_twice_or_of_another_type() {
 #[test]
 fn a_negative_revision_is_named_and_none_is_none() {
     let faults = |keys: i64, identity: i64| {
-        let least = MinRevision { keys: Some(Position(keys)), identity: Some(Position(identity)) };
+        let least = MinRevision { keys: Some(Revision(keys)), identity: Some(Revision(identity)) };
         least.faults().into_iter().map(|fault| fault.field).collect::<Vec<_>>()
     };
     assert!(faults(0, i64::MAX).is_empty());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::authority::{IdentityAuthority, KeysAuthority};
 use crate::keys::{IssueKey, RecordUses, VerifyKeys};
-use crate::lease::{Epoch, MemberId, Position, ReadAt, Standing};
+use crate::lease::{Epoch, MemberId, MemberResult, ReadAt, Revision};
 use crate::{
     CredentialHash, Detail, FieldError, KeyDetail, KeyId, Owner, Principal, Refusal, Secret,
     Timestamp, UserDetail, UserId, Verdict, Verdicts,
@@ -35,7 +35,7 @@ fn body<T: Message>(value: &T) -> Vec<u8> {
     bytes[2..].to_vec()
 }
 
-type VerifyReply = Result<Standing<Verdicts<KeysAuthority>>, Refusal>;
+type VerifyReply = Result<MemberResult<Verdicts<KeysAuthority>>, Refusal>;
 
 #[test]
 fn the_bytes_never_change() {
@@ -46,12 +46,12 @@ fn the_bytes_never_change() {
 
     let key = KeyDetail { id: KeyId(1), owner: Owner::User(UserId(300)), name: "ci".into() };
     let principal = Principal { expires_at: Timestamp(-1), detail: Detail::Key(key) };
-    let read_at = ReadAt { epoch: Epoch { made: 1, timeline: 2 }, position: Position(3) };
+    let read_at = ReadAt { epoch: Epoch { made: 1, timeline: 2 }, revision: Revision(3) };
     let verdicts = vec![Verdict::Valid(principal), Verdict::Revoked];
-    let reply: VerifyReply = Ok(Standing::Member(Verdicts::new(read_at, verdicts)));
+    let reply: VerifyReply = Ok(MemberResult::Member(Verdicts::new(read_at, verdicts)));
     let bytes = [0, 1, 2, 4, 6, 2, 1, 0, 1, 1, 2, 0, 251, 88, 2, 2, b'c', b'i', 1, 3];
     assert_eq!(body(&reply), bytes);
-    let stranger: VerifyReply = Ok(Standing::NotMember);
+    let stranger: VerifyReply = Ok(MemberResult::NotMember);
     assert_eq!(body(&stranger), [0, 0]);
 
     let refusals = [
@@ -210,13 +210,13 @@ fn the_largest_batch_of_the_longest_principals_fits() {
     let principal =
         Principal { expires_at: Timestamp(i64::MAX), detail: Detail::User(user.into()) };
     let epoch = Epoch { made: i64::MAX, timeline: i64::MAX };
-    let read_at = ReadAt { epoch, position: Position(i64::MAX) };
+    let read_at = ReadAt { epoch, revision: Revision(i64::MAX) };
     let verdicts = vec![Verdict::Valid(principal); MAX_BATCH];
     let verdicts = Verdicts::<IdentityAuthority>::new(read_at, verdicts);
-    let reply: Result<_, Refusal> = Ok(Standing::Member(verdicts));
+    let reply: Result<_, Refusal> = Ok(MemberResult::Member(verdicts));
     let bytes = encode(&reply).unwrap();
     assert!(bytes.len() <= MAX_MESSAGE);
-    let back: Result<Standing<Verdicts<IdentityAuthority>>, Refusal> = decode(&bytes).unwrap();
+    let back: Result<MemberResult<Verdicts<IdentityAuthority>>, Refusal> = decode(&bytes).unwrap();
     assert_eq!(back, reply);
 }
 

@@ -42,7 +42,7 @@ async fn stranger<A: OfForm>() -> Bench<A> {
     let (bus, played, told) = (Bus::local(), Played::new(), Told::new().await);
     let serving = [played.serve_keys(&bus).await, played.serve_tokens(&bus).await];
     let memory = Arc::new(Memory::new(&Bounds::default(), Capacity::default()));
-    let (asker, child) = Asker::new("ask", AskAuthority::on(bus));
+    let (asker, child) = BatchClient::new("ask", AskAuthority::on(bus));
     let running = Root::start(vec![child]).await.unwrap();
     let verifier = CachedVerifier::new(memory, told.address.clone(), asker, Clock::manual(0));
     let keeper = Keeper::new(&Bounds::default());
@@ -53,7 +53,7 @@ impl<A: OfForm> Bench<A> {
     fn join(&mut self) {
         let next = self.keeper.next(self.verifier.now(), || MEMBER);
         let Next::Send(Ask::Join { nonce, .. }) = next else { panic!("it joins first") };
-        let joined = Joined { epoch: HERE, position: Position(AT) };
+        let joined = Joined { epoch: HERE, revision: Revision(AT) };
         self.keeper.joined(&*self.verifier.memory, nonce, joined);
     }
 
@@ -61,8 +61,8 @@ impl<A: OfForm> Bench<A> {
         self.keeper.reconnected();
         let next = self.keeper.next(asked, || MEMBER);
         let Next::Send(Ask::Renew { nonce, .. }) = next else { panic!("it renews") };
-        let (position, missed) = (Position(AT), Missed::These(changes));
-        let renewed = Standing::Member(Renewed { epoch: HERE, position, missed });
+        let (revision, missed) = (Revision(AT), Missed::These(changes));
+        let renewed = MemberResult::Member(Renewed { epoch: HERE, revision, missed });
         self.keeper.renewed(&*self.verifier.memory, nonce, renewed, self.verifier.now());
     }
 
@@ -70,9 +70,9 @@ impl<A: OfForm> Bench<A> {
         self.decide_since(text, 0).await
     }
 
-    async fn decide_since(&self, text: &str, least: i64) -> Result<&'static str, CallError> {
+    async fn decide_since(&self, text: &str, min_revision: i64) -> Result<&'static str, CallError> {
         let text = CredentialText::of(text);
-        let decided = self.verifier.decide(&patient(), text, Position(least)).await;
+        let decided = self.verifier.decide(&patient(), text, Revision(min_revision)).await;
         decided.map(|verdict| verdict.code())
     }
 
@@ -137,10 +137,10 @@ async fn an_answer_without_a_lease_is_asked_for_again() {
 async fn an_answer_is_never_older_than_what_is_asked_for() {
     let unsaid = Err(CallError::Unavailable);
     let revisions = [(3, Ok("unknown"), 1), (4, Ok("unknown"), 1), (5, unsaid, MAX_QUESTIONS)];
-    for (least, says, questions) in revisions {
+    for (min_revision, says, questions) in revisions {
         let bench = bench::<KeysAuthority>().await;
-        assert_eq!(bench.decide_since(&key(10), least).await, says, "{least}");
-        assert_eq!(bench.played.asked(), vec![(Some(MEMBER), 1); questions], "{least}");
+        assert_eq!(bench.decide_since(&key(10), min_revision).await, says, "{min_revision}");
+        assert_eq!(bench.played.asked(), vec![(Some(MEMBER), 1); questions], "{min_revision}");
     }
     let bench = bench::<KeysAuthority>().await;
     bench.decide(&key(10)).await.unwrap();
@@ -152,11 +152,12 @@ async fn an_answer_is_never_older_than_what_is_asked_for() {
 
 #[tokio::test]
 async fn nor_is_one_that_nobody_remembers() {
-    for (least, says) in [(3, Ok("unknown")), (4, Ok("unknown")), (5, Err(CallError::Unavailable))]
+    for (min_revision, says) in
+        [(3, Ok("unknown")), (4, Ok("unknown")), (5, Err(CallError::Unavailable))]
     {
         let bench = stranger::<KeysAuthority>().await;
-        assert_eq!(bench.decide_since(&key(10), least).await, says, "{least}");
-        assert_eq!(bench.played.asked(), [(None, 1)], "{least}");
+        assert_eq!(bench.decide_since(&key(10), min_revision).await, says, "{min_revision}");
+        assert_eq!(bench.played.asked(), [(None, 1)], "{min_revision}");
     }
 }
 
@@ -228,14 +229,14 @@ async fn a_reply_that_a_change_has_overtaken_is_asked_for_again() {
         let text = key(10);
         let mut deciding = Box::pin(async {
             let text = CredentialText::of(&text);
-            bench.verifier.decide(&patient(), text, Position::default()).await
+            bench.verifier.decide(&patient(), text, Revision::default()).await
         });
         assert!((&mut deciding).now_or_never().is_none());
         until(|| played.asked().len() == 1).await;
         played.says(&key(10), Verdict::Revoked);
         played.is_at(5);
         // The reply was read before this.
-        let change = Invalidation { position: Position(5), tag };
+        let change = Invalidation { revision: Revision(5), tag };
         let applied =
             bench.keeper.invalidate(&*bench.verifier.memory, &Invalidate { epoch: HERE, change });
         assert!(applied.is_some());
@@ -275,7 +276,7 @@ async fn a_question_is_over_when_the_last_who_waited_gives_up() {
     drop(two);
     assert_eq!(bench.under_way(), 0);
     let hurried = Context::new(RequestId::new("hurried"), Duration::ZERO);
-    let decided = bench.verifier.decide(&hurried, CredentialText::of(&text), Position(0)).await;
+    let decided = bench.verifier.decide(&hurried, CredentialText::of(&text), Revision(0)).await;
     assert_eq!(decided.unwrap_err(), CallError::Timeout);
     assert_eq!(bench.under_way(), 0);
 }

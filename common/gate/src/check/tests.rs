@@ -38,7 +38,7 @@ impl Work for Says {
         assert!(items.iter().all(|(_, member)| member.is_none()), "it is asked as nobody");
         let mut script = self.0.lock().unwrap();
         let now = if script.len() > 1 { script.pop_front() } else { script.front().cloned() };
-        Ok(vec![Ok(Standing::Member(now.unwrap())); items.len()])
+        Ok(vec![Ok(MemberResult::Member(now.unwrap())); items.len()])
     }
 }
 
@@ -63,7 +63,7 @@ async fn bench(verdict: Verdict<Remembered>) -> Bench {
     let memory = Arc::new(Memory::new(&Bounds::default(), Capacity::default()));
     let authority = Arc::new(Mutex::new([(read_at(4), Verdict::Valid(person()))].into()));
     let told = Told::new().await;
-    let (asker, child) = Asker::new("ask", Says(Arc::clone(&authority)));
+    let (asker, child) = BatchClient::new("ask", Says(Arc::clone(&authority)));
     let running = Root::start(vec![child]).await.unwrap();
     let (keeper, clock) = (Keeper::new(&Bounds::default()), Clock::manual(0));
     let check = Arc::new(Check::new("key", memory, told.address.clone(), asker, clock));
@@ -71,7 +71,7 @@ async fn bench(verdict: Verdict<Remembered>) -> Bench {
     let Next::Send(Ask::Join { nonce, .. }) = bench.keeper.next(bench.now(), || MEMBER) else {
         panic!("it joins first")
     };
-    let joined = Joined { epoch: HERE, position: Position(4) };
+    let joined = Joined { epoch: HERE, revision: Revision(4) };
     bench.keeper.joined(&*bench.check.memory, nonce, joined);
     bench.renew(4, Vec::new());
     let question = bench.check.memory.ask(bench.now()).unwrap();
@@ -85,15 +85,15 @@ impl Bench {
         Moment(self.check.clock.lease_nanos())
     }
 
-    fn renew(&mut self, position: i64, changes: Vec<Invalidation<CredentialHash>>) {
+    fn renew(&mut self, revision: i64, changes: Vec<Invalidation<CredentialHash>>) {
         self.keeper.reconnected();
         let now = self.now();
         let Next::Send(Ask::Renew { nonce, .. }) = self.keeper.next(now, || MEMBER) else {
             panic!("it renews")
         };
-        let (epoch, position) = (HERE, Position(position));
-        let renewed = Renewed { epoch, position, missed: Missed::These(changes) };
-        self.keeper.renewed(&*self.check.memory, nonce, Standing::Member(renewed), now);
+        let (epoch, revision) = (HERE, Revision(revision));
+        let renewed = Renewed { epoch, revision, missed: Missed::These(changes) };
+        self.keeper.renewed(&*self.check.memory, nonce, MemberResult::Member(renewed), now);
     }
 
     fn says(&self, read_at: ReadAt, verdict: Verdict<Remembered>) {
@@ -132,9 +132,9 @@ fn inactive<P>() -> Verdict<P> {
     Verdict::Inactive(Some(Stored { owner, expires_at }.into()))
 }
 
-fn revoke(position: i64) -> Vec<Invalidation<CredentialHash>> {
+fn revoke(revision: i64) -> Vec<Invalidation<CredentialHash>> {
     let tag = Tag::Credential(HASH);
-    vec![Invalidation { position: Position(position), tag }]
+    vec![Invalidation { revision: Revision(revision), tag }]
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn a_revoke_on_its_way_is_none_and_one_that_a_renewal_left_out_is() {
 async fn another_history_is_none() {
     let mut bench = bench(valid()).await;
     let epoch = Epoch { made: 2, timeline: 1 };
-    bench.says(ReadAt { epoch, position: Position(9) }, Verdict::Unknown);
+    bench.says(ReadAt { epoch, revision: Revision(9) }, Verdict::Unknown);
     assert_eq!(bench.contradiction(&Verdict::Valid(())).await, None);
     let told = bench.told.so_far().await;
     assert!(matches!(told[..], [Message::OtherEpoch(told)] if told == epoch));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use latchkey_bus::{Bus, RequestId, Serving};
-use latchkey_contract::lease::Position;
+use latchkey_contract::lease::Revision;
 use latchkey_contract::verify::{Outcome, Verify, VerifyBatch};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{Failure, KeyId, Refusal, Secret};
@@ -50,8 +50,12 @@ async fn member() -> Bench {
 }
 
 impl Bench {
-    async fn decide(&self, text: &str, least: MinRevision) -> Result<&'static str, CallError> {
-        let decided = self.gate.decide(&patient(), CredentialText::of(text), least).await;
+    async fn decide(
+        &self,
+        text: &str,
+        min_revision: MinRevision,
+    ) -> Result<&'static str, CallError> {
+        let decided = self.gate.decide(&patient(), CredentialText::of(text), min_revision).await;
         decided.map(|verdict| verdict.code())
     }
 
@@ -93,7 +97,7 @@ async fn without_a_memory_everything_is_asked_each_time_and_nobody_joins() {
 #[tokio::test]
 async fn a_revision_counts_for_the_authority_that_it_is_of() {
     let bench = member().await;
-    let (now, later) = (Some(Position(AT)), Some(Position(AT + 1)));
+    let (now, later) = (Some(Revision(AT)), Some(Revision(AT + 1)));
     let keys = MinRevision { keys: later, identity: now };
     assert_eq!(bench.decide(TOKEN, keys).await, Ok("valid"));
     assert_eq!(bench.decide(&key(10), keys).await, Err(CallError::Unavailable));
@@ -157,8 +161,8 @@ async fn a_request_that_breaks_a_rule_is_refused_and_any_other_answered_in_its_o
     let said = bench.gate.verify_batch(&patient(), batch.clone()).await.unwrap();
     let outcomes: Vec<_> = said.results.iter().map(|it| it.outcome).collect();
     assert_eq!(outcomes, [Outcome::Malformed, Outcome::Valid, Outcome::Unknown]);
-    let least = Some(MinRevision { keys: Some(Position(-1)), identity: None });
-    let failure = VerifyBatch { required_scope: scope, min_revision: least, ..batch };
+    let min_revision = Some(MinRevision { keys: Some(Revision(-1)), identity: None });
+    let failure = VerifyBatch { required_scope: scope, min_revision, ..batch };
     let failure = bench.gate.verify_batch(&patient(), failure).await.unwrap_err();
     assert_eq!(refused(failure), ["required_scope", "min_revision.keys"]);
     for count in [0, MAX_BATCH + 1] {

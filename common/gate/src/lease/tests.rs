@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use latchkey_bus::Serving;
 use latchkey_contract::authority::{KeysAuthority, WaiterId};
-use latchkey_contract::lease::{Acknowledge, Invalidate, Invalidation, Position, Tag};
+use latchkey_contract::lease::{Acknowledge, Invalidate, Invalidation, Revision, Tag};
 use latchkey_contract::wire::{CONTRACT, PREVIOUS};
 use latchkey_contract::{Timestamp, Verdict};
 use latchkey_revocation::Reply;
@@ -72,7 +72,7 @@ impl Bench {
 
     /// A change, as it is published.
     async fn publish(&mut self, contract: u16, epoch: Epoch, tag: Tag<CredentialHash>, at: i64) {
-        let change = Invalidation { position: Position(at), tag };
+        let change = Invalidation { revision: Revision(at), tag };
         let message = Invalidating { invalidate: Invalidate { epoch, change }, waiter: WAITER };
         let bytes = wire::encode(&message, contract).unwrap();
         self.actor.deps.bus.publish(KeysAuthority::INVALIDATIONS, bytes.into()).await.unwrap();
@@ -97,7 +97,7 @@ impl Bench {
 }
 
 fn is_remembered(memory: &Memory, now: Moment) -> bool {
-    memory.look(&HASH, now, Timestamp(0), Position::default()).is_some()
+    memory.look(&HASH, now, Timestamp(0), Revision::default()).is_some()
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn it_joins_renews_at_once_and_says_good_bye() {
     let mut bench = member().await;
     let id = bench.member().unwrap();
     assert_eq!(bench.played.script(|it| it.joined.clone()), [(id, LEASE_MS)]);
-    assert_eq!(bench.played.script(|it| it.renewed.clone()), [(id, Position(AT))]);
+    assert_eq!(bench.played.script(|it| it.renewed.clone()), [(id, Revision(AT))]);
     assert!((counted.gauge("latchkey_lease_held keys") - 1.0).abs() < f64::EPSILON);
     assert_eq!(counted.counter("latchkey_caches_dropped_total keys"), 0);
     let myself = bench.told.address.get().unwrap();
@@ -156,7 +156,7 @@ async fn a_change_is_applied_and_then_acknowledged_by_the_contract_that_told_of_
         let (heard, memory) =
             (Arc::new(Mutex::new(Vec::new())), Arc::clone(&bench.actor.deps.memory));
         let (told, clock) = (Arc::clone(&heard), bench.actor.deps.clock.clone());
-        let hear: Hear = Arc::new(move |_, payload: Bytes| {
+        let hear: MessageHandler = Arc::new(move |_, payload: Bytes| {
             let still = is_remembered(&memory, Moment(clock.lease_nanos()));
             let said = wire::decode::<Acknowledge>(&payload, Contracts::OWN).unwrap();
             told.lock().unwrap().push((said, still));
@@ -167,7 +167,7 @@ async fn a_change_is_applied_and_then_acknowledged_by_the_contract_that_told_of_
         assert!(is_remembered(&bench.actor.deps.memory, bench.actor.now()));
         bench.publish(contract, HERE, Tag::Credential(HASH), 5).await;
         bench.take().await;
-        let acknowledge = Acknowledge { member, epoch: HERE, position: Position(5) };
+        let acknowledge = Acknowledge { member, epoch: HERE, revision: Revision(5) };
         assert_eq!(*heard.lock().unwrap(), [((contract, acknowledge), false)]);
         assert_eq!(bench.state.waiting.load(Ordering::Relaxed), 0);
         assert_eq!(bench.member(), Some(member));
@@ -261,7 +261,7 @@ async fn it_forgets_everything_where_an_answer_says_that_it_is_no_member_or_of_a
     bench.state.connected = false;
     bench.hear(Message::Tick(bench.state.timer)).await;
     let Message::Renewed(nonce, _) = bench.told.next().await else { panic!("it renews") };
-    bench.hear(Message::Renewed(nonce, Ok(Standing::NotMember))).await;
+    bench.hear(Message::Renewed(nonce, Ok(MemberResult::NotMember))).await;
     assert_eq!(bench.member(), None);
 }
 

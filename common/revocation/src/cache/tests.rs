@@ -53,9 +53,9 @@ impl CacheableVerdict for Says {
     }
 }
 
-/// An authority's database: what was revoked, and the last position, under one lock.
+/// An authority's database: what was revoked, and the last revision, under one lock.
 struct Database {
-    position: Position,
+    revision: Revision,
     revoked: Vec<bool>,
 }
 
@@ -76,7 +76,7 @@ fn joined(cache: &Cache<u32, Says>) -> Keeper {
     let Next::Send(Ask::Join { nonce, .. }) = keeper.next(Moment(1), || MemberId([1; 16])) else {
         panic!("it joins first")
     };
-    keeper.joined(cache, nonce, Joined { epoch: Epoch::default(), position: Position(0) });
+    keeper.joined(cache, nonce, Joined { epoch: Epoch::default(), revision: Revision(0) });
     keeper
 }
 
@@ -88,11 +88,11 @@ impl Stage {
         while !self.over.load(Ordering::Relaxed) {
             key = (key + 7) % KEYS;
             let question = self.cache.ask(Moment(1)).unwrap();
-            let (position, revoked) = {
+            let (revision, revoked) = {
                 let database = self.database.lock().unwrap();
-                (database.position, database.revoked[key as usize])
+                (database.revision, database.revoked[key as usize])
             };
-            let read_at = ReadAt { epoch: Epoch::default(), position };
+            let read_at = ReadAt { epoch: Epoch::default(), revision };
             let verdict = if revoked { Says::Revoked } else { Says::Good(key) };
             thread::yield_now();
             let before = self.returned[key as usize].load(Ordering::SeqCst);
@@ -112,7 +112,7 @@ impl Stage {
         while !self.over.load(Ordering::Relaxed) {
             key = (key + 11) % KEYS;
             let before = self.returned[key as usize].load(Ordering::SeqCst);
-            let seen = self.cache.look(&key, Moment(1), Timestamp(0), Position(0));
+            let seen = self.cache.look(&key, Moment(1), Timestamp(0), Revision(0));
             let accepted = matches!(seen, Some(Says::Good(_)));
             assert!(!(before && accepted), "{key} found after the return");
             found += usize::from(accepted);
@@ -129,19 +129,19 @@ impl Stage {
             } else {
                 vec![key]
             };
-            let position = {
+            let revision = {
                 let mut database = self.database.lock().unwrap();
                 for key in &hit {
                     database.revoked[*key as usize] = true;
                 }
-                database.position = Position(database.position.0 + 1);
-                database.position
+                database.revision = Revision(database.revision.0 + 1);
+                database.revision
             };
             let tag = if by_owner { Tag::Shared(owner(key)) } else { Tag::Credential(key) };
-            let change = Invalidation { position, tag };
+            let change = Invalidation { revision, tag };
             let message = Invalidate { epoch: Epoch::default(), change };
             let acknowledged = keeper.invalidate(&self.cache, &message);
-            assert_eq!(acknowledged.unwrap().position, position);
+            assert_eq!(acknowledged.unwrap().revision, revision);
             for key in hit {
                 self.returned[key as usize].store(true, Ordering::SeqCst);
             }
@@ -156,7 +156,7 @@ fn a_reply_that_races_with_its_invalidation_is_not_kept() {
     let stage = Stage {
         cache: Cache::new(&Bounds::default(), capacity),
         database: Mutex::new(Database {
-            position: Position(0),
+            revision: Revision(0),
             revoked: vec![false; KEYS as usize],
         }),
         returned: (0..KEYS).map(|_| AtomicBool::new(false)).collect(),
@@ -186,7 +186,7 @@ fn a_reply_that_races_with_its_invalidation_is_not_kept() {
         let found: usize = readers.into_iter().map(|thread| thread.join().unwrap()).sum();
         println!("race: {KEYS} keys revoked, {kept} replies kept, {found} found");
     });
-    let good = |key: &u32| stage.cache.look(key, Moment(1), Timestamp(0), Position(0));
+    let good = |key: &u32| stage.cache.look(key, Moment(1), Timestamp(0), Revision(0));
     assert!((0..KEYS).all(|key| !matches!(good(&key), Some(Says::Good(_)))));
     assert_eq!(stage.cache.size().0, 0, "everything was revoked, and goes when it is looked up");
 }
@@ -203,7 +203,7 @@ fn a_flood_of_unknown_keys_evicts_nothing_valid_and_memory_stays_bounded() {
     let cache: Cache<u32, Says> = Cache::new(&Bounds::default(), capacity);
     joined(&cache);
     let question = cache.ask(Moment(1)).unwrap();
-    let read_at = ReadAt { epoch: Epoch::default(), position: Position(0) };
+    let read_at = ReadAt { epoch: Epoch::default(), revision: Revision(0) };
     let take = |key, verdict| {
         let reply = Reply { read_at, verdict };
         cache.take(&question, key, reply, Moment(1), Timestamp(0)).unwrap();
@@ -217,7 +217,7 @@ fn a_flood_of_unknown_keys_evicts_nothing_valid_and_memory_stays_bounded() {
     }
     assert_eq!(cache.size(), before);
     for key in 0..1_000 {
-        let found = cache.look(&key, Moment(1), Timestamp(0), Position(0));
+        let found = cache.look(&key, Moment(1), Timestamp(0), Revision(0));
         assert_eq!(found, Some(Says::Good(key)));
     }
     for key in 200_000..300_000 {
@@ -234,7 +234,7 @@ fn a_shard_that_a_panic_left_half_written_is_closed_until_the_edge_joins_anew() 
     joined(&cache);
     let question = cache.ask(Moment(1)).unwrap();
     let reply = || {
-        let read_at = ReadAt { epoch: Epoch::default(), position: Position(0) };
+        let read_at = ReadAt { epoch: Epoch::default(), revision: Revision(0) };
         Reply { read_at, verdict: Says::Good(1) }
     };
     let take = || cache.take(&question, 1, reply(), Moment(1), Timestamp(0));
@@ -246,7 +246,7 @@ fn a_shard_that_a_panic_left_half_written_is_closed_until_the_edge_joins_anew() 
         });
         assert!(broken.join().is_err());
     });
-    assert_eq!(cache.look(&1, Moment(1), Timestamp(0), Position(0)), None);
+    assert_eq!(cache.look(&1, Moment(1), Timestamp(0), Revision(0)), None);
     assert_eq!(take(), Err(RejectReason::OtherMember));
     assert!(cache.is_torn());
     joined(&cache);
@@ -277,7 +277,7 @@ fn a_change_of_many_waits_for_nobody_who_looks_and_looks_at_no_entry() {
     let cache: Cache<u32, Says> = Cache::new(&Bounds::default(), Capacity::default());
     let mut keeper = joined(&cache);
     let question = cache.ask(Moment(1)).unwrap();
-    let read_at = ReadAt { epoch: Epoch::default(), position: Position(0) };
+    let read_at = ReadAt { epoch: Epoch::default(), revision: Revision(0) };
     for key in 0..KEYS {
         let reply = Reply { read_at, verdict: Says::Good(key) };
         cache.take(&question, key, reply, Moment(1), Timestamp(0)).unwrap();
@@ -285,13 +285,13 @@ fn a_change_of_many_waits_for_nobody_who_looks_and_looks_at_no_entry() {
     // Every shard is being looked at, and stays so until the changes are acknowledged.
     let looking: Vec<_> = cache.shards.iter().map(|shard| shard.lock().unwrap()).collect();
     for (tag, at) in [(Tag::Shared(owner(3)), 1), (Tag::All, 2), (Tag::Unknown(9), 3)] {
-        let change = Invalidation { position: Position(at), tag };
+        let change = Invalidation { revision: Revision(at), tag };
         let message = Invalidate { epoch: Epoch::default(), change };
         assert!(keeper.invalidate(&cache, &message).is_some());
     }
     drop(looking);
     assert_eq!(cache.size().0, KEYS as usize, "no entry was looked at");
-    let found = |key: u32| cache.look(&key, Moment(1), Timestamp(0), Position(0));
+    let found = |key: u32| cache.look(&key, Moment(1), Timestamp(0), Revision(0));
     assert!((0..KEYS).all(|key| found(key).is_none()));
     assert_eq!(cache.size().0, 0);
 }
@@ -303,7 +303,7 @@ fn each_bound_is_of_all_shards_together() {
         let cache: Cache<u32, Says> = Cache::new(&Bounds::default(), capacity);
         let mut keeper = joined(&cache);
         let question = cache.ask(Moment(1)).unwrap();
-        let read_at = ReadAt { epoch: Epoch::default(), position: Position(0) };
+        let read_at = ReadAt { epoch: Epoch::default(), revision: Revision(0) };
         for key in 0..KEYS {
             let reply = Reply { read_at, verdict: verdict(key) };
             cache.take(&question, key, reply, Moment(1), Timestamp(0)).unwrap();
@@ -312,7 +312,7 @@ fn each_bound_is_of_all_shards_together() {
         let sizes = cache.size();
         cache.inspect(|shard| refusals += shard.refusals.len());
         for (key, at) in (0..KEYS).zip(1..) {
-            let change = Invalidation { position: Position(at), tag: Tag::Credential(key) };
+            let change = Invalidation { revision: Revision(at), tag: Tag::Credential(key) };
             keeper.invalidate(&cache, &Invalidate { epoch: Epoch::default(), change });
         }
         cache.inspect(|shard| tombstones += shard.tombstones.iter().count());
@@ -337,7 +337,7 @@ fn a_lease_is_over_as_long_after_its_question_as_it_lasts() {
     let lease = Bounds::default().lease();
     joined(&cache);
     assert!(!cache.is_live(Moment(5)));
-    cache.extend(Moment(5), Position(0));
+    cache.extend(Moment(5), Revision(0));
     for (since, is_live) in [(0, true), (lease - 1, true), (lease, false), (lease + 1, false)] {
         assert_eq!(cache.is_live(Moment(5 + since)), is_live, "{since}");
     }

@@ -1,6 +1,6 @@
 //! What comes of a message.
 
-use latchkey_contract::lease::{Joined, Standing};
+use latchkey_contract::lease::{Joined, MemberResult};
 
 use super::scenario::ASKED;
 use super::step::{Model, Violation};
@@ -22,7 +22,7 @@ impl Model {
                 if !next.db.members.iter().any(|(id, _)| *id == member) {
                     next.db().members.push((member, MemberState::Member));
                 }
-                let answer = Joined { epoch: next.db.epoch, position: next.db.position };
+                let answer = Joined { epoch: next.db.epoch, revision: next.db.revision };
                 next.send(Message::Joined { edge, nonce, answer });
             }
             Message::Joined { edge, nonce, answer } => {
@@ -42,8 +42,8 @@ impl Model {
                 });
             }
             Message::HalfRenewed { edge, nonce, half: mut answer } => {
-                if let Standing::Member(renewed) = &mut answer {
-                    renewed.position = next.db.position;
+                if let MemberResult::Member(renewed) = &mut answer {
+                    renewed.revision = next.db.revision;
                 }
                 next.send(Message::Renewed { edge, nonce, answer });
             }
@@ -71,7 +71,7 @@ impl Model {
             }
             Message::Acknowledge(a) => {
                 for at in 0..next.revokers.len() {
-                    next.revoker(at).core.acknowledged(a.member, a.epoch, a.position);
+                    next.revoker(at).core.acknowledged(a.member, a.epoch, a.revision);
                 }
             }
         }
@@ -83,7 +83,7 @@ impl Model {
         next: &mut World,
         at: u8,
         question: Question,
-        answer: Standing<Reply<Small>>,
+        answer: MemberResult<Reply<Small>>,
         stays: bool,
     ) -> Result<(), Violation> {
         let (now, returned) = (next.now, next.returned);
@@ -98,7 +98,7 @@ impl Model {
         if !stays {
             edge.asked.remove(place);
         }
-        let Standing::Member(reply) = answer else {
+        let MemberResult::Member(reply) = answer else {
             edge.keeper.expelled(&edge.cache, question.member);
             return Ok(());
         };

@@ -44,7 +44,7 @@ impl Hasher for AsItIs {
 }
 
 /// Explores at most `most` states.
-pub(super) fn explore(model: &Model, order: Order, most: usize) -> Explored {
+pub(super) fn explore(model: &Model, order: Order, max: usize) -> Explored {
     let mut seen: HashSet<u64, BuildHasherDefault<AsItIs>> = HashSet::default();
     let mut came_from: Vec<(u32, Action)> = vec![(0, Action::Tick)];
     let mut bytes = Vec::new();
@@ -82,7 +82,7 @@ pub(super) fn explore(model: &Model, order: Order, most: usize) -> Explored {
             if !seen.insert(fingerprint(model, &after, &mut bytes)) {
                 continue;
             }
-            if came_from.len() >= most {
+            if came_from.len() >= max {
                 complete = false;
                 continue;
             }

@@ -2,7 +2,7 @@
 //! the question that waits for them. So the model runs on for ever in a finite number of states.
 
 use latchkey_contract::Owner;
-use latchkey_contract::lease::{Epoch, MemberId, Missed, Position, SharedTag, Standing, Tag};
+use latchkey_contract::lease::{Epoch, MemberId, MemberResult, Missed, Revision, SharedTag, Tag};
 
 use super::step::Model;
 use super::world::{Edge, Hasher, Message, Small, World};
@@ -58,7 +58,7 @@ impl Scribe<'_> {
         self.byte(self.now.since(at).min(self.oldest));
     }
 
-    fn position(&mut self, at: Position) {
+    fn revision(&mut self, at: Revision) {
         self.byte(at.0);
     }
 
@@ -109,12 +109,12 @@ impl Scribe<'_> {
         for revoker in &world.revokers {
             self.byte(250_u8);
             self.tag(revoker.tag);
-            self.option(revoker.number, Scribe::position);
+            self.option(revoker.number, Scribe::revision);
             self.option(revoker.core.committed, |s, (commit, since)| {
                 s.age(since);
-                s.position(commit.position);
+                s.revision(commit.revision);
                 s.epoch(commit.epoch);
-                s.byte(u8::from(commit.already) + 2 * u8::from(commit.settled));
+                s.byte(u8::from(commit.already) + 2 * u8::from(commit.is_confirmed));
                 s.byte(commit.early_from.since(s.now));
             });
             match &revoker.core.members {
@@ -168,12 +168,12 @@ impl Scribe<'_> {
 
     fn db(&mut self, db: &super::world::Db) {
         self.epoch(db.epoch);
-        self.position(db.position);
-        self.position(db.pruned);
+        self.revision(db.revision);
+        self.revision(db.pruned);
         for row in &db.revoked {
-            self.position(row.change.position);
+            self.revision(row.change.revision);
             self.tag(row.change.tag);
-            self.byte(u8::from(row.settled));
+            self.byte(u8::from(row.is_confirmed));
         }
         self.byte(248_u8);
         for (id, state) in &db.members {
@@ -186,11 +186,11 @@ impl Scribe<'_> {
     fn edge(&mut self, edge: &Edge) {
         match edge.keeper.state {
             State::Out => self.byte(0_u8),
-            State::In { membership, position } => {
+            State::In { membership, revision } => {
                 self.byte(1_u8);
                 self.member(membership.member);
                 self.epoch(membership.epoch);
-                self.position(position);
+                self.revision(revision);
             }
         }
         for question in &edge.keeper.under_way {
@@ -219,22 +219,22 @@ impl Scribe<'_> {
             });
             s.byte(u8::from(reading.saw_entry));
         });
-        self.option(edge.unapplied, |s, message| s.position(message.change.position));
+        self.option(edge.unapplied, |s, message| s.revision(message.change.revision));
         let (applied, floor, tombstones) = edge.cache.shared_tags().inspect();
         edge.cache.inspect(|shard| self.shard(shard, applied));
         if self.raw_counts {
             self.byte(applied);
         }
-        self.position(floor);
+        self.revision(floor);
         for (tag, at) in tombstones {
             self.shared_tag(tag);
-            self.position(at);
+            self.revision(at);
         }
         self.byte(242_u8);
     }
 
     fn shard(&mut self, shard: &Shard<u8, Small, Hasher>, applied: u64) {
-        self.position(shard.floor);
+        self.revision(shard.floor);
         self.byte(u8::from(shard.membership.is_some()));
         for table in [&shard.entries, &shard.refusals] {
             for (credential, entry) in table.iter() {
@@ -243,7 +243,7 @@ impl Scribe<'_> {
                 // Nothing else of a fact matters.
                 if entry.verdict != Small::Revoked {
                     self.age(entry.stamp);
-                    self.position(entry.read_at);
+                    self.revision(entry.read_at);
                     // Which count does not matter, but whether it is the present one.
                     let seen = if self.raw_counts { entry.seen } else { applied - entry.seen };
                     self.byte(if self.raw_counts { seen } else { seen.min(1) });
@@ -253,7 +253,7 @@ impl Scribe<'_> {
         }
         for (credential, at) in shard.tombstones.iter() {
             self.byte(credential);
-            self.position(at);
+            self.revision(at);
         }
         self.byte(244_u8);
     }
@@ -275,13 +275,13 @@ impl Scribe<'_> {
                 self.out.extend([1, *edge]);
                 self.nonce(to(edge), *nonce);
                 self.epoch(answer.epoch);
-                self.position(answer.position);
+                self.revision(answer.revision);
             }
             Message::AskRenew { edge, nonce, member, since } => {
                 self.out.extend([2, *edge]);
                 self.nonce(to(edge), *nonce);
                 self.member(*member);
-                self.position(*since);
+                self.revision(*since);
             }
             Message::HalfRenewed { edge, nonce, half: answer }
             | Message::Renewed { edge, nonce, answer } => {
@@ -302,14 +302,14 @@ impl Scribe<'_> {
             Message::Invalidate { edge, message } => {
                 self.out.extend([7, *edge]);
                 self.epoch(message.epoch);
-                self.position(message.change.position);
+                self.revision(message.change.revision);
                 self.tag(message.change.tag);
             }
             Message::Acknowledge(acknowledge) => {
                 self.byte(8_u8);
                 self.member(acknowledge.member);
                 self.epoch(acknowledge.epoch);
-                self.position(acknowledge.position);
+                self.revision(acknowledge.revision);
             }
         }
     }
@@ -323,27 +323,27 @@ impl Scribe<'_> {
         }
     }
 
-    fn renewed(&mut self, answer: &Standing<latchkey_contract::lease::Renewed<u8>>) {
-        let Standing::Member(renewed) = answer else { return self.byte(0_u8) };
+    fn renewed(&mut self, answer: &MemberResult<latchkey_contract::lease::Renewed<u8>>) {
+        let MemberResult::Member(renewed) = answer else { return self.byte(0_u8) };
         self.byte(1_u8);
         self.epoch(renewed.epoch);
-        self.position(renewed.position);
+        self.revision(renewed.revision);
         match &renewed.missed {
             Missed::TooMany => self.byte(2_u8),
             Missed::These(changes) => {
                 for change in changes {
-                    self.position(change.position);
+                    self.revision(change.revision);
                     self.tag(change.tag);
                 }
             }
         }
     }
 
-    fn verified(&mut self, answer: &Standing<Reply<Small>>) {
-        let Standing::Member(reply) = answer else { return self.byte(0_u8) };
+    fn verified(&mut self, answer: &MemberResult<Reply<Small>>) {
+        let MemberResult::Member(reply) = answer else { return self.byte(0_u8) };
         self.byte(1_u8);
         self.epoch(reply.read_at.epoch);
-        self.position(reply.read_at.position);
+        self.revision(reply.read_at.revision);
         self.byte(u8::from(matches!(reply.verdict, Small::Valid(_))));
     }
 }

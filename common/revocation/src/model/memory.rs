@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
-use latchkey_contract::lease::{Position, SharedTag};
+use latchkey_contract::lease::{Revision, SharedTag};
 
 use super::world::{Hasher, Small, shared, tags_of};
 use crate::cache::CacheableVerdict;
@@ -68,18 +68,18 @@ impl Of {
         }
     }
 
-    fn revision(self) -> Position {
+    fn revision(self) -> Revision {
         match self {
             Self::First(at)
             | Self::Second(at)
             | Self::Other(at)
             | Self::YetAnother(at)
-            | Self::All(at) => Position(at),
+            | Self::All(at) => Revision(at),
         }
     }
 
     /// Whether what was read at `read_at` is wrong once this is acknowledged.
-    fn ends(self, read_at: Position) -> bool {
+    fn ends(self, read_at: Revision) -> bool {
         let is_its = self.tag().is_none_or(|tag| ENTRY.tags().any(|own| own == tag));
         is_its && self.revision() > read_at
     }
@@ -89,7 +89,7 @@ impl Of {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Deciding {
     is_reply: bool,
-    read_at: Position,
+    read_at: Revision,
     /// The next of its steps.
     step: usize,
     /// How many changes were acknowledged when it began, as bits.
@@ -101,11 +101,11 @@ struct World {
     /// Each change, and the next of its steps.
     changes: Vec<(Of, Change, usize)>,
     /// When it was read, and the count up to which it was looked at.
-    entry: Option<(Position, u64)>,
+    entry: Option<(Revision, u64)>,
     deciding: Option<(Deciding, Judgement)>,
     uses: usize,
     /// When the reply was read.
-    reply: Option<Position>,
+    reply: Option<Revision>,
 }
 
 impl Clone for World {
@@ -120,7 +120,7 @@ impl Clone for World {
 struct Accepted;
 
 impl World {
-    fn new(rules: Rules, (changes, room): (&[Of], usize), read: Position, reply: Position) -> Self {
+    fn new(rules: Rules, (changes, room): (&[Of], usize), read: Revision, reply: Revision) -> Self {
         let tags = SharedTags::new(room, rules, Hasher::default());
         let seen = tags.applied();
         let change = |of: &Of| (*of, Change::of(of.tag(), of.revision()), 0);
@@ -145,7 +145,7 @@ impl World {
     }
 
     /// An accept of what was read then, by one who began after these changes were acknowledged.
-    fn accept(&self, read_at: Position, after: u32) -> Result<(), Accepted> {
+    fn accept(&self, read_at: Revision, after: u32) -> Result<(), Accepted> {
         let ended = |(at, (of, ..)): (usize, &(Of, Change, usize))| {
             after & (1 << at) != 0 && of.ends(read_at)
         };
@@ -253,15 +253,15 @@ fn explore(rules: Rules, start: World) -> Result<usize, Accepted> {
 fn explore_all(rules: Rules) -> Result<usize, Accepted> {
     let mut states = 0;
     for (changes, room) in STAGES {
-        let most = changes.iter().map(|of| of.revision().0).max().unwrap();
+        let max = changes.iter().map(|of| of.revision().0).max().unwrap();
         let (reads, replies): (Vec<_>, Vec<_>) = if changes.len() > 2 {
-            (vec![0, 1], vec![0, most - 1])
+            (vec![0, 1], vec![0, max - 1])
         } else {
-            ((0..=most).collect(), (0..=most).collect())
+            ((0..=max).collect(), (0..=max).collect())
         };
         for read in reads {
             for reply in &replies {
-                let (read, reply) = (Position(read), Position(*reply));
+                let (read, reply) = (Revision(read), Revision(*reply));
                 states += explore(rules, World::new(rules, (*changes, *room), read, reply))?;
             }
         }

@@ -1,6 +1,6 @@
 //! What revokers and the janitor do.
 
-use latchkey_contract::lease::{Invalidate, Invalidation, Position};
+use latchkey_contract::lease::{Invalidate, Invalidation, Revision};
 
 use super::scenario::ASKED;
 use super::step::{Model, small};
@@ -25,7 +25,7 @@ impl Model {
             Step::Publish => {
                 next.revoker(at).core.published(now);
                 if let Some((commit, _)) = next.revokers[at].core.committed {
-                    let change = Invalidation { position: commit.position, tag };
+                    let change = Invalidation { revision: commit.revision, tag };
                     let message = Invalidate { epoch: commit.epoch, change };
                     for edge in 0..small(next.edges.len()) {
                         next.send(Message::Invalidate { edge, message });
@@ -46,28 +46,28 @@ impl Model {
     fn commit(&self, next: &mut World, at: usize, now: Moment) {
         let tag = next.revokers[at].tag;
         let old = next.db.revoked.iter().find(|row| row.change.tag == tag).copied();
-        let position = match (old, next.revokers[at].number) {
-            (Some(old), _) => old.change.position,
+        let revision = match (old, next.revokers[at].number) {
+            (Some(old), _) => old.change.revision,
             (None, Some(number)) => number,
             (None, None) => {
-                let position = Position(next.db.position.0 + 1);
-                next.db().position = position;
+                let revision = Revision(next.db.revision.0 + 1);
+                next.db().revision = revision;
                 if self.rules.breaks(Mutant::PositionsFromSequence) {
-                    next.revoker(at).number = Some(position);
+                    next.revoker(at).number = Some(revision);
                     return;
                 }
-                position
+                revision
             }
         };
         if old.is_none() {
-            let change = Invalidation { position, tag };
-            next.db().revoked.push(Revoked { change, settled: false });
+            let change = Invalidation { revision, tag };
+            next.db().revoked.push(Revoked { change, is_confirmed: false });
         }
         let bounds = Bounds::ticks(self.scenario.lease, self.scenario.wait);
         let epoch = next.db.epoch;
         let early_from = next.watch.early_from(now, epoch, false, &bounds);
-        let settled = old.is_some_and(|row| row.settled);
-        let commit = Commit { position, epoch, already: old.is_some(), settled, early_from };
+        let is_confirmed = old.is_some_and(|row| row.is_confirmed);
+        let commit = Commit { revision, epoch, already: old.is_some(), is_confirmed, early_from };
         next.revoker(at).core.committed(now, commit);
     }
 }
@@ -83,7 +83,7 @@ pub(super) fn clean_up(next: &mut World, at: usize) {
     }
     db.members.retain(|(id, _)| !aftermath.delete.contains(id));
     for row in &mut db.revoked {
-        row.settled |= aftermath.settle && row.change.tag == revoker.tag;
+        row.is_confirmed |= aftermath.mark_confirmed && row.change.tag == revoker.tag;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use latchkey_contract::lease::{Epoch, Invalidate, Position};
+use latchkey_contract::lease::{Epoch, Invalidate, Revision};
 
 use super::revoking::{clean_up, sweep};
 use super::scenario::{ASKED, H, Scenario};
@@ -101,7 +101,7 @@ impl Model {
             out.push(Action::Sweep(None));
             out.extend((0..world.db.members.len()).map(|m| Action::Sweep(Some(small(m)))));
         }
-        if scenario.prunes && world.db.pruned < world.db.position {
+        if scenario.prunes && world.db.pruned < world.db.revision {
             out.push(Action::Prune);
         }
         if world.left.failovers > 0 {
@@ -171,7 +171,7 @@ impl Model {
             }
             Action::CleanUp(at) => clean_up(&mut next, usize::from(at)),
             Action::Sweep(quiet) => sweep(&mut next, quiet),
-            Action::Prune => next.db().pruned = next.db.position,
+            Action::Prune => next.db().pruned = next.db.revision,
             Action::FailOver => {
                 next.left.failovers -= 1;
                 let db = next.db();
@@ -192,9 +192,9 @@ impl Model {
             Action::Join(at) => self.join(next, at),
             Action::Renew(at) => {
                 let keeper = &mut next.edge(at).keeper;
-                if let State::In { membership, position } = keeper.state
+                if let State::In { membership, revision } = keeper.state
                     && let Ask::Renew { nonce, member, since } =
-                        keeper.ask_to_renew(now, membership, position)
+                        keeper.ask_to_renew(now, membership, revision)
                 {
                     next.send(Message::AskRenew { edge: at, nonce, member, since });
                 }
@@ -217,15 +217,15 @@ impl Model {
                 let edge = next.edge(at);
                 let view = edge.cache.view(now);
                 let blind = ReadView { lease: Some(now), ..view };
-                let found = edge.cache.look_with(&blind, &H, WALL, Position(0));
+                let found = edge.cache.look_with(&blind, &H, WALL, Revision(0));
                 let saw_entry = is_good(found);
                 edge.reading = Some(Reading { view, saw_entry });
             }
             Action::Apply(at) => {
                 let edge = next.edge(at);
                 if let Some(Invalidate { change, .. }) = edge.unapplied.take() {
-                    let applied = edge.keeper.position().unwrap_or_default();
-                    edge.cache.invalidate(change.tag, change.position, applied);
+                    let applied = edge.keeper.revision().unwrap_or_default();
+                    edge.cache.invalidate(change.tag, change.revision, applied);
                 }
             }
             _ => {}
@@ -273,7 +273,7 @@ impl Model {
         for edge in &world.edges {
             let view = edge.cache.view(world.now);
             for (credential, returned) in ASKED.iter().zip(world.returned) {
-                let found = edge.cache.look_with(&view, credential, WALL, Position(0));
+                let found = edge.cache.look_with(&view, credential, WALL, Revision(0));
                 if returned && is_good(found) {
                     return Err(Violation::FromCache);
                 }
@@ -284,7 +284,7 @@ impl Model {
                 let live = lease.is_some_and(|l| reading.view.now.since(l) < self.scenario.lease);
                 reading.saw_entry && live
             } else {
-                is_good(edge.cache.look_with(&reading.view, &H, WALL, Position(0)))
+                is_good(edge.cache.look_with(&reading.view, &H, WALL, Revision(0)))
             };
             if accepts {
                 return Err(Violation::ByReader);

@@ -4,8 +4,8 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use latchkey_contract::lease::{
-    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, Position, Renewed, SharedTag,
-    Standing, Tag,
+    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, MemberResult, Renewed,
+    Revision, SharedTag, Tag,
 };
 use latchkey_contract::{Owner, Timestamp, UserId};
 
@@ -137,8 +137,8 @@ impl Clone for Edge {
 pub(super) struct Revoker {
     pub(super) tag: Tag<u8>,
     pub(super) core: Revocation,
-    /// Taken, and not committed: with positions from a sequence.
-    pub(super) number: Option<Position>,
+    /// Taken, and not committed: with revisions from a sequence.
+    pub(super) number: Option<Revision>,
     pub(super) aftermath: Option<Aftermath>,
 }
 
@@ -167,18 +167,18 @@ pub(super) enum Message {
         edge: u8,
         nonce: u64,
         member: MemberId,
-        since: Position,
+        since: Revision,
     },
-    /// The list is read, the position is not: a mutant's.
+    /// The list is read, the revision is not: a mutant's.
     HalfRenewed {
         edge: u8,
         nonce: u64,
-        half: Standing<Renewed<u8>>,
+        half: MemberResult<Renewed<u8>>,
     },
     Renewed {
         edge: u8,
         nonce: u64,
-        answer: Standing<Renewed<u8>>,
+        answer: MemberResult<Renewed<u8>>,
     },
     AskVerify {
         edge: u8,
@@ -189,7 +189,7 @@ pub(super) enum Message {
         edge: u8,
         question: Question,
         credential: u8,
-        answer: Standing<Reply<Small>>,
+        answer: MemberResult<Reply<Small>>,
     },
     Invalidate {
         edge: u8,
@@ -201,27 +201,27 @@ pub(super) enum Message {
 #[derive(Clone, Debug)]
 pub(super) struct Db {
     pub(super) epoch: Epoch,
-    pub(super) position: Position,
+    pub(super) revision: Revision,
     pub(super) revoked: Vec<Revoked>,
     pub(super) members: Vec<(MemberId, MemberState)>,
-    pub(super) pruned: Position,
+    pub(super) pruned: Revision,
 }
 
 /// A change that is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Revoked {
     pub(super) change: Invalidation<u8>,
-    pub(super) settled: bool,
+    pub(super) is_confirmed: bool,
 }
 
 impl Db {
     fn new() -> Self {
         Self {
             epoch: Epoch { made: 1, timeline: 0 },
-            position: Position(0),
+            revision: Revision(0),
             revoked: Vec::new(),
             members: Vec::new(),
-            pruned: Position(0),
+            pruned: Revision(0),
         }
     }
 
@@ -230,14 +230,14 @@ impl Db {
         Snapshot {
             membership: row.map(|(_, state)| *state),
             epoch: self.epoch,
-            position: self.position,
+            revision: self.revision,
         }
     }
 
-    pub(super) fn changes(&self, since: Position) -> Changes<u8> {
+    pub(super) fn changes(&self, since: Revision) -> Changes<u8> {
         let mut rows: Vec<_> = self.revoked.iter().map(|row| row.change).collect();
-        rows.retain(|change| change.position > since);
-        rows.sort_by_key(|change| change.position);
+        rows.retain(|change| change.revision > since);
+        rows.sort_by_key(|change| change.revision);
         Changes { rows, pruned: self.pruned }
     }
 
@@ -246,12 +246,14 @@ impl Db {
         rules: Rules,
         member: MemberId,
         credential: u8,
-    ) -> Standing<Reply<Small>> {
+    ) -> MemberResult<Reply<Small>> {
         let ended = self.revoked.iter().any(|row| ends(row.change.tag, credential));
         let verdict = if ended { Small::Revoked } else { Small::Valid(credential) };
         match authority::verify_by(rules, &self.snapshot(member), verdict) {
-            Standing::NotMember => Standing::NotMember,
-            Standing::Member((read_at, verdict)) => Standing::Member(Reply { read_at, verdict }),
+            MemberResult::NotMember => MemberResult::NotMember,
+            MemberResult::Member((read_at, verdict)) => {
+                MemberResult::Member(Reply { read_at, verdict })
+            }
         }
     }
 }
@@ -312,12 +314,12 @@ impl World {
     }
 
     fn join_all(&mut self) {
-        let (epoch, position) = (self.db.epoch, self.db.position);
+        let (epoch, revision) = (self.db.epoch, self.db.revision);
         for at in 0..u8::try_from(self.edges.len()).unwrap() {
             let (now, id) = (self.now, member(at));
             let edge = self.edge(at);
             let Ask::Join { nonce, member } = edge.keeper.ask_to_join(now, id) else { return };
-            edge.keeper.joined(&edge.cache, nonce, Joined { epoch, position });
+            edge.keeper.joined(&edge.cache, nonce, Joined { epoch, revision });
             self.db().members.push((member, MemberState::Member));
         }
     }

@@ -18,9 +18,9 @@ fn it_renews_at_its_pace_and_sooner_only_where_something_was_missed() {
     edge.renewed(nonce, 0, &[], 1);
     assert_eq!(waits(&mut edge), RENEWAL);
     // Told, told again, and told late: nothing is missing.
-    for position in [1, 1, 2, 1] {
-        edge.invalidate(8, position);
-        assert_eq!(waits(&mut edge), RENEWAL, "{position}");
+    for revision in [1, 1, 2, 1] {
+        edge.invalidate(8, revision);
+        assert_eq!(waits(&mut edge), RENEWAL, "{revision}");
     }
     edge.invalidate(8, 4);
     assert_eq!(waits(&mut edge), RENEWAL / 8);

@@ -62,10 +62,10 @@ fn a_refusal_that_may_change_is_relied_on_under_the_lease_and_goes_with_its_tags
         let nonce = edge.ask_to_renew(0);
         edge.renewed(nonce, 0, &[], 1);
         let question = edge.ask(0);
-        let fill = |edge: &Edge, position| {
-            edge.cache.take(&question, KEY, said(verdict, position), at(1), wall)
+        let fill = |edge: &Edge, revision| {
+            edge.cache.take(&question, KEY, said(verdict, revision), at(1), wall)
         };
-        let look = |edge: &Edge, now| edge.cache.look(&KEY, at(now), wall, Position(0));
+        let look = |edge: &Edge, now| edge.cache.look(&KEY, at(now), wall, Revision(0));
         fill(&edge, 0).unwrap();
         assert_eq!(look(&edge, 1_999), Some(verdict), "no question is asked each time");
         assert_eq!(look(&edge, 2_000), None, "{verdict:?} without a lease");
@@ -89,16 +89,16 @@ fn a_drop_of_everything_takes_refusals_too_and_a_full_memory_of_tags_takes_what_
     let question = edge.ask(0);
     edge.cache.take(&question, KEY, said(Says::Unknown, 0), at(1), Timestamp(0)).unwrap();
     let nonce = edge.ask_to_renew(2);
-    let missed = Renewed { epoch: EPOCH, position: Position(5), missed: Missed::TooMany };
-    edge.keeper.renewed(&edge.cache, nonce, Standing::Member(missed), at(3));
+    let missed = Renewed { epoch: EPOCH, revision: Revision(5), missed: Missed::TooMany };
+    edge.keeper.renewed(&edge.cache, nonce, MemberResult::Member(missed), at(3));
     assert_eq!(edge.look(3), None);
     assert_eq!(edge.take(&question, 4, 3), Err(RejectReason::BelowFloor));
 
     let mut edge = Edge::with_tombstones(3);
     let question = edge.ask(0);
     edge.take(&question, 0, 1).unwrap();
-    for position in 1..=3 {
-        edge.change(Tag::Shared(owner(100 + position)), position);
+    for revision in 1..=3 {
+        edge.change(Tag::Shared(owner(100 + revision)), revision);
         assert_eq!(edge.look(2), Some(Says::Good), "nothing of it has changed");
     }
     edge.change(Tag::Shared(owner(104)), 4);

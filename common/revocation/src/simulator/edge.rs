@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use latchkey_contract::Timestamp;
-use latchkey_contract::lease::{MemberId, Position, Standing};
+use latchkey_contract::lease::{MemberId, MemberResult, Revision};
 use rand::RngExt;
 
 use super::world::{Drifting, Event, Letter, MS, SECOND, Says, World};
@@ -158,7 +158,7 @@ impl World {
 
     fn decide(&mut self, at: usize, credential: u32, view: ReadView, began: u64) {
         let wall = self.wall(at);
-        match self.edges[at].cache.look_with(&view, &credential, wall, Position(0)) {
+        match self.edges[at].cache.look_with(&view, &credential, wall, Revision(0)) {
             Some(Says::Valid(stands_for, ..)) => {
                 self.oracle.cached += 1;
                 self.oracle.accepted(credential, began, "from the cache");
@@ -243,7 +243,7 @@ impl World {
         at: usize,
         question: Question,
         credential: u32,
-        answer: Standing<Reply<Says>>,
+        answer: MemberResult<Reply<Says>>,
     ) {
         let edge = &mut self.edges[at];
         let Some(flight) = edge.flights.get(&credential) else { return };
@@ -251,7 +251,7 @@ impl World {
             return;
         }
         let (question, waiting) = (flight.question, flight.waiting);
-        let Standing::Member(reply) = answer else {
+        let MemberResult::Member(reply) = answer else {
             edge.flights.remove(&credential);
             edge.keeper.expelled(&edge.cache, question.member);
             self.oracle.unavailable += waiting;

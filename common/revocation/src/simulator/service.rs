@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use latchkey_contract::lease::{
-    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, Position, Standing, Tag,
+    Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, MemberResult, Revision, Tag,
 };
 use rand::RngExt;
 
@@ -55,10 +55,10 @@ impl What {
 
 pub(super) struct Db {
     epoch: Epoch,
-    pub(super) position: Position,
-    pub(super) pruned: Position,
+    pub(super) revision: Revision,
+    pub(super) pruned: Revision,
     /// Each one's owner, and what revoked it.
-    credentials: Vec<(i64, Option<Position>)>,
+    credentials: Vec<(i64, Option<Revision>)>,
     disabled: BTreeSet<i64>,
     /// The changes, and whether each is settled.
     changes: Vec<(Invalidation<u32>, bool)>,
@@ -80,8 +80,8 @@ impl Db {
     pub(super) fn new() -> Self {
         Self {
             epoch: Epoch { made: 7, timeline: 1 },
-            position: Position(0),
-            pruned: Position(0),
+            revision: Revision(0),
+            pruned: Revision(0),
             credentials: Vec::new(),
             disabled: BTreeSet::new(),
             changes: Vec::new(),
@@ -110,7 +110,7 @@ impl Db {
 
     fn snapshot(&self, member: MemberId) -> Snapshot {
         let membership = self.members.get(&member).map(|(state, _)| *state);
-        Snapshot { membership, epoch: self.epoch, position: self.position }
+        Snapshot { membership, epoch: self.epoch, revision: self.revision }
     }
 
     fn verdict(&self, credential: u32) -> Says {
@@ -127,21 +127,21 @@ impl Db {
         }
     }
 
-    /// The transaction of a change: its position, and whether that is an old one, and settled.
-    fn commit(&mut self, what: What) -> (Position, bool, bool) {
+    /// The transaction of a change: its revision, and whether that is an old one, and settled.
+    fn commit(&mut self, what: What) -> (Revision, bool, bool) {
         if let What::Revoke(Tag::Credential(credential)) = what
-            && let Some((_, Some(position))) = self.credentials.get(credential as usize)
+            && let Some((_, Some(revision))) = self.credentials.get(credential as usize)
         {
-            let by = self.changes.iter().find(|(change, _)| change.position == *position);
-            let settled = by.is_some_and(|(_, settled)| *settled);
-            return (*position, true, settled);
+            let by = self.changes.iter().find(|(change, _)| change.revision == *revision);
+            let is_confirmed = by.is_some_and(|(_, is_confirmed)| *is_confirmed);
+            return (*revision, true, is_confirmed);
         }
-        self.position = Position(self.position.0 + 1);
+        self.revision = Revision(self.revision.0 + 1);
         match what {
             What::Revoke(tag) => {
                 for credential in self.of(tag) {
                     let (_, revoked) = &mut self.credentials[credential as usize];
-                    revoked.get_or_insert(self.position);
+                    revoked.get_or_insert(self.revision);
                 }
             }
             What::Set { owner, enabled: true, .. } => {
@@ -151,9 +151,9 @@ impl Db {
                 self.disabled.insert(owner);
             }
         }
-        let change = Invalidation { position: self.position, tag: what.tag() };
+        let change = Invalidation { revision: self.revision, tag: what.tag() };
         self.changes.push((change, false));
-        (self.position, false, false)
+        (self.revision, false, false)
     }
 
     fn of(&self, tag: Tag<u32>) -> Vec<u32> {
@@ -175,14 +175,14 @@ impl World {
         let answer = match *letter {
             Letter::Ask(Ask::Join { nonce, member }) => {
                 self.db.members.entry(member).or_insert((MemberState::Member, self.now));
-                Letter::Joined(nonce, Joined { epoch: self.db.epoch, position: self.db.position })
+                Letter::Joined(nonce, Joined { epoch: self.db.epoch, revision: self.db.revision })
             }
             Letter::Ask(Ask::Renew { nonce, member, since }) => {
                 if let Some((_, renewed_at)) = self.db.members.get_mut(&member) {
                     *renewed_at = self.now;
                 }
                 let newer = self.db.changes.iter().map(|(change, _)| *change);
-                let rows = newer.filter(|change| change.position > since).collect();
+                let rows = newer.filter(|change| change.revision > since).collect();
                 let changes = Changes { rows, pruned: self.db.pruned };
                 let snapshot = self.db.snapshot(member);
                 let answer = authority::renew_by(self.rules, &snapshot, since, changes);
@@ -192,9 +192,9 @@ impl World {
                 let snapshot = self.db.snapshot(question.member);
                 let verdict = self.db.verdict(credential);
                 let answer = match authority::verify_by(self.rules, &snapshot, verdict) {
-                    Standing::NotMember => Standing::NotMember,
-                    Standing::Member((read_at, verdict)) => {
-                        Standing::Member(Reply { read_at, verdict })
+                    MemberResult::NotMember => MemberResult::NotMember,
+                    MemberResult::Member((read_at, verdict)) => {
+                        MemberResult::Member(Reply { read_at, verdict })
                     }
                 };
                 Letter::Verified { question, credential, answer }
@@ -245,10 +245,10 @@ impl World {
         let soon = self.now + MS / 5;
         match revoke.core.next(now) {
             Step::Commit => {
-                let (position, already, settled) = self.db.commit(revoke.what);
+                let (revision, already, is_confirmed) = self.db.commit(revoke.what);
                 let epoch = self.db.epoch;
                 let early_from = service.watch.early_from(now, epoch, false, &self.bounds);
-                let commit = Commit { position, epoch, already, settled, early_from };
+                let commit = Commit { revision, epoch, already, is_confirmed, early_from };
                 revoke.core.committed(now, commit);
                 self.at(soon, Event::RevokerTimer(id));
             }
@@ -260,7 +260,7 @@ impl World {
                 revoke.core.published(now);
                 if let Some((commit, _)) = revoke.core.committed {
                     let tag = revoke.what.tag();
-                    let change = Invalidation { position: commit.position, tag };
+                    let change = Invalidation { revision: commit.revision, tag };
                     let message = Invalidate { epoch: commit.epoch, change };
                     for edge in 0..self.edges.len() {
                         let letter = Letter::Invalidate(message);
@@ -290,7 +290,7 @@ impl World {
                     What::Revoke(tag) => {
                         for credential in self.db.of(tag) {
                             let by = self.db.credentials[credential as usize].1;
-                            if by.is_some_and(|position| position <= receipt.revision) {
+                            if by.is_some_and(|revision| revision <= receipt.revision) {
                                 self.oracle.revoke_returned(credential, self.now);
                             }
                         }
@@ -309,7 +309,7 @@ impl World {
         let mut due = Vec::new();
         for service in &mut self.services {
             for (id, revoke) in &mut service.revokes {
-                revoke.core.acknowledged(a.member, a.epoch, a.position);
+                revoke.core.acknowledged(a.member, a.epoch, a.revision);
                 due.push(*id);
             }
         }
@@ -332,9 +332,9 @@ impl World {
         for member in aftermath.delete {
             self.db.members.remove(&member);
         }
-        let position = revoke.core.committed.map(|(commit, _)| commit.position);
-        for (change, settled) in &mut self.db.changes {
-            *settled |= aftermath.settle && Some(change.position) == position;
+        let revision = revoke.core.committed.map(|(commit, _)| commit.revision);
+        for (change, is_confirmed) in &mut self.db.changes {
+            *is_confirmed |= aftermath.mark_confirmed && Some(change.revision) == revision;
         }
     }
 

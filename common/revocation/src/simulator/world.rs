@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use latchkey_contract::lease::{
-    Acknowledge, Invalidate, Joined, Position, Renewed, SharedTag, Standing, Tag,
+    Acknowledge, Invalidate, Joined, MemberResult, Renewed, Revision, SharedTag, Tag,
 };
 use latchkey_contract::{Owner, Timestamp, UserId};
 use rand::rngs::SmallRng;
@@ -160,9 +160,9 @@ pub(super) enum Event {
 pub(super) enum Letter {
     Ask(Ask),
     Joined(u64, Joined),
-    Renewed(u64, Standing<Renewed<u32>>),
+    Renewed(u64, MemberResult<Renewed<u32>>),
     AskVerify { question: Question, credential: u32 },
-    Verified { question: Question, credential: u32, answer: Standing<Reply<Says>> },
+    Verified { question: Question, credential: u32, answer: MemberResult<Reply<Says>> },
     Invalidate(Invalidate<u32>),
 }
 
@@ -353,7 +353,7 @@ impl World {
                 if self.rng.random_bool(0.3) {
                     self.db.fail_over();
                 } else {
-                    self.db.pruned = self.db.position;
+                    self.db.pruned = self.db.revision;
                 }
             }
         }
@@ -369,8 +369,8 @@ impl World {
             if !edge.cache.is_live(now) {
                 self.oracle.fault(format!("edge {at} has no lease after the quiet time"));
             }
-            let behind = edge.keeper.position().unwrap_or_default();
-            if behind < Position(self.db.position.0 - 30) {
+            let behind = edge.keeper.revision().unwrap_or_default();
+            if behind < Revision(self.db.revision.0 - 30) {
                 self.oracle.fault(format!("edge {at} has not caught up"));
             }
         }

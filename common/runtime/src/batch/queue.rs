@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::lane::Batch;
-use super::{Questioner, Work};
+use super::worker::Batch;
+use super::{Waiter, Work};
 use crate::lock::lock_or_begin_anew;
 
 /// The queue. Questions are taken while it is open; those of a closed one are dropped.
 pub(super) struct Queue<W: Work>(Mutex<Waiting<W>>);
 
 struct Waiting<W: Work> {
-    questions: VecDeque<(W::Item, Questioner<W>)>,
+    questions: VecDeque<(W::Item, Waiter<W>)>,
     /// Of all of them.
     weight: usize,
     is_open: bool,
@@ -66,7 +66,7 @@ impl<W: Work> Queue<W> {
     }
 
     /// Adds a question at the end.
-    pub(super) fn push(&self, item: W::Item, questioner: Questioner<W>) -> Pushed {
+    pub(super) fn push(&self, item: W::Item, waiter: Waiter<W>) -> Pushed {
         let own = W::weight(&item);
         let mut waiting = self.lock();
         if !waiting.is_open {
@@ -74,7 +74,7 @@ impl<W: Work> Queue<W> {
         }
         let (before, after) = (waiting.weight, waiting.weight + own);
         waiting.weight = after;
-        waiting.questions.push_back((item, questioner));
+        waiting.questions.push_back((item, waiter));
         if waiting.questions.len() == 1 {
             Pushed::First
         } else if before < W::MAX_WEIGHT && after >= W::MAX_WEIGHT {
@@ -101,23 +101,23 @@ impl<W: Work> Queue<W> {
 
     /// The next batch, without those whose asker has given up.
     pub(super) fn take(&self) -> Batch<W> {
-        let mut batch = Batch { items: Vec::new(), questioners: Vec::new() };
+        let mut batch = Batch { items: Vec::new(), waiters: Vec::new() };
         let mut weight = 0;
         let mut waiting = self.lock();
-        while let Some((item, questioner)) = waiting.questions.pop_front() {
+        while let Some((item, waiter)) = waiting.questions.pop_front() {
             let own = W::weight(&item);
-            if questioner.is_gone() {
+            if waiter.is_gone() {
                 waiting.weight -= own;
                 continue;
             }
             if weight + own > W::MAX_WEIGHT && !batch.is_empty() {
-                waiting.questions.push_front((item, questioner));
+                waiting.questions.push_front((item, waiter));
                 break;
             }
             waiting.weight -= own;
             weight += own;
             batch.items.push(item);
-            batch.questioners.push(questioner);
+            batch.waiters.push(waiter);
         }
         batch
     }

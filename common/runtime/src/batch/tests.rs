@@ -44,7 +44,7 @@ impl<const IN_FLIGHT: usize> Work for Double<IN_FLIGHT> {
 const HANGS: u64 = u64::MAX;
 
 struct Bench<const IN_FLIGHT: usize> {
-    asker: Asker<Double<IN_FLIGHT>>,
+    asker: BatchClient<Double<IN_FLIGHT>>,
     permits: Arc<Semaphore>,
     sizes: Arc<Mutex<Vec<usize>>>,
     running: crate::supervisor::Running,
@@ -53,7 +53,7 @@ struct Bench<const IN_FLIGHT: usize> {
 async fn bench<const IN_FLIGHT: usize>() -> Bench<IN_FLIGHT> {
     let (permits, sizes) = (Arc::new(Semaphore::new(0)), Arc::default());
     let work = Double { permits: Arc::clone(&permits), sizes: Arc::clone(&sizes) };
-    let (asker, child) = Asker::new("double", work);
+    let (asker, child) = BatchClient::new("double", work);
     let running = Root::start(vec![child]).await.unwrap();
     Bench { asker, permits, sizes, running }
 }
@@ -123,8 +123,8 @@ fn a_batcher_that_ends_late_does_not_close_what_the_next_one_has_opened() {
     let waiting = Arc::default();
     let push = || {
         let (reply, answer) = oneshot::channel();
-        let place = Place::take(&waiting, 8).unwrap();
-        let pushed = queue.push(2, Questioner { reply, span: Parent::current(), _place: place });
+        let permit = Permit::take(&waiting, 8).unwrap();
+        let pushed = queue.push(2, Waiter { reply, span: Parent::current(), _permit: permit });
         (pushed, answer)
     };
     assert!(matches!(push().0, Pushed::Closed));
@@ -169,7 +169,7 @@ async fn a_batch_that_hangs_or_panics_holds_up_no_other() {
     let bench = bench::<2>().await;
     bench.permits.add_permits(100);
     let hanging = bench.ask(HANGS).await;
-    // Every question after the first can only go by the other lane.
+    // Every question after the first can only go by the other worker.
     while bench.sizes.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
@@ -269,7 +269,7 @@ async fn a_panic_is_logged_once_with_its_cause_and_so_is_the_restart() {
     while bench.asker.ask(4).await != Ok(8) {
         tokio::task::yield_now().await;
     }
-    // The root learns of it after the lane has begun again.
+    // The root learns of it after the worker has begun again.
     let text = || String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
     let told = async {
         while !text().contains("started again") {

@@ -2,7 +2,7 @@
 
 use metrics::{counter, gauge};
 
-use super::at_scrape;
+use super::register_gauge;
 use crate::clock::Clock;
 
 /// Sets what never changes, and has the rest read at each scrape.
@@ -19,7 +19,7 @@ pub(super) fn observe(service: &'static str, version: &'static str) {
     // Not every system says: what it does not say is not shown.
     let memory = latchkey_os::resident_bytes().map(|_| gauge!("process_resident_memory_bytes"));
     let files = latchkey_os::open_files().map(|_| gauge!("process_open_fds"));
-    at_scrape("process", move || {
+    register_gauge("process", move || {
         if let (Some(memory), Some(bytes)) = (&memory, latchkey_os::resident_bytes()) {
             #[expect(clippy::cast_precision_loss, reason = "a process has less than 2^53 bytes")]
             memory.set(bytes as f64);

@@ -5,7 +5,7 @@ use std::io;
 use latchkey_bus::{RequestId, Routes, Serving};
 use latchkey_contract::authority::{Changed, Receipt};
 use latchkey_contract::keys::{ExpiresIn, ListedKey};
-use latchkey_contract::lease::Position;
+use latchkey_contract::lease::Revision;
 use latchkey_contract::{Actor, Caller, Failure, Refusal, Secret, SessionId, Timestamp, UserId};
 
 use super::*;
@@ -35,7 +35,7 @@ async fn bench(first: First) -> Bench {
         assert_eq!(acts(&context), "system", "nobody has asked for it");
         assert_eq!((ask.owner, ask.key), (UserId(2), KeyId(1)));
         revokes.lock().unwrap().push("revoke");
-        let (revision, edges_confirmed, waited_ms) = (Position(1), 0, 0);
+        let (revision, edges_confirmed, waited_ms) = (Revision(1), 0, 0);
         async move { Ok(Changed::Confirmed(Receipt { revision, edges_confirmed, waited_ms })) }
     };
     let routes = Routes::new("keys", "0.0.0", "").on::<IssueKey, _, _>(make);

@@ -3,7 +3,7 @@
 use latchkey_bus::{Context, RequestId, Serving};
 use latchkey_contract::identity::VerifyTokens;
 use latchkey_contract::keys::{RecordUses, VerifyKeys};
-use latchkey_contract::lease::{Epoch, Position, ReadAt, Standing};
+use latchkey_contract::lease::{Epoch, MemberResult, ReadAt, Revision};
 use latchkey_contract::verify::{MinRevision, Outcome, PrincipalKind, Verified};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{
@@ -27,7 +27,7 @@ fn key(fill: u8) -> ApiKey {
     ApiKey::generate(|bytes| bytes.fill(fill))
 }
 
-const READ_AT: ReadAt = ReadAt { epoch: Epoch { made: 1, timeline: 0 }, position: Position(0) };
+const READ_AT: ReadAt = ReadAt { epoch: Epoch { made: 1, timeline: 0 }, revision: Revision(0) };
 
 /// An edge, and a key service that knows one key.
 async fn bench() -> (Bench, Serving) {
@@ -45,7 +45,7 @@ async fn bench() -> (Bench, Serving) {
     let routes = Routes::new("keys", "0.0.0", "")
         .on::<VerifyKeys, _, _>(move |_, ask| {
             let verdicts = ask.hashes.iter().map(verdict).collect();
-            async move { Ok(Standing::Member(Verdicts::new(READ_AT, verdicts))) }
+            async move { Ok(MemberResult::Member(Verdicts::new(READ_AT, verdicts))) }
         })
         .on::<RecordUses, _, _>(async |_, _| Ok(()));
     let keys = bus.serve(routes).await.unwrap();
@@ -67,7 +67,7 @@ async fn identity(bus: &Bus) -> Serving {
         };
         let user = Principal { expires_at: Timestamp(3), detail: Detail::User(user.into()) };
         let verdicts = vec![Verdict::Valid(user); ask.tokens.len()];
-        Ok(Standing::Member(Verdicts::new(READ_AT, verdicts)))
+        Ok(MemberResult::Member(Verdicts::new(READ_AT, verdicts)))
     });
     bus.serve(routes).await.unwrap()
 }
@@ -140,7 +140,7 @@ async fn a_request_that_is_not_one_is_refused_with_every_fault() {
     assert_eq!(fields(bench.ask(ask).await.unwrap_err()), ["credential", "required_scope"]);
     let ask = Verify { required_scope: scope(), ..Verify::of(good()) };
     assert_eq!(fields(bench.ask(ask).await.unwrap_err()), ["required_scope"]);
-    let least = MinRevision { keys: Some(Position(0)), identity: Some(Position(-1)) };
+    let least = MinRevision { keys: Some(Revision(0)), identity: Some(Revision(-1)) };
     let ask = Verify { min_revision: Some(least), ..Verify::of(good()) };
     assert_eq!(fields(bench.ask(ask).await.unwrap_err()), ["min_revision.identity"]);
     for count in [0, MAX_BATCH + 1] {

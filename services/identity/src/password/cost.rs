@@ -114,7 +114,7 @@ impl Costs {
                 Ok(cost) if all.contains(&cost) => {}
                 Ok(cost) if all.len() < MAX_COSTS => all.push(cost),
                 Ok(_) => tracing::warn!(
-                    most = MAX_COSTS,
+                    max = MAX_COSTS,
                     "password hashes are of more costs than logins pay: the time of a refused login may tell \
                      which names have an account"
                 ),

@@ -43,7 +43,7 @@ const MAX_COSTS: usize = 16;
 
 /// Which of a new account's names somebody has already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
-pub struct Taken {
+pub struct TakenNames {
     /// The address.
     pub email: bool,
     /// The username.
@@ -121,7 +121,11 @@ impl From<StateRow> for UserState {
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn taken(db: &Db, email: &Canonical, username: &Canonical) -> Result<Taken, StoreError> {
+pub async fn taken(
+    db: &Db,
+    email: &Canonical,
+    username: &Canonical,
+) -> Result<TakenNames, StoreError> {
     let values = values![&email.canonical, &email.folded, &username.canonical, &username.folded];
     let taken = db.fetch_first(TAKEN, values).await?;
     taken.ok_or(StoreError::Unexpected("a question without an answer"))

@@ -57,7 +57,7 @@ pub async fn set(db: &Db, request: &SetActive, now: Timestamp) -> Result<Outcome
         owner: user,
         disabled: !active,
         epoch: row.epoch(),
-        revision: row.position(),
+        revision: row.revision(),
     });
     outbox::put(&mut tx, &letter).await?;
     tx.commit().await?;

@@ -36,16 +36,16 @@ pub async fn remember(
     user: i64,
     client: &CredentialHash,
     now: Timestamp,
-    most: i64,
+    max: i64,
 ) -> Result<(), StoreError> {
     db.execute(REMEMBER, values![user, &client.0, now.0]).await?;
-    db.execute(KEEP_LAST, values![user, most]).await.map(drop)
+    db.execute(KEEP_LAST, values![user, max]).await.map(drop)
 }
 
 /// Deletes at most `most` clients that were not seen since `before`; how many there were.
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn delete_old(db: &Db, before: Timestamp, most: i64) -> Result<u64, StoreError> {
-    db.execute(DELETE_OLD, values![before.0, most]).await
+pub async fn delete_old(db: &Db, before: Timestamp, max: i64) -> Result<u64, StoreError> {
+    db.execute(DELETE_OLD, values![before.0, max]).await
 }

@@ -36,8 +36,8 @@ struct Held {
 ///
 /// # Errors
 /// [`StoreError`]; another replica may have been at the same accounts.
-pub async fn fold(db: &Db, most: i64) -> Result<usize, StoreError> {
-    let unfolded: Vec<Unfolded> = db.fetch(UNFOLDED, values![most]).await?;
+pub async fn fold(db: &Db, max: i64) -> Result<usize, StoreError> {
+    let unfolded: Vec<Unfolded> = db.fetch(UNFOLDED, values![max]).await?;
     for account in &unfolded {
         fold_one(db, account).await?;
     }

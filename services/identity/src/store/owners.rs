@@ -1,6 +1,6 @@
 //! What the key service is told of all owners: who of them is deactivated.
 
-use latchkey_authority::{PositionRow, Store};
+use latchkey_authority::{RevisionRow, Store};
 use latchkey_contract::UserId;
 use latchkey_store::{Db, StoreError, values};
 
@@ -19,11 +19,10 @@ const FIRST: i64 = i64::MIN;
 pub async fn deactivated(
     db: &Db,
     after: Option<UserId>,
-    most: usize,
+    max: usize,
 ) -> Result<Vec<UserId>, StoreError> {
-    let (after, most) =
-        (after.map_or(FIRST, |user| user.0), i64::try_from(most).unwrap_or(i64::MAX));
-    let rows: Vec<(i64,)> = db.fetch(DEACTIVATED, values![after, most]).await?;
+    let (after, max) = (after.map_or(FIRST, |user| user.0), i64::try_from(max).unwrap_or(i64::MAX));
+    let rows: Vec<(i64,)> = db.fetch(DEACTIVATED, values![after, max]).await?;
     Ok(rows.into_iter().map(|(id,)| UserId(id)).collect())
 }
 
@@ -31,6 +30,6 @@ pub async fn deactivated(
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn position(db: &Db) -> Result<PositionRow, StoreError> {
-    Store { db: db.clone(), sql: &AUTHORITY }.position().await
+pub async fn revision(db: &Db) -> Result<RevisionRow, StoreError> {
+    Store { db: db.clone(), sql: &AUTHORITY }.revision().await
 }

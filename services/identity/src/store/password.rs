@@ -16,7 +16,7 @@ pub(super) const CHANGE: &str = "UPDATE users SET password_hash = $3, version = 
 pub(super) const ACT: &str = "UPDATE sessions SET user_id = user_id \
     WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3 RETURNING id";
 /// Whether the token of the session that acts is accepted, by its signer. It is asked when the transaction has the
-/// position's row: whoever takes a secret back has that first, so that one of the two is decided after the other.
+/// revision's row: whoever takes a secret back has that first, so that one of the two is decided after the other.
 pub(super) const SIGNED: &str = "SELECT id FROM sessions WHERE id = $1 AND (EXISTS \
     (SELECT 1 FROM identity_signers WHERE fingerprint = sessions.signer AND withdrawn_at IS NULL) \
     OR (signer IS NULL AND NOT EXISTS \

@@ -4,7 +4,7 @@ use latchkey_authority::lookup::Rows;
 use latchkey_authority::{
     Change, Ended, Read, SnapshotRow, append_invalidation, end_once, verification,
 };
-use latchkey_contract::lease::{Position, Tag};
+use latchkey_contract::lease::{Revision, Tag};
 use latchkey_contract::{CredentialHash, Mark, SessionId, Timestamp, UserId};
 use latchkey_store::{Batched, Db, StoreError, Value, values};
 use sqlx::FromRow;
@@ -176,8 +176,10 @@ impl MarkedRow {
 struct EndedRow {
     user_id: i64,
     token_hash: Option<Vec<u8>>,
-    ended_position: Option<i64>,
-    is_settled: bool,
+    #[sqlx(rename = "ended_position")]
+    ended_revision: Option<i64>,
+    #[sqlx(rename = "is_settled")]
+    is_confirmed: bool,
 }
 
 /// Opens a session on an account that still has this version and is active.
@@ -204,7 +206,7 @@ pub async fn open(db: &Db, session: &NewSession, version: i64) -> Result<Opened,
     Ok(before.and_then(MarkedRow::opened).map_or(Opened::EndedSince, Opened::Before))
 }
 
-/// Ends a session, and takes a position for it unless it has one. `None`: there is no such session.
+/// Ends a session, and takes a revision for it unless it has one. `None`: there is no such session.
 ///
 /// # Errors
 /// [`StoreError`]
@@ -221,14 +223,14 @@ pub async fn end(
         Some(hash) => Tag::Credential(CredentialHash(hash)),
         None => Tag::of_user(UserId(row.user_id)),
     };
-    let ended = Ended { tag, earlier: row.ended_position, is_confirmed: row.is_settled };
+    let ended = Ended { tag, earlier: row.ended_revision, is_confirmed: row.is_confirmed };
     let id = Value::from(&session.0);
     let change = end_once(&mut tx, &AUTHORITY, ended, (SET_REVISION, id), now).await?;
     tx.commit().await?;
     Ok(Some(change))
 }
 
-/// Ends the sessions of `user` up to a number, and takes a position for it.
+/// Ends the sessions of `user` up to a number, and takes a revision for it.
 ///
 /// # Errors
 /// [`StoreError`]
@@ -247,7 +249,7 @@ pub async fn end_through(
     Ok(Change { tag, row, earlier: None })
 }
 
-/// Ends every session that there is when this begins, a page after the other, and takes no position for it: whoever
+/// Ends every session that there is when this begins, a page after the other, and takes no revision for it: whoever
 /// does this begins a new epoch behind it.
 ///
 /// # Errors
@@ -269,9 +271,9 @@ pub async fn end_every(db: &Db, now: Timestamp) -> Result<(), StoreError> {
 pub async fn mark_confirmed(
     db: &Db,
     session: &SessionId,
-    position: Position,
+    revision: Revision,
 ) -> Result<(), StoreError> {
-    db.execute(MARK_CONFIRMED, values![&session.0, position.0]).await.map(drop)
+    db.execute(MARK_CONFIRMED, values![&session.0, revision.0]).await.map(drop)
 }
 
 /// Sessions by their ids.
@@ -322,6 +324,6 @@ pub async fn find(
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn delete_expired(db: &Db, before: Timestamp, most: i64) -> Result<u64, StoreError> {
-    db.execute(DELETE_EXPIRED, values![before.0, most]).await
+pub async fn delete_expired(db: &Db, before: Timestamp, max: i64) -> Result<u64, StoreError> {
+    db.execute(DELETE_EXPIRED, values![before.0, max]).await
 }

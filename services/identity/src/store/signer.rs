@@ -2,7 +2,7 @@
 
 use latchkey_authority::invalidate_everything;
 use latchkey_contract::Timestamp;
-use latchkey_contract::lease::Position;
+use latchkey_contract::lease::Revision;
 use latchkey_store::{Db, StoreError, Tx, values};
 use sqlx::FromRow;
 
@@ -10,7 +10,7 @@ use super::AUTHORITY;
 use crate::token::Fingerprint;
 
 pub(super) const ALL: &str = "SELECT fingerprint, withdrawn_at FROM identity_signers";
-/// Whoever changes the rows takes the position's row first: of two starts at the same time one decides after the
+/// Whoever changes the rows takes the revision's row first: of two starts at the same time one decides after the
 /// other.
 pub(super) const LOCK: &str = "UPDATE identity_position SET position = position WHERE id = 1";
 pub(super) const ANY_SESSION: &str = "SELECT user_id FROM sessions LIMIT 1";
@@ -41,7 +41,7 @@ pub enum Others {
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum Adoption {
     /// The rows name the process' own secret.
     Named {
         /// Secrets that they did not name before.
@@ -49,7 +49,7 @@ pub enum Taken {
         /// Secrets that were taken back.
         withdrawn: usize,
         /// The change's number; `None` where there was nothing to change, or nobody to tell.
-        position: Option<Position>,
+        revision: Option<Revision>,
     },
     /// They name others, and none that the process holds. Nothing was done.
     Unknown,
@@ -88,9 +88,9 @@ impl Signers {
     }
 
     /// What makes the rows name `own`, of which the first signs.
-    fn plan(&self, own: &[Fingerprint], others: Others) -> Result<Plan, Taken> {
+    fn plan(&self, own: &[Fingerprint], others: Others) -> Result<Plan, Adoption> {
         if own.first().is_none_or(|signing| self.withdrawn.contains(signing)) {
-            return Err(Taken::Withdrawn);
+            return Err(Adoption::Withdrawn);
         }
         let may = match others {
             Others::Stay => {
@@ -100,7 +100,7 @@ impl Signers {
             Others::WithdrawnByNamed => own.first().is_some_and(|mine| self.named.contains(mine)),
         };
         if !may {
-            return Err(Taken::Unknown);
+            return Err(Adoption::Unknown);
         }
         let is_new =
             |mine: &&Fingerprint| !self.named.contains(mine) && !self.withdrawn.contains(mine);
@@ -126,7 +126,7 @@ pub async fn read(db: &Db) -> Result<Signers, StoreError> {
     Signers::of(&db.fetch::<SignerRow>(ALL, &[]).await?)
 }
 
-/// Has the rows name `own`, of which the first signs. What changes, changes together with the position, so that
+/// Has the rows name `own`, of which the first signs. What changes, changes together with the revision, so that
 /// every edge drops what it remembers.
 ///
 /// # Errors
@@ -136,8 +136,8 @@ pub async fn take_up(
     own: &[Fingerprint],
     others: Others,
     now: Timestamp,
-) -> Result<Taken, StoreError> {
-    const NOTHING: Taken = Taken::Named { added: 0, withdrawn: 0, position: None };
+) -> Result<Adoption, StoreError> {
+    const NOTHING: Adoption = Adoption::Named { added: 0, withdrawn: 0, revision: None };
     // Mostly there is nothing to do, and nobody is to be kept waiting for that.
     match read(db).await?.plan(own, others) {
         Ok(plan) if plan.is_empty() => return Ok(NOTHING),
@@ -152,12 +152,12 @@ pub async fn take_up(
         Ok(plan) => plan,
         Err(refused) => return Ok(refused),
     };
-    let position = if is_first(&mut tx, &signers).await? {
+    let revision = if is_first(&mut tx, &signers).await? {
         None
     } else {
-        Some(invalidate_everything(&mut tx, &AUTHORITY).await?.position())
+        Some(invalidate_everything(&mut tx, &AUTHORITY).await?.revision())
     };
-    let number = position.unwrap_or_default().0;
+    let number = revision.unwrap_or_default().0;
     for fingerprint in &plan.name {
         tx.execute(NAME, values![&fingerprint.0, number, now.0]).await?;
     }
@@ -166,7 +166,7 @@ pub async fn take_up(
     }
     tx.commit().await?;
     let (added, withdrawn) = (plan.name.len(), plan.withdraw.len());
-    Ok(Taken::Named { added, withdrawn, position })
+    Ok(Adoption::Named { added, withdrawn, revision })
 }
 
 /// The fingerprint in a row.

@@ -151,7 +151,7 @@ pub async fn delete_old(
     db: &Db,
     before: Timestamp,
     blocked_before: Timestamp,
-    most: i64,
+    max: i64,
 ) -> Result<u64, StoreError> {
-    db.execute(DELETE_OLD, values![before.0, blocked_before.0, most]).await
+    db.execute(DELETE_OLD, values![before.0, blocked_before.0, max]).await
 }

@@ -24,8 +24,8 @@ fn ours() -> Tokens {
     tokens(SECRET, "latchkey", "latchkey")
 }
 
-fn claimed() -> Claimed {
-    Claimed {
+fn verified() -> VerifiedClaims {
+    VerifiedClaims {
         signer: ours().signer(),
         user: UserId(42),
         session: SessionId([7; 16]),
@@ -35,7 +35,7 @@ fn claimed() -> Claimed {
 }
 
 fn signed(tokens: &Tokens) -> Secret {
-    tokens.sign(claimed().user, claimed().session, NOW).unwrap()
+    tokens.sign(verified().user, verified().session, NOW).unwrap()
 }
 
 /// Signs any JSON with our key.
@@ -53,8 +53,8 @@ fn good_claims() -> serde_json::Value {
 
 #[test]
 fn a_token_reads_back_what_was_signed() {
-    assert_eq!(ours().read(&signed(&ours())), Ok(claimed()));
-    assert_eq!(ours().read(&sign_json(Algorithm::HS256, &good_claims())), Ok(claimed()));
+    assert_eq!(ours().read(&signed(&ours())), Ok(verified()));
+    assert_eq!(ours().read(&sign_json(Algorithm::HS256, &good_claims())), Ok(verified()));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_token_is_read_with_every_secret_and_says_whose_it_is() {
 #[test]
 fn the_token_does_not_choose_the_algorithm() {
     for algorithm in [Algorithm::HS384, Algorithm::HS512] {
-        assert_eq!(ours().read(&sign_json(algorithm, &good_claims())), Err(Unread::Forged));
+        assert_eq!(ours().read(&sign_json(algorithm, &good_claims())), Err(Unread::Invalid));
     }
 }
 
@@ -135,7 +135,7 @@ fn each_claim_is_required_and_has_its_type() {
         claims.as_object_mut().unwrap().remove(claim);
         assert_eq!(
             ours().read(&sign_json(Algorithm::HS256, &claims)),
-            Err(Unread::Forged),
+            Err(Unread::Invalid),
             "{claim}"
         );
     }
@@ -154,7 +154,7 @@ fn each_claim_is_required_and_has_its_type() {
         let mut claims = good_claims();
         claims[claim] = value.clone();
         let read = ours().read(&sign_json(Algorithm::HS256, &claims));
-        assert_eq!(read, Err(Unread::Forged), "{claim}: {value}");
+        assert_eq!(read, Err(Unread::Invalid), "{claim}: {value}");
     }
 }
 
@@ -162,5 +162,5 @@ fn each_claim_is_required_and_has_its_type() {
 fn a_token_above_the_size_cap_is_not_looked_at() {
     let mut claims = good_claims();
     claims["padding"] = "x".repeat(MAX_TOKEN).into();
-    assert_eq!(ours().read(&sign_json(Algorithm::HS256, &claims)), Err(Unread::Forged));
+    assert_eq!(ours().read(&sign_json(Algorithm::HS256, &claims)), Err(Unread::Invalid));
 }

@@ -4,7 +4,7 @@
 use latchkey_authority::{Change, append_invalidation};
 use latchkey_contract::Timestamp;
 use latchkey_contract::keys::{SetOwner, Telling};
-use latchkey_contract::lease::{Epoch, Position, Tag};
+use latchkey_contract::lease::{Epoch, Revision, Tag};
 use latchkey_store::{Db, StoreError, values};
 
 use super::{AUTHORITY, IS_DISABLED, telling};
@@ -49,7 +49,7 @@ pub async fn set(db: &Db, told: &SetOwner, now: Timestamp) -> Result<Outcome, St
     let mut tx = db.begin("set an owner").await?;
     let telling = telling::lock(&mut tx).await?;
     let row: Option<(i64, i64, i64)> = tx.fetch_first(FIND, values![owner.0]).await?;
-    let row = row.map(|(made, timeline, at)| (Epoch { made, timeline }, Position(at)));
+    let row = row.map(|(made, timeline, at)| (Epoch { made, timeline }, Revision(at)));
     let disabled: Option<(bool,)> = tx.fetch_first(IS_DISABLED, values![owner.0]).await?;
     match order(&telling, row, disabled == Some((true,)), told) {
         Order::Older => return Ok(Outcome::Older),
@@ -75,11 +75,11 @@ pub async fn set(db: &Db, told: &SetOwner, now: Timestamp) -> Result<Outcome, St
 /// `row` is what was told of the owner alone, `disabled` how it is now.
 fn order(
     telling: &Telling,
-    row: Option<(Epoch, Position)>,
+    row: Option<(Epoch, Revision)>,
     disabled: bool,
     told: &SetOwner,
 ) -> Order {
-    let at = |epoch: Epoch, revision: Position| (epoch.timeline, revision);
+    let at = |epoch: Epoch, revision: Revision| (epoch.timeline, revision);
     let new = at(told.epoch, told.revision);
     let row = row.filter(|(epoch, _)| epoch.made == told.epoch.made);
     let row = row.map(|(epoch, revision)| at(epoch, revision));
@@ -108,18 +108,18 @@ mod tests {
     const OWNER: UserId = UserId(7);
 
     fn telling(of: Option<Epoch>, through: Option<i64>) -> Telling {
-        let (revision, through) = (Position(10), through.map(UserId));
+        let (revision, through) = (Revision(10), through.map(UserId));
         Telling { version: 1, epoch: OTHER, is_current: true, of, revision, through }
     }
 
     fn told(epoch: Epoch, revision: i64) -> SetOwner {
-        SetOwner { owner: OWNER, disabled: true, epoch, revision: Position(revision) }
+        SetOwner { owner: OWNER, disabled: true, epoch, revision: Revision(revision) }
     }
 
     #[test]
     fn another_history_is_taken_as_a_whole_first_and_one_that_was_left_never() {
         let now = telling(Some(E), None);
-        let row = Some((E, Position(20)));
+        let row = Some((E, Revision(20)));
         assert_eq!(order(&now, row, false, &told(OTHER, 99)), Order::Untold);
         assert_eq!(order(&now, None, true, &told(OTHER, 1)), Order::Untold);
         let never = telling(None, None);
@@ -144,13 +144,13 @@ mod tests {
     #[test]
     fn of_one_history_the_newest_holds_and_a_repeat_is_taken() {
         let now = telling(Some(E), None);
-        let row = Some((E, Position(20)));
+        let row = Some((E, Revision(20)));
         for (revision, expected) in [(19, Order::Older), (20, Order::Newer), (21, Order::Newer)] {
             assert_eq!(order(&now, row, true, &told(E, revision)), expected);
         }
-        let promoted = Some((Epoch { timeline: 2, ..E }, Position(1)));
+        let promoted = Some((Epoch { timeline: 2, ..E }, Revision(1)));
         assert_eq!(order(&now, promoted, true, &told(E, 99)), Order::Older);
-        let of_another = Some((OTHER, Position(99)));
+        let of_another = Some((OTHER, Revision(99)));
         assert_eq!(order(&now, of_another, true, &told(E, 11)), Order::Newer);
     }
 }

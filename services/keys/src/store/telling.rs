@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 
 use latchkey_authority::Store;
-use latchkey_authority::changes::{invalidate_everything, position};
+use latchkey_authority::changes::{invalidate_everything, revision};
 use latchkey_contract::keys::{TellOwners, Telling};
-use latchkey_contract::lease::{Epoch, Position};
+use latchkey_contract::lease::{Epoch, Revision};
 use latchkey_contract::{Timestamp, UserId};
 use latchkey_store::{Db, StoreError, Tx, values};
 use sqlx::FromRow;
@@ -61,7 +61,7 @@ impl Row {
             epoch: own,
             is_current: epoch(self.for_made, self.for_timeline) == Some(own),
             of: epoch(self.made, self.timeline),
-            revision: Position(self.revision),
+            revision: Revision(self.revision),
             through: self.through.map(UserId),
         }
     }
@@ -88,14 +88,14 @@ fn epoch(made: Option<i64>, timeline: Option<i64>) -> Option<Epoch> {
 pub async fn read(db: &Db) -> Result<Telling, StoreError> {
     let row: Option<Row> = db.fetch_first(READ, &[]).await?;
     // One that changes in between is refused as late.
-    let own = Store { db: db.clone(), sql: &AUTHORITY }.position().await?.epoch();
+    let own = Store { db: db.clone(), sql: &AUTHORITY }.revision().await?.epoch();
     Ok(there(row)?.telling(own))
 }
 
 /// The same, inside a transaction that changes what is known of owners.
 pub(super) async fn lock(tx: &mut Tx) -> Result<Telling, StoreError> {
     let row: Option<Row> = tx.fetch_first(LOCK, &[]).await?;
-    let own = position(tx, &AUTHORITY).await?.epoch();
+    let own = revision(tx, &AUTHORITY).await?.epoch();
     Ok(there(row)?.telling(own))
 }
 
@@ -116,7 +116,7 @@ pub async fn take(
     let mut tx = db.begin("tell owners").await?;
     let taken: Option<Row> = tx.fetch_first(TAKE, values![page.version]).await?;
     let Some(row) = taken else { return Ok(None) };
-    let own = position(&mut tx, &AUTHORITY).await?.epoch();
+    let own = revision(&mut tx, &AUTHORITY).await?.epoch();
     let before = row.telling(own);
     let continues = before.is_under_way(page.of)
         && before.revision == page.revision

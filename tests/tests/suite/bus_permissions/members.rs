@@ -9,7 +9,7 @@ use latchkey_bus::nats::User;
 use latchkey_bus::{Bus, Context, Nats, NatsOptions, RequestId};
 use latchkey_contract::authority::{Authority, Invalidating, Join, KeysAuthority, Leave, Renew};
 use latchkey_contract::keys::VerifyKeys;
-use latchkey_contract::lease::{Acknowledge, MemberId, Position, Standing};
+use latchkey_contract::lease::{Acknowledge, MemberId, MemberResult, Revision};
 use latchkey_contract::wire::{self, CONTRACT, Contracts};
 use latchkey_contract::{CallError, CredentialHash, Refusal, Rpc, Secret};
 use serde_json::Value;
@@ -52,8 +52,8 @@ impl Played {
     /// What says that it has applied a change.
     fn acknowledgement(&self, told: &Invalidating) -> Vec<u8> {
         let (member, epoch) = (self.id, told.invalidate.epoch);
-        let position = told.invalidate.change.position;
-        wire::encode(&Acknowledge { member, epoch, position }, CONTRACT).unwrap()
+        let revision = told.invalidate.change.revision;
+        wire::encode(&Acknowledge { member, epoch, revision }, CONTRACT).unwrap()
     }
 }
 
@@ -83,11 +83,11 @@ async fn leave(bus: &Bus, id: MemberId) {
 
 /// Whether who asks is a member under this id: by a renewal, and by a verification.
 async fn is_member(bus: &Bus, id: MemberId) -> bool {
-    let renewed = ask(bus, &Renew::<KeysAuthority>::new(id, Position(0))).await.unwrap();
+    let renewed = ask(bus, &Renew::<KeysAuthority>::new(id, Revision(0))).await.unwrap();
     let verify = VerifyKeys { hashes: vec![CredentialHash([1; 32])], member: Some(id) };
     let verified = ask(bus, &verify).await.unwrap();
-    let is_member = matches!(renewed, Standing::Member(_));
-    assert_eq!(is_member, matches!(verified, Standing::Member(_)), "a renewal says otherwise");
+    let is_member = matches!(renewed, MemberResult::Member(_));
+    assert_eq!(is_member, matches!(verified, MemberResult::Member(_)), "a renewal says otherwise");
     is_member
 }
 

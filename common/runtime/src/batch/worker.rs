@@ -1,4 +1,4 @@
-//! One lane of a batcher: it has one batch under way, and says when it is free again.
+//! One worker of a batcher: it has one batch under way, and says when it is free again.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use metrics::Histogram;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::yield_now;
 
-use super::{Message, Questioner, Work};
+use super::{Message, Waiter, Work};
 use crate::trace::{KeyValue, Span};
 
 /// Answers that are handed out in a row: each wakes a task, and whatever else became ready on this thread comes
@@ -14,7 +14,7 @@ use crate::trace::{KeyValue, Span};
 const IN_A_ROW: usize = 64;
 
 /// The actor.
-pub(super) struct Lane<W: Work> {
+pub(super) struct BatchWorker<W: Work> {
     pub(super) name: &'static str,
     pub(super) sizes: Histogram,
     pub(super) number: usize,
@@ -25,7 +25,7 @@ pub(super) struct Lane<W: Work> {
 /// Questions that are asked together, and who asks each.
 pub struct Batch<W: Work> {
     pub(super) items: Vec<W::Item>,
-    pub(super) questioners: Vec<Questioner<W>>,
+    pub(super) waiters: Vec<Waiter<W>>,
 }
 
 impl<W: Work> Batch<W> {
@@ -34,7 +34,7 @@ impl<W: Work> Batch<W> {
     }
 }
 
-impl<W: Work> Actor for Lane<W> {
+impl<W: Work> Actor for BatchWorker<W> {
     type Msg = Batch<W>;
     type State = ();
     type Arguments = ();
@@ -55,7 +55,7 @@ impl<W: Work> Actor for Lane<W> {
     ) -> Result<(), ActorProcessingErr> {
         // Whoever gave up meanwhile has dropped its end; sending to it changes nothing.
         self.sizes.record(f64::from(u32::try_from(batch.items.len()).unwrap_or(u32::MAX)));
-        let span = Span::joint(batch.questioners.iter().map(|asker| &asker.span), || {
+        let span = Span::joint(batch.waiters.iter().map(|asker| &asker.span), || {
             let size = i64::try_from(batch.items.len()).unwrap_or(i64::MAX);
             (self.name.into(), vec![KeyValue::new("latchkey.batch.size", size)])
         });
@@ -66,7 +66,7 @@ impl<W: Work> Actor for Lane<W> {
             Ok(answers) => (answers.into_iter(), None),
             Err(error) => (Vec::new().into_iter(), Some(error)),
         };
-        for (place, asker) in batch.questioners.into_iter().enumerate() {
+        for (place, asker) in batch.waiters.into_iter().enumerate() {
             if place % IN_A_ROW == IN_A_ROW - 1 {
                 yield_now().await;
             }
