@@ -41,7 +41,7 @@ impl Resource for Needs {
         Ok(Self::Held)
     }
 
-    async fn settle(&self) -> bool {
+    async fn await_first_look(&self) -> bool {
         match self {
             Self::Silent => std::future::pending().await,
             Self::Held => true,
