@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::process::{Finished, Process, free_port, mortal};
 use crate::relay::Relay;
-use crate::{Api, Folder, SECRET, binary, nats, poll, postgres, raw};
+use crate::{Api, Folder, SECRET, binary, nats, postgres};
+
+mod replica;
 
 /// Bound on the start of a service.
 const START: Duration = Duration::from_mins(1);
@@ -315,128 +316,4 @@ impl Cluster {
     pub fn postgres(&mut self) -> &mut postgres::Server {
         self.postgres.as_mut().expect("asked for with Builder::own_postgres")
     }
-}
-
-impl Replica {
-    /// The address of an edge, without a slash at the end.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// The address of the second listener, with metrics and health.
-    pub fn monitor(&self) -> String {
-        format!("http://127.0.0.1:{}", self.monitor)
-    }
-
-    /// The process id.
-    pub fn pid(&self) -> u32 {
-        self.running().id()
-    }
-
-    /// Whether the process runs.
-    pub fn runs(&self) -> bool {
-        self.process.as_ref().is_some_and(Process::runs)
-    }
-
-    /// Every line logged since the last start.
-    pub fn logs(&self) -> Vec<String> {
-        self.process.as_ref().map(Process::stderr).unwrap_or_default()
-    }
-
-    /// Sets an environment variable, from the next start on.
-    pub fn set(&mut self, name: &str, value: &str) {
-        self.environment.insert(name.to_owned(), value.to_owned());
-    }
-
-    /// Takes an environment variable away, from the next start on.
-    pub fn unset(&mut self, name: &str) {
-        self.environment.remove(name);
-    }
-
-    /// Kills it (SIGKILL).
-    pub fn kill(&mut self) {
-        self.process.take().expect("it runs").kill();
-    }
-
-    /// Stops it (SIGSTOP): it keeps its connections and answers nothing.
-    pub fn pause(&self) {
-        self.running().pause();
-    }
-
-    /// Lets it go on.
-    pub fn resume(&self) {
-        self.running().resume();
-    }
-
-    /// Asks for a stop (SIGTERM) and returns at once.
-    pub fn terminate(&self) {
-        self.running().terminate();
-    }
-
-    /// Asks for a stop and waits for it.
-    pub fn stop(&mut self) -> Finished {
-        self.terminate();
-        self.ended()
-    }
-
-    /// Waits for an end that was asked for with [`Replica::terminate`].
-    pub fn ended(&mut self) -> Finished {
-        self.process.take().expect("it runs").finish()
-    }
-
-    /// Starts it again, stopped in good order first where it runs, and waits until it is ready.
-    pub fn restart(&mut self) {
-        if self.process.is_some() {
-            let end = self.stop();
-            assert_eq!(end.code, Some(0), "a stop in good order: {}", end.stderr);
-        }
-        self.launch();
-        self.wait_ready();
-    }
-
-    /// Waits until an edge says that it can answer.
-    fn until_it_asks(&self) {
-        let message = "GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n";
-        poll::until("the edge can answer", START, || {
-            assert!(self.runs(), "it has ended: {:#?}", self.logs());
-            raw::exchange(&self.url, message).filter(|answer| answer.status == 200)
-        });
-    }
-
-    /// Starts it and returns at once.
-    pub fn launch(&mut self) {
-        assert!(self.process.is_none(), "it runs");
-        let program = binary::named(self.service.binary());
-        let mut command = binary::clean(mortal(program), self.folder.path());
-        command.envs(&self.environment);
-        self.process = Some(Process::start(command));
-    }
-
-    /// Waits until it has said that it is ready.
-    pub fn wait_ready(&mut self) {
-        let name = self.service.binary();
-        let process = self.process.as_mut().expect("it runs");
-        poll::until("the service is ready", START, || {
-            let lines = process.stderr();
-            let ready = lines.iter().any(|line| says_ready(line));
-            assert!(ready || process.ended().is_none(), "{name} ended: {lines:#?}");
-            ready.then_some(())
-        });
-    }
-
-    /// Runs one of the service's own commands, such as `migrate`, with the same variables, to its end.
-    pub fn run(&self, arguments: &[&str]) -> Finished {
-        let program = binary::named(self.service.binary());
-        let mut command = binary::clean(mortal(program), self.folder.path());
-        command.envs(&self.environment).args(arguments);
-        Process::start(command).finish()
-    }
-
-    fn running(&self) -> &Process {
-        self.process.as_ref().expect("it runs")
-    }
-}
-
-fn says_ready(line: &str) -> bool {
-    serde_json::from_str::<Value>(line).is_ok_and(|line| line["message"] == "ready")
 }

@@ -8,12 +8,12 @@ use e2e::cluster::Builder;
 use e2e::nats::{Server, Setup};
 use e2e::process::mortal;
 use e2e::{Cluster, Finished, Folder, Process, Service, binary, poll};
-use futures_util::StreamExt;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 mod callers;
+mod deaf;
 mod members;
+mod tls;
 
 /// Bound on whatever is waited for.
 const SOON: Duration = Duration::from_mins(1);
@@ -239,151 +239,6 @@ async fn nobody_listens_to_what_is_another_s_to_hear() {
     }
 }
 
-/// A bus where `edge-deaf` may do anything but hear one subject.
-fn bus_with_a_deaf_user(folder: &Folder, subject: &str) -> Setup {
-    bus_that_denies(folder, "subscribe", subject)
-}
-
-/// A bus where `edge-deaf` may do anything but one thing.
-fn bus_that_denies(folder: &Folder, what: &str, subject: &str) -> Setup {
-    let path = folder.join("deaf.conf");
-    let text = format!(
-        r#"no_auth_user: all
-        authorization {{ users: [
-          {{ user: all, password: all }}
-          {{ user: "edge-deaf", password: deaf, permissions {{ {what}: {{ deny: "{subject}" }} }} }}
-        ] }}"#
-    );
-    std::fs::write(&path, text).unwrap();
-    Setup { arguments: vec!["-c".into(), path.display().to_string()], ..Setup::default() }
-}
-
-#[tokio::test]
-async fn a_process_that_may_not_hear_something_says_so_and_is_not_ready() {
-    for (service, subject) in [
-        (Service::Keys, "v1.keys.verify"),
-        (Service::Keys, "v1.keys.acknowledge.>"),
-        (Service::Identity, "v1.identity.login"),
-        (Service::Identity, "_INBOX_edge-deaf.>"),
-        (Service::Edge, "v1.keys.invalidate"),
-        (Service::Edge, "v1.verify"),
-    ] {
-        let folder = Folder::new();
-        let setup = bus_with_a_deaf_user(&folder, subject);
-        let mut cluster = Cluster::builder().nats(setup).start();
-        let (monitor, edge) = (cluster.replica(service, 0).monitor(), cluster.api(0));
-        let replica = cluster.replica_mut(service, 0);
-        replica.stop();
-        replica.set("NATS_USER", "edge-deaf");
-        replica.set("NATS_PASSWORD", "deaf");
-        replica.launch();
-        let begin = subject.trim_end_matches('>');
-        let told = |line: &String| {
-            let says = line.contains("the bus forbids this user a subscription");
-            says && line.contains(begin) && line.contains("\"edge-deaf\"")
-        };
-        poll::until("it says so", SOON, || replica.logs().iter().any(told).then_some(()));
-        let monitor = e2e::Api::new(&monitor);
-        poll::until_async("it is not ready", SOON, || async {
-            let answer = monitor.get("/health/ready").try_send().await.ok()?;
-            (answer.status == 503).then_some(())
-        })
-        .await;
-        if service == Service::Edge {
-            poll::until_async("it answers", SOON, || async {
-                let answer = edge.get("/health/ready").try_send().await.ok()?;
-                (answer.status == 503).then_some(())
-            })
-            .await;
-        }
-        let replica = cluster.replica(service, 0);
-        let ready = replica.logs().iter().any(|line| line.contains("\"message\":\"ready\""));
-        assert!(!ready, "{subject}: {:#?}", replica.logs());
-        assert_eq!(replica.logs().iter().filter(|line| told(line)).count(), 1, "said once");
-    }
-}
-
-/// Waits until a process' monitor answers with this status.
-async fn readiness(monitor: &str, status: u16) {
-    let monitor = e2e::Api::new(monitor);
-    poll::until_async("its readiness", SOON, || async {
-        let answer = monitor.get("/health/ready").try_send().await.ok()?;
-        (answer.status == status).then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_process_that_may_not_hear_or_is_not_reached_any_more_notices_it_while_it_runs() {
-    let forbids = "the bus forbids this user a subscription";
-    let silent = "brings no message to this process: it is not ready";
-    for (service, what, subject, says) in [
-        (Service::Keys, "subscribe", "v1.keys.verify", forbids),
-        (Service::Identity, "subscribe", "_INBOX_edge-deaf.>", forbids),
-        (Service::Edge, "subscribe", "v1.keys.invalidate", forbids),
-        (Service::Keys, "publish", "_INBOX_edge-deaf.>", silent),
-    ] {
-        let folder = Folder::new();
-        let setup = bus_that_denies(&folder, what, "nothing");
-        let mut cluster = cluster_of(setup, service);
-        let monitor = cluster.replica(service, 0).monitor();
-        readiness(&monitor, 200).await;
-        drop(bus_that_denies(&folder, what, subject));
-        cluster.bus().reload();
-        let replica = cluster.replica(service, 0);
-        let told = |text: &str| replica.logs().iter().filter(|line| line.contains(text)).count();
-        poll::until("it says so", SOON, || (told(says) > 0).then_some(()));
-        readiness(&monitor, 503).await;
-        if says == silent {
-            assert_eq!(told("the bus forbids this user to send to itself"), 1);
-            assert_eq!(told("Permissions Violation"), 0, "{:#?}", replica.logs());
-            drop(bus_that_denies(&folder, what, "nothing"));
-            cluster.bus().reload();
-            readiness(&monitor, 200).await;
-            let replica = cluster.replica(service, 0);
-            poll::until("it says so", SOON, || {
-                replica
-                    .logs()
-                    .iter()
-                    .any(|line| line.contains("to this process again"))
-                    .then_some(())
-            });
-        }
-    }
-}
-
-/// Messages of processes to themselves, from three of them: more than each may miss.
-const PROBES: usize = 15;
-
-#[tokio::test]
-async fn whoever_listens_to_everything_makes_no_process_unready() {
-    let mut cluster = Cluster::builder().start();
-    let listener = async_nats::connect(cluster.bus().url()).await.expect("connect to NATS");
-    let mut everything = listener.subscribe(">").await.expect("subscribe");
-    let mut probes = 0;
-    while probes < PROBES {
-        let heard = tokio::time::timeout(SOON, everything.next()).await.expect("a message");
-        let heard = heard.expect("a connection");
-        probes += usize::from(heard.subject.starts_with("_INBOX_") && heard.payload.is_empty());
-    }
-    for service in Service::ALL {
-        let replica = cluster.replica(service, 0);
-        let lines = replica.logs();
-        assert!(!lines.iter().any(|line| line.contains("it is not ready")), "{lines:#?}");
-        let answer = e2e::Api::new(&replica.monitor()).get("/health/ready").send().await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-    }
-}
-
-/// A cluster in which one service is `edge-deaf` on the bus.
-fn cluster_of(setup: Setup, service: Service) -> Cluster {
-    let builder = Cluster::builder().nats(setup);
-    builder
-        .set_for(service, "NATS_USER", "edge-deaf")
-        .set_for(service, "NATS_PASSWORD", "deaf")
-        .start()
-}
-
 fn edge(environment: &[(&str, &str)]) -> Finished {
     let folder = Folder::new();
     let mut command = binary::clean(mortal(binary::named("latchkey-edge")), folder.path());
@@ -414,67 +269,4 @@ async fn nobody_unknown_gets_in_and_a_service_with_a_wrong_password_says_so_and_
     assert_eq!(end.code, Some(78), "{}", end.stderr);
     assert!(end.stderr.contains("NATS_USER: the server at NATS_URL refuses"), "{}", end.stderr);
     assert!(!end.stderr.contains("guessed-again"), "{}", end.stderr);
-}
-
-/// Files of a certificate authority, and of a certificate for 127.0.0.1 that it has signed.
-struct Certificates {
-    folder: Folder,
-}
-
-impl Certificates {
-    fn new() -> Self {
-        let folder = Folder::new();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let signed = authority.self_signed(&key).unwrap();
-        let issuer = rcgen::Issuer::new(authority, key);
-        let server_key = rcgen::KeyPair::generate().unwrap();
-        let server = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        let server = server.signed_by(&server_key, &issuer).unwrap();
-        std::fs::write(folder.join("ca.pem"), signed.pem()).unwrap();
-        std::fs::write(folder.join("cert.pem"), server.pem()).unwrap();
-        std::fs::write(folder.join("key.pem"), server_key.serialize_pem()).unwrap();
-        Self { folder }
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.folder.join(name).display().to_string()
-    }
-}
-
-#[tokio::test]
-async fn behind_tls_the_cluster_works_and_neither_plain_text_nor_a_stranger_s_authority_does() {
-    let certificates = Certificates::new();
-    let files = [
-        ("NATS_CERT_FILE", certificates.file("cert.pem")),
-        ("NATS_KEY_FILE", certificates.file("key.pem")),
-    ];
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, file)| (*name, &**file)).collect();
-    let setup = Setup { tls: true, ..shipped("nats-tls.conf", &files) };
-    let ca = certificates.file("ca.pem");
-    let mut cluster = cluster(setup).set("NATS_CA_FILE", &ca).start();
-    let url = cluster.bus().url();
-    assert!(url.starts_with("tls://"), "{url}");
-    works(&mut cluster).await;
-
-    // A right user and password in plain text.
-    let address = ("127.0.0.1", cluster.bus().port());
-    let mut plain = tokio::net::TcpStream::connect(address).await.unwrap();
-    let secret = password("edge");
-    let hello = format!("CONNECT {{\"user\":\"edge\",\"pass\":\"{secret}\"}}\r\nPING\r\n");
-    plain.write_all(hello.as_bytes()).await.unwrap();
-    let mut heard = Vec::new();
-    // Ends with the connection, in order or not: what counts is that no PONG came before.
-    drop(tokio::time::timeout(SOON, plain.read_to_end(&mut heard)).await.expect("it is closed"));
-    let heard = String::from_utf8_lossy(&heard);
-    assert!(!heard.contains("PONG") && heard.contains("tls_required"), "{heard}");
-
-    let stranger = Certificates::new().file("ca.pem");
-    let end = edge(&[("NATS_URL", &url), ("NATS_CA_FILE", &ca)]);
-    assert_eq!(end.code, Some(78), "{}", end.stderr);
-    assert!(end.stderr.contains("NATS_USER: not set"), "{}", end.stderr);
-    let end = edge(&[("NATS_URL", &url), ("NATS_CA_FILE", &stranger)]);
-    assert_eq!(end.code, Some(78), "{}", end.stderr);
-    assert!(end.stderr.contains("NATS_CA_FILE"), "{}", end.stderr);
 }
