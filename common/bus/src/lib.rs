@@ -216,6 +216,7 @@ impl Bus {
                     metrics::counter!(RETRIES).increment(1);
                 }
                 outcome => {
+                    let outcome = outcome.map_err(|error| attempts.told(error));
                     asking.end(&outcome);
                     return outcome;
                 }

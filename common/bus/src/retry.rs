@@ -21,11 +21,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) struct Attempts {
     rule: Retry,
     made: u32,
+    /// Whether one of those before may have been carried out, now or later.
+    may_be_done: bool,
 }
 
 impl Attempts {
     pub(crate) fn new(rule: Retry) -> Self {
-        Self { rule, made: 0 }
+        Self { rule, made: 0, may_be_done: false }
     }
 
     /// What the next attempt carries: `context` with the attempt's own deadline. The last attempt has
@@ -39,7 +41,7 @@ impl Attempts {
     }
 
     /// Pauses, and says whether to try again after `error`.
-    pub(crate) async fn again(&self, context: &Context, error: &CallError) -> bool {
+    pub(crate) async fn again(&mut self, context: &Context, error: &CallError) -> bool {
         let Some(next) = self.pause(error).map(|pause| Instant::now() + pause) else {
             return false;
         };
@@ -47,7 +49,15 @@ impl Attempts {
             return false;
         }
         sleep_until(next).await;
+        self.may_be_done |= *error == CallError::Timeout;
         true
+    }
+
+    /// What the caller is told of the error of the last attempt. "Nobody did it" would be wrong where an attempt before
+    /// it has had no answer; a refusal is an answer all the same.
+    pub(crate) fn told(&self, error: CallError) -> CallError {
+        let is_answer = matches!(error, CallError::Refused(_));
+        if self.may_be_done && error.is_undone() && !is_answer { CallError::Timeout } else { error }
     }
 
     /// How long to wait before trying again after `error`, if that is allowed.
@@ -110,6 +120,24 @@ mod tests {
         assert_eq!(attempts.next(&context).deadline, context.deadline);
         let mut once = Attempts::new(Retry::Unsent);
         assert_eq!(once.next(&context).deadline, context.deadline);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_without_an_answer_may_have_been_done_whatever_comes_after_it() {
+        let context = Context::new(RequestId::new("t"), Duration::from_secs(2));
+        let undone = [CallError::Overloaded, CallError::NoResponder, CallError::Forbidden];
+        for (before, told) in
+            [(CallError::NoResponder, None), (CallError::Timeout, Some(CallError::Timeout))]
+        {
+            let mut attempts = Attempts::new(TWICE);
+            attempts.next(&context);
+            assert!(attempts.again(&context, &before).await);
+            for error in undone.clone() {
+                assert_eq!(attempts.told(error.clone()), told.clone().unwrap_or(error));
+            }
+            let refused = CallError::Refused(latchkey_contract::Refusal::KeyNotFound);
+            assert_eq!(attempts.told(refused.clone()), refused);
+        }
     }
 
     #[tokio::test]
