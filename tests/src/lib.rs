@@ -28,6 +28,7 @@ pub mod cluster;
 pub mod database;
 pub mod folder;
 pub mod forge;
+pub mod lines;
 pub mod miniature;
 pub mod nats;
 pub mod nemesis;

@@ -13,7 +13,11 @@ pub fn endpoint(name: &'static str, bus: Bus, routes: Routes) -> Child {
     Child::task(name, move |mut context| {
         let (bus, routes) = (bus.clone(), routes.clone());
         async move {
-            let mut serving = bus.serve(routes).await?;
+            // While the bus is away, this waits for it.
+            let Some(serving) = context.unless_stopped(bus.serve(routes)).await else {
+                return Ok(());
+            };
+            let mut serving = serving?;
             context.up();
             tokio::select! {
                 () = context.stopped() => serving.drain().await,

@@ -63,8 +63,8 @@ impl Bus {
     }
 
     /// Hears everything that is published to subjects of `pattern` (`*` is one token, `>` the rest).
-    /// When it returns, the server knows of it. `ended` is called when nothing is heard any more, at the latest when
-    /// the subscription is dropped.
+    /// When it returns, the server knows of it; while the server is away it waits. `ended` is called when nothing is
+    /// heard any more, at the latest when the subscription is dropped, and where this fails or is dropped itself.
     ///
     /// # Errors
     /// [`BusError`] where the server does not take it.
@@ -145,7 +145,12 @@ pub fn listener(name: &'static str, bus: Bus, pattern: String, hear: MessageHand
         let (bus, pattern, hear) = (bus.clone(), pattern.clone(), Arc::clone(&hear));
         async move {
             let (ends, ended) = oneshot::channel::<()>();
-            let _subscription = bus.subscribe(&pattern, hear, Box::new(|| drop(ends))).await?;
+            let subscribing = bus.subscribe(&pattern, hear, Box::new(|| drop(ends)));
+            // While the bus is away, this waits for it.
+            let Some(subscription) = context.unless_stopped(subscribing).await else {
+                return Ok(());
+            };
+            let _subscription = subscription?;
             context.up();
             tokio::select! {
                 () = context.stopped() => Ok(()),

@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,8 @@ use latchkey_revocation::{Ask, Bounds, Cache, Keeper, Moment, Next};
 use latchkey_runtime::{Address, Child, Clock, Entropy};
 use metrics::{counter, gauge};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::remembered::Judged;
 
@@ -34,6 +36,8 @@ pub type Memory = Cache<CredentialHash, Judged>;
 
 /// What the actor is told.
 pub enum Message {
+    /// What the authority publishes is heard from now on.
+    Subscribed(Subscription),
     /// Look whether something is due. Carries which of the timers this is: only the last one counts.
     Tick(u64),
     /// The authority published a change, by this contract.
@@ -50,13 +54,15 @@ pub enum Message {
     Doubted(MemberId),
     /// An answer is of this history.
     OtherEpoch(Epoch),
-    /// What the authority publishes is not heard any more.
+    /// What the authority publishes is not heard any more, or cannot be.
     Unheard,
 }
 
 /// The actor.
 pub struct LeaseKeeper<A> {
     deps: LeaseDeps,
+    /// Whether it is the first of its lives: a start of the service waits until it hears.
+    is_first: Arc<AtomicBool>,
     authority: PhantomData<fn() -> A>,
 }
 
@@ -83,15 +89,18 @@ pub struct State {
     waiting: Arc<AtomicUsize>,
     timer: u64,
     connected: bool,
-    _invalidations: Subscription,
+    /// While there is none, nobody joins.
+    invalidations: Option<Subscription>,
+    _subscribing: AbortOnDropHandle<()>,
 }
 
 /// The child that keeps the membership at `A`, and where it is told of answers.
 #[must_use]
 pub fn child<A: Authority>(name: &'static str, deps: LeaseDeps) -> (Address<Message>, Child) {
-    let address = Address::new();
+    let (address, is_first) = (Address::new(), Arc::new(AtomicBool::new(true)));
     let child = Child::new(name, address.clone(), move || {
-        (LeaseKeeper::<A> { deps: deps.clone(), authority: PhantomData }, ())
+        let (deps, is_first) = (deps.clone(), Arc::clone(&is_first));
+        (LeaseKeeper::<A> { deps, is_first, authority: PhantomData }, ())
     });
     (address, child)
 }
@@ -106,23 +115,20 @@ impl<A: Authority> Actor for LeaseKeeper<A> {
         myself: ActorRef<Self::Msg>,
         (): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let reads = self.deps.bus.contracts();
-        let hear = hear(self.deps.name, reads, myself.clone(), Arc::clone(&waiting));
-        let actor = myself.clone();
-        let ended = Box::new(move || {
-            // An actor that has ended has dropped the subscription itself.
-            let _ = actor.send_message(Message::Unheard);
-        });
-        let subscription = self.deps.bus.subscribe(A::INVALIDATIONS, hear, ended).await?;
-        myself.send_message(Message::Tick(0))?;
         counter!(DROPPED, "authority" => A::NAME).increment(0);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (subscribing, heard) = self.subscribe(&myself, &waiting);
+        if self.is_first.load(Ordering::Relaxed) {
+            heard.await.map_err(|_ended| "invalidations are not heard")?;
+            self.is_first.store(false, Ordering::Relaxed);
+        }
         Ok(State {
             keeper: Keeper::new(&self.deps.bounds),
             waiting,
             timer: 0,
             connected: true,
-            _invalidations: subscription,
+            invalidations: None,
+            _subscribing: subscribing,
         })
     }
 
@@ -134,6 +140,7 @@ impl<A: Authority> Actor for LeaseKeeper<A> {
     ) -> Result<(), ActorProcessingErr> {
         let (memory, was) = (&*self.deps.memory, state.keeper.member());
         match message {
+            Message::Subscribed(subscription) => state.invalidations = Some(subscription),
             Message::Tick(timer) if timer < state.timer => return Ok(()),
             Message::Invalidated(contract, message) => {
                 state.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -186,7 +193,10 @@ impl<A: Authority> Actor for LeaseKeeper<A> {
         }
         let held = f64::from(u8::from(memory.is_live(self.now())));
         gauge!("latchkey_lease_held", "authority" => A::NAME).set(held);
-        self.advance(&myself, state);
+        // Whoever does not hear yet what is revoked remembers nothing.
+        if state.invalidations.is_some() {
+            self.advance(&myself, state);
+        }
         Ok(())
     }
 
@@ -231,6 +241,40 @@ fn hear(
 }
 
 impl<A: Authority> LeaseKeeper<A> {
+    /// Subscribes, and says so to the actor and to whoever waits for that. In a task of its own: while the bus is away it
+    /// waits, and neither this actor nor its supervisor may.
+    fn subscribe(
+        &self,
+        myself: &ActorRef<Message>,
+        waiting: &Arc<AtomicUsize>,
+    ) -> (AbortOnDropHandle<()>, oneshot::Receiver<()>) {
+        let LeaseDeps { name, bus, .. } = self.deps.clone();
+        let hear = hear(name, bus.contracts(), myself.clone(), Arc::clone(waiting));
+        let (actor, myself, (heard, is_heard)) =
+            (myself.clone(), myself.clone(), oneshot::channel());
+        let ended = Box::new(move || {
+            // An actor that has ended has dropped the subscription itself.
+            let _ = actor.send_message(Message::Unheard);
+        });
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ended with the actor, which is told where it fails or panics"
+        )]
+        let task = tokio::spawn(async move {
+            match bus.subscribe(A::INVALIDATIONS, hear, ended).await {
+                Ok(subscription) => {
+                    // The actor may have ended, and nobody may wait.
+                    let _ = myself.send_message(Message::Subscribed(subscription));
+                    let _ = heard.send(());
+                }
+                Err(error) => {
+                    tracing::error!(service = name, authority = A::NAME, %error, "invalidations cannot be subscribed to");
+                }
+            }
+        });
+        (AbortOnDropHandle::new(task), is_heard)
+    }
+
     /// Forgets everything, and tells the authority, so that no revoke waits for this member. What comes of that tells
     /// nobody anything.
     fn leave(&self, myself: &ActorRef<Message>, state: &mut State) {

@@ -34,6 +34,7 @@ mod key_list;
 mod keys;
 mod late;
 mod limits;
+mod lives;
 mod login;
 mod logout;
 mod logs;

@@ -16,11 +16,11 @@ use latchkey_runtime::{Child, Clock, Entropy, Root};
 use sqlx::{Connection, PgConnection};
 
 /// Bound on whatever comes by itself.
-const SOON: Duration = Duration::from_mins(1);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 /// What the listener of these tests hears.
 const PATTERN: &str = "v1.tasks.*";
 
-async fn connect(url: String) -> Bus {
+pub(crate) async fn connect(url: String) -> Bus {
     let options = NatsOptions {
         url,
         name: "tasks".to_owned(),
@@ -32,11 +32,11 @@ async fn connect(url: String) -> Bus {
     Bus::Nats(Nats::connect(options).await.expect("connect to NATS"))
 }
 
-async fn start(children: Vec<Child>) -> Running {
+pub(crate) async fn start(children: Vec<Child>) -> Running {
     Root::start(children).await.expect("everything starts")
 }
 
-fn context() -> Context {
+pub(crate) fn context() -> Context {
     Context::new(RequestId::new("tasks"), Duration::from_secs(2))
 }
 

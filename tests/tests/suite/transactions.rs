@@ -1,16 +1,12 @@
 //! Transactions as the store gives them, each test on both engines: all or nothing, whatever ends them.
 
-use std::fmt::{self, Write};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use e2e::lines::Lines;
 use e2e::poll;
 use latchkey_contract::Failure;
 use latchkey_runtime::Root;
 use latchkey_store::{Db, StoreError, values};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 use crate::store::engines;
 
@@ -104,47 +100,9 @@ async fn a_connection_whose_database_was_full_within_a_transaction_is_not_used_a
     assert_eq!(rows(&db).await, 10);
 }
 
-/// Keeps the lines of this thread's log.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a String cannot fail.
-        let _ = write!(self.0, "{field}={value:?} ");
-    }
-}
-
-impl Subscriber for Lines {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
 #[tokio::test]
 async fn who_holds_the_writing_connection_for_more_than_a_second_is_said_in_one_line() {
-    let lines = Lines::default();
-    let _listening = tracing::subscriber::set_default(lines.clone());
+    let (lines, _listening) = Lines::listen();
     let [(db, _folder), _] = engines().await;
     let held = db.begin("dawdle").await.unwrap();
     // Whoever waits for it gives up after a second, and is told who has it.
@@ -154,9 +112,7 @@ async fn who_holds_the_writing_connection_for_more_than_a_second_is_said_in_one_
     drop(held);
     db.begin("after").await.unwrap().commit().await.unwrap();
     poll::until_async("the line", SOON, async || {
-        let lines = lines.0.lock().unwrap();
-        let said = lines.iter().filter(|line| line.contains("held for more than a second"));
-        let said: Vec<_> = said.collect();
+        let said = lines.with("held for more than a second");
         (!said.is_empty()).then(|| {
             assert!(said.len() == 1 && said[0].contains("holder=\"dawdle\""), "{said:?}");
         })

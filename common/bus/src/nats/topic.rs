@@ -20,12 +20,12 @@ impl Nats {
         hear: MessageHandler,
         ended: Ended,
     ) -> Result<NatsSubscription, BusError> {
+        let at_end = AtEnd::new(ended);
         let client = self.client().await;
         let mut subscriber =
             client.subscribe(pattern.to_owned()).await.map_err(BusError::Subscribe)?;
         client.flush().await.map_err(|error| BusError::Serve(Box::new(error)))?;
-        let (at_end, felling) = (AtEnd::new(ended), self.felling.clone());
-        let pattern = pattern.to_owned();
+        let (felling, pattern) = (self.felling.clone(), pattern.to_owned());
         #[expect(
             clippy::disallowed_methods,
             reason = "ended when the subscription is dropped; whoever has that is told of any other end"

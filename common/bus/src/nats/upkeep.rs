@@ -22,7 +22,10 @@ impl Nats {
             let nats = nats.clone();
             async move {
                 let Nats { inbox, felling, .. } = &nats;
-                inbox.read(nats.client().await, felling).await?;
+                let reading = async { inbox.read(nats.client().await, felling).await };
+                // While the bus is away, this waits for it.
+                let Some(reading) = context.unless_stopped(reading).await else { return Ok(()) };
+                reading?;
                 context.up();
                 tokio::select! {
                     () = context.stopped() => Ok(()),
@@ -38,7 +41,9 @@ impl Nats {
             let nats = nats.clone();
             async move {
                 let Nats { inbox, hearing, felling, .. } = &nats;
-                let client = nats.client().await;
+                let Some(client) = context.unless_stopped(nats.client()).await else {
+                    return Ok(());
+                };
                 context.up();
                 tokio::select! {
                     () = context.stopped() => Ok(()),

@@ -42,7 +42,8 @@ async fn bench() -> Bench {
         bounds,
         memory: Arc::new(Memory::new(&bounds, Capacity::default())),
     };
-    let actor = LeaseKeeper::<KeysAuthority> { deps, authority: PhantomData };
+    let is_first = Arc::new(AtomicBool::new(true));
+    let actor = LeaseKeeper::<KeysAuthority> { deps, is_first, authority: PhantomData };
     let state = actor.pre_start(told.address.get().unwrap(), ()).await.unwrap();
     Bench { actor, state, told, played, _serving: serving }
 }
@@ -50,8 +51,8 @@ async fn bench() -> Bench {
 /// One that has joined and has a lease.
 async fn member() -> Bench {
     let mut bench = bench().await;
-    bench.hear(Message::Tick(0)).await;
-    for _ in 0..2 {
+    // It hears, has joined, and has renewed.
+    for _ in 0..3 {
         bench.take().await;
     }
     assert!(bench.is_live());
@@ -122,6 +123,17 @@ async fn who_never_joined_leaves_nothing() {
     let myself = bench.told.address.get().unwrap();
     bench.actor.post_stop(myself, &mut bench.state).await.unwrap();
     assert_eq!(bench.played.script(|it| it.left.clone()), []);
+}
+
+#[tokio::test]
+async fn who_does_not_hear_yet_what_is_revoked_does_not_join() {
+    let mut bench = bench().await;
+    for told in [Message::Tick(0), Message::OtherEpoch(HERE)] {
+        bench.hear(told).await;
+    }
+    assert_eq!(bench.state.timer, 0, "it asks nothing, and plans nothing");
+    bench.take().await;
+    assert!(bench.state.timer > 0);
 }
 
 #[tokio::test]
@@ -268,7 +280,7 @@ async fn it_forgets_everything_where_an_answer_says_that_it_is_no_member_or_of_a
 #[tokio::test]
 async fn a_question_that_fails_changes_nothing_and_is_asked_again_later() {
     let mut bench = bench().await;
-    bench.hear(Message::Tick(0)).await;
+    bench.take().await;
     let Message::Joined(nonce, Ok(joined)) = bench.told.next().await else { panic!("it joins") };
     bench.hear(Message::Joined(nonce, Err(CallError::Timeout))).await;
     bench.hear(Message::Joined(nonce, Ok(joined))).await;
