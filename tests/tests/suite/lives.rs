@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_nats::{Client, Message};
 use e2e::lines::Lines;
 use e2e::{nats, poll};
+use futures_util::StreamExt;
 use latchkey_bus::{Bus, Context, RequestId, Routes, endpoint, listener};
 use latchkey_contract::authority::{Authority, KeysAuthority};
 use latchkey_contract::keys::Ready;
@@ -17,9 +19,10 @@ use latchkey_gate::{Deps, Gate, MemoryConfig};
 use latchkey_runtime::{Clock, Entropy, Environment, Stop};
 use latchkey_service::{Process, Running, Service};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::tasks::{SOON, connect, start};
+use crate::tasks::{SOON, answers, connect, start};
 
 /// What a supervisor says of each new life.
 const ANEW: &str = "an actor failed and is started again";
@@ -40,6 +43,51 @@ async fn fell(bus: &Bus, lines: &Lines, task: &str) {
 /// Waits until the bus is known to be away.
 async fn is_away(bus: &Bus) {
     poll::until_async("the bus is away", SOON, async || (!bus.is_connected()).then_some(())).await;
+}
+
+/// The ids of the services that say that they are there.
+async fn found(client: &Client) -> Vec<String> {
+    /// Longer than an answer takes on one machine.
+    const WINDOW: Duration = Duration::from_millis(200);
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.unwrap();
+    client.publish_with_reply("$SRV.PING.lives", inbox, "".into()).await.unwrap();
+    let mut found = Vec::new();
+    while let Ok(Some(Message { status: None, payload, .. })) =
+        timeout(WINDOW, answers.next()).await
+    {
+        let answer: Value = serde_json::from_slice(&payload).unwrap();
+        found.push(answer["id"].as_str().unwrap().to_owned());
+    }
+    found
+}
+
+/// The id of the one service, when there is one.
+async fn only(client: &Client) -> String {
+    poll::until_async("there is one service", SOON, async || {
+        let found = found(client).await;
+        (found.len() == 1).then(|| found[0].clone())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_endpoint_that_begins_anew_is_one_service_to_whoever_looks() {
+    let (lines, _listening) = Lines::listen();
+    let server = nats::Server::start();
+    let bus = connect(server.url()).await;
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let running = start(vec![endpoint("endpoint", bus.clone(), ready())]).await;
+    answers(&bus).await;
+    let first = only(&client).await;
+    for _ in 0..3 {
+        fell(&bus, &lines, Ready::SUBJECT).await;
+        answers(&bus).await;
+    }
+    assert_ne!(only(&client).await, first, "it is the new one");
+    running.stop().await;
+    let none = async || found(&client).await.is_empty().then_some(());
+    poll::until_async("nobody is left", SOON, none).await;
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ pub(crate) fn context() -> Context {
 }
 
 /// Waits until somebody answers.
-async fn answers(bus: &Bus) {
+pub(crate) async fn answers(bus: &Bus) {
     poll::until_async("an answer", SOON, || async { bus.call(&context(), &Ready).await.ok() })
         .await;
 }

@@ -10,8 +10,8 @@ use async_nats::service::{
     NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, Service, ServiceExt,
 };
 use async_nats::{Client, HeaderMap};
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use latchkey_contract::wire::Contracts;
 use metrics::Counter;
 use tokio::sync::watch;
@@ -31,11 +31,15 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// A service while it is served over NATS.
 pub struct Serving {
     client: Client,
-    service: Service,
+    service: Registered,
     tasks: TaskTracker,
     /// The subject of a worker that has ended.
     ended: watch::Receiver<Option<&'static str>>,
 }
+
+/// The service as the server knows it. Dropped, it is known no more, whatever ends it: what answers `$SRV.PING` is a task
+/// of the client's, which would go on as long as the connection.
+struct Registered(Option<Service>);
 
 /// What one subject's requests are answered with.
 struct Served {
@@ -55,6 +59,7 @@ impl Serving {
             .queue_group(routes.service)
             .start(routes.service, routes.version)
             .await
+            .map(|service| Registered(Some(service)))
             .map_err(BusError::Serve)?;
         let limit = Limit::new(routes.max_in_flight);
         let shed = observe::watch_limit(routes.service, &limit);
@@ -73,12 +78,7 @@ impl Serving {
                 reads,
                 is_signed: route.is_signed,
             };
-            let endpoint = service
-                .endpoint_builder()
-                .name(name)
-                .add(subject)
-                .await
-                .map_err(BusError::Serve)?;
+            let endpoint = service.add(name, subject).await?;
             let worker = Worker { subject: route.subject, ends: ends.clone() };
             let work = work(endpoint, served, limit.clone(), shed.clone());
             tasks.spawn(async move {
@@ -101,9 +101,7 @@ impl Serving {
     }
 
     pub(crate) async fn drain(self) {
-        if let Err(error) = self.service.stop().await {
-            tracing::warn!(%error, "the bus was not told that the service stops");
-        }
+        drop(self.service);
         self.tasks.close();
         self.tasks.wait().await;
         // The replies are queued; when this returns, the connection has them.
@@ -111,6 +109,28 @@ impl Serving {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the last replies may be lost"),
             Err(_late) => tracing::warn!("the last replies may be lost: the bus is away"),
+        }
+    }
+}
+
+impl Registered {
+    async fn add(&self, name: String, subject: String) -> Result<Endpoint, BusError> {
+        // Only one that is dropped has none.
+        let Some(service) = &self.0 else { return Err(BusError::Disconnected) };
+        service.endpoint_builder().name(name).add(subject).await.map_err(BusError::Serve)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let Some(service) = self.0.take() else { return };
+        // It tells tasks of this process, and waits for nobody: whatever it would wait for is not waited for.
+        match service.stop().now_or_never() {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the bus was not told that the service stops");
+            }
+            None => tracing::warn!("the bus may not know that the service stops"),
         }
     }
 }
