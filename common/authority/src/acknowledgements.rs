@@ -63,6 +63,10 @@ impl Acknowledgements {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "each change is one step of a map or a list: each sender in it waits"
+    )]
     fn table(&self) -> MutexGuard<'_, HashMap<Revision, Vec<mpsc::Sender<Heard>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,12 +4,13 @@
 //! only if it has not renewed by then, and deleted only if it is retired, which it stays; what is pruned is older the
 //! longer the pause was; a history is noted as watched only while it is the present one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use latchkey_contract::Timestamp;
 use latchkey_contract::authority::Authority as Named;
 use latchkey_revocation::{Janitor as Rules, Moment, Upkeep};
+use latchkey_runtime::lock::lock_or_begin_anew;
 use latchkey_runtime::periodic::PeriodicTask;
 use latchkey_store::StoreError;
 
@@ -48,7 +49,9 @@ impl<A: Named> Janitor<A> {
         let quiet_before = self.authority.now().plus(-(quiet + crate::NOTE_EVERY));
         let rows = store.rows(quiet_before).await?;
         let upkeep = {
-            let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+            // One that has seen nothing is late, never early.
+            let begin_anew = |rules: &mut Rules| *rules = Rules::new(self.authority.bounds());
+            let mut rules = lock_or_begin_anew(&self.rules, "members that are no more", begin_anew);
             rules.observe(self.authority.moment(), &rows)
         };
         for step in upkeep {

@@ -198,6 +198,10 @@ impl<A: Named> Authority<A> {
     /// Whether this replica has lately noted that the member lives; from now on it has.
     fn was_noted(&self, member: MemberId, now: Timestamp) -> bool {
         let lately = |at: Timestamp| (now.plus(-NOTE_EVERY).0..=now.0).contains(&at.0);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "nothing panics while a table of plain values is changed"
+        )]
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(at) = noted.find(&member) else {
             // Full: it is noted again each time.
@@ -223,6 +227,7 @@ impl<A: Named> Authority<A> {
     }
 
     fn early_from_epoch(&self, epoch: Epoch, watched: bool) -> Moment {
+        #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         watch.early_from(self.moment(), epoch, watched, &self.settings.bounds)
     }

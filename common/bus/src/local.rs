@@ -112,6 +112,10 @@ impl Local {
         let tasks = TaskTracker::new();
         let limit = Limit::new(routes.max_in_flight);
         let shed = observe::watch_limit(routes.service, &limit);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "what is put in is copied handles: nothing panics in between"
+        )]
         let mut table = self.subjects.write().unwrap_or_else(PoisonError::into_inner);
         let taken = routes.entries.iter().find(|route| table.contains_key(route.subject));
         if let (Some(taken), None) = (taken, &self.faults) {
@@ -163,12 +167,14 @@ impl Local {
     }
 
     fn find(&self, subject: &'static str) -> Option<Endpoint> {
+        #[expect(clippy::disallowed_methods, reason = "nobody panics while it is changed")]
         let table = self.subjects.read().unwrap_or_else(PoisonError::into_inner);
         table.get(subject)?.first().cloned()
     }
 
     /// Everybody who serves a subject, in the order in which they began.
     pub(crate) fn replicas(&self, subject: &'static str) -> Vec<Endpoint> {
+        #[expect(clippy::disallowed_methods, reason = "nobody panics while it is changed")]
         let table = self.subjects.read().unwrap_or_else(PoisonError::into_inner);
         table.get(subject).cloned().unwrap_or_default()
     }
@@ -185,6 +191,7 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        #[expect(clippy::disallowed_methods, reason = "each step leaves a whole table")]
         let mut table = self.bus.subjects.write().unwrap_or_else(PoisonError::into_inner);
         let process = self.bus.process;
         for subject in &self.subjects {

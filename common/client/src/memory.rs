@@ -81,6 +81,7 @@ impl Remembering {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "it is taken in one step")]
     fn take(&self) -> Option<Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

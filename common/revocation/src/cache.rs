@@ -350,6 +350,7 @@ where
     }
 
     /// Where a panic left it half-written, the edge is no member until it joins anew.
+    #[expect(clippy::disallowed_methods, reason = "what is begun anew is there afterwards")]
     fn lock_membership(&self) -> MutexGuard<'_, Option<Membership>> {
         self.membership.lock().unwrap_or_else(|poisoned| {
             let mut membership = poisoned.into_inner();
@@ -361,6 +362,7 @@ where
 
 /// Locks a shard. One that a panic left half-written knows nothing and takes nothing until the edge
 /// joins anew.
+#[expect(clippy::disallowed_methods, reason = "what is begun anew is there afterwards")]
 fn lock<C, V, S>(shard: &Mutex<Shard<C, V, S>>) -> MutexGuard<'_, Shard<C, V, S>>
 where
     C: Copy + Eq + Hash,

@@ -246,6 +246,10 @@ impl<S: BuildHasher> SharedTags<S> {
     }
 
     /// Where a panic left it half-written, nothing that was read before is relied on any more.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "whatever it holds is below the floor afterwards"
+    )]
     fn lock(&self) -> MutexGuard<'_, Tombstones<SharedTag, S>> {
         self.tombstones.lock().unwrap_or_else(|poisoned: PoisonError<_>| {
             self.raise(Revision(i64::MAX));

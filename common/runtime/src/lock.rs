@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 
 /// Locks `mutex`. Where somebody panicked with the lock, `begin_anew` makes of what is there what it was at the
 /// beginning, once, and one line says so.
+#[expect(clippy::disallowed_methods, reason = "this is the place that makes it whole")]
 pub fn lock_or_begin_anew<'a, T>(
     mutex: &'a Mutex<T>,
     what: &'static str,

@@ -98,6 +98,10 @@ impl Metrics {
 /// Has `observe` set its gauges before each scrape. The same `name` again takes the former one's place.
 pub fn register_gauge(name: impl Into<String>, observe: impl Fn() + Send + Sync + 'static) {
     if let Some(installed) = INSTALLED.get() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "each change is one step of a map: it is whole after a panic, too"
+        )]
         let mut observers = installed.observers.lock().unwrap_or_else(PoisonError::into_inner);
         observers.insert(name.into(), Arc::new(observe));
     }
@@ -113,6 +117,10 @@ fn install() -> Result<PrometheusHandle, BuildError> {
 fn render() -> String {
     let Some(installed) = INSTALLED.get() else { return String::new() };
     let observers: Vec<Observer> = {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "each change is one step of a map: it is whole after a panic, too"
+        )]
         let observers = installed.observers.lock().unwrap_or_else(PoisonError::into_inner);
         observers.values().cloned().collect()
     };
@@ -142,6 +150,10 @@ impl<K: Eq + Hash, H: Clone> Handles<K, H> {
 
     /// The handle for `key`, which `make` makes when it is first asked for. Keys are constants of the
     /// program, so that there are few.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a handle is put in when it is made: it is whole after a panic, too"
+    )]
     pub fn get<Q>(&self, key: &Q, make: impl FnOnce() -> H) -> H
     where
         K: Borrow<Q>,

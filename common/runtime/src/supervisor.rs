@@ -240,10 +240,12 @@ impl<M: Message> Address<M> {
 
     /// The actor's present life, if it has one.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
     pub fn get(&self) -> Option<ActorRef<M>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
     fn set(&self, actor: ActorRef<M>) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(actor);
     }

@@ -272,6 +272,10 @@ impl<C: PeriodicTask> Exclusive<C> {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "each change is one assignment, of one field or the other"
+    )]
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -136,7 +136,9 @@ impl<D: Driver> Connections<D> {
         let connection = connection.map_err(|error| self.explain(error))?;
         let holder = Holder { what, since };
         if let Some(place) = &self.0.holder {
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder);
+            #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
+            let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+            *place = Some(holder);
         }
         Ok(Held {
             connection: Some(connection),
@@ -184,6 +186,7 @@ impl<D: Driver> Connections<D> {
     }
 
     /// Tells what became of a connection.
+    #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
     fn report(&self, Holder { what: holder, since }: Holder, stage: Stage, is_kept: bool) {
         let held = since.elapsed();
         if let Some(place) = &self.0.holder {
@@ -224,6 +227,7 @@ impl<D: Driver> Connections<D> {
     fn explain(&self, error: sqlx::Error) -> StoreError {
         statement::count(&error);
         let holder = self.0.holder.as_ref();
+        #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
         let holder = holder.and_then(|it| *it.lock().unwrap_or_else(PoisonError::into_inner));
         match (error, holder) {
             (sqlx::Error::PoolTimedOut, Some(Holder { what, since })) => StoreError::Held {

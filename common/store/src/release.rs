@@ -57,10 +57,15 @@ impl Release {
     /// From now on this process uses the tables of `service`, of which it knows the steps up to `version`. Whether it
     /// did not say so yet.
     pub(crate) fn uses(&self, service: &'static str, version: i64) -> bool {
+        let now = Instant::now();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "nothing panics between the two steps of a change"
+        )]
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = known.versions.insert(service, version) != Some(version);
         if is_new {
-            known.since = Some(Instant::now());
+            known.since = Some(now);
         }
         is_new
     }
@@ -68,6 +73,10 @@ impl Release {
     /// Whether a session that began so long ago has said everything. Tables are prepared before anybody asks them
     /// anything, so that nothing is under way on one that has not.
     pub(crate) fn was_told_by(&self, age: Duration) -> bool {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "nothing panics between the two steps of a change"
+        )]
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.since.is_none_or(|since| age <= since.elapsed())
     }
@@ -100,6 +109,10 @@ impl Release {
         self.is_superseded.load(Ordering::Acquire)
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing panics between the two steps of a change"
+    )]
     fn versions(&self) -> BTreeMap<&'static str, i64> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).versions.clone()
     }

@@ -36,6 +36,7 @@ struct Probe<'a>(&'a AtomicBool);
 
 impl Writes {
     /// Takes the end of a write; errors that say nothing of the disk are passed over.
+    #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
     pub(crate) fn note(&self, outcome: Result<(), &StoreError>) {
         let is_done = match outcome {
             Ok(()) => true,
@@ -48,6 +49,7 @@ impl Writes {
 
     /// The last write, if it was not long ago.
     fn lately(&self, span: Duration) -> Option<bool> {
+        #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.filter(|last| last.at.elapsed() < span).map(|last| last.is_done)
     }

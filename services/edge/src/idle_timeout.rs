@@ -113,6 +113,7 @@ impl Watch {
     }
 
     /// Watches a connection from now on.
+    #[expect(clippy::disallowed_methods, reason = "a list that is changed in whole steps")]
     pub(crate) fn add(&self, connection: AbortHandle, activity: Activity) {
         // The first sweep finds it new, however young it is.
         let watched = Watched { connection, activity, seen: u32::MAX, quiet: 0 };
@@ -129,6 +130,7 @@ impl Watch {
 
     fn look(&self) -> Swept {
         let mut swept = Swept::default();
+        #[expect(clippy::disallowed_methods, reason = "a list that is changed in whole steps")]
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain_mut(|watched| watched.goes_on(self.idle_sweeps, &mut swept));
         swept
@@ -136,6 +138,7 @@ impl Watch {
 
     /// Closes the connections on which no request is in hand: those in the middle of a head. Tells how many.
     pub(crate) fn close_heads(&self) -> Swept {
+        #[expect(clippy::disallowed_methods, reason = "a list that is changed in whole steps")]
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|watched| !watched.connection.is_finished());
         let begun = connections.iter().filter(|watched| is_in_head(watched.activity.now()));
@@ -145,6 +148,7 @@ impl Watch {
 
     /// Closes the connections that have been idle for longest, so that others find room.
     pub(crate) fn make_room(&self) {
+        #[expect(clippy::disallowed_methods, reason = "a list that is changed in whole steps")]
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|watched| !watched.connection.is_finished());
         let idle = connections.iter().enumerate().filter(|(_, watched)| watched.is_idle());

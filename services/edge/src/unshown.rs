@@ -108,6 +108,10 @@ impl UnshownKeys {
         self.bus.call_waiting(self.attempt, &context, &revoke).await.map(drop)
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing panics while a list of times is taken apart"
+    )]
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -184,6 +184,10 @@ impl Carrier {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "each change is one step of one field; what a panic leaves out is told once more"
+    )]
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -271,6 +271,7 @@ impl Watch {
         Ok(())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
     fn missing(&self) -> MutexGuard<'_, usize> {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -17,6 +17,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// Runs `test` while no other test takes signals.
 fn alone<T>(test: impl Future<Output = T>) -> T {
+    #[expect(clippy::disallowed_methods, reason = "a turn has no state")]
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let outcome = runtime.block_on(async { tokio::time::timeout(SOON, test).await });

@@ -61,6 +61,7 @@ pub(crate) fn lend(request: Request<Incoming>) -> (Request<Body>, Option<Rest>) 
 impl Rest {
     /// Reads what was left of the body and throws it away, or has the connection end with `answer`.
     pub(crate) async fn end(self, answer: &mut Response) {
+        #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
         let home = std::mem::take(&mut *self.home.lock().unwrap_or_else(PoisonError::into_inner));
         let is_over = match home {
             Home::Nothing => true,
@@ -94,6 +95,7 @@ async fn discard(mut body: Incoming) -> bool {
 }
 
 impl Drop for Lent {
+    #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
     fn drop(&mut self) {
         let Some(body) = self.body.take() else { return };
         let home = if self.is_begun { Home::Part(body) } else { Home::Whole(body) };

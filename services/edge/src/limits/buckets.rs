@@ -80,6 +80,10 @@ impl<K: Grouped> Buckets<K> {
     /// For how many milliseconds there is no further one.
     pub(super) fn take(&self, client: K, now: u64) -> Result<(), u64> {
         let Some(shard) = self.shards.get(self.place(client, SHARDS)) else { return Ok(()) };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "nothing panics while plain values are changed; one begun anew would give fresh tries"
+        )]
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(full_at) = shard.find(&client) {
             *full_at = self.quota.take(*full_at, now)?;

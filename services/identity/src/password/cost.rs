@@ -91,6 +91,7 @@ impl Costs {
     }
 
     /// All of them, in the order in which each login pays them.
+    #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
     pub(super) fn known(&self) -> Arc<[Cost]> {
         Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -100,6 +101,7 @@ impl Costs {
         if self.known().contains(&cost) {
             return;
         }
+        #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() < MAX_COSTS && !known.contains(&cost) {
             *known = known.iter().copied().chain([cost]).collect();
@@ -107,6 +109,7 @@ impl Costs {
     }
 
     /// Has logins pay the configured cost and those that these hashes begin with, and no other.
+    #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
     pub(crate) fn set(&self, beginnings: &[String]) {
         let mut all = vec![self.configured];
         for beginning in beginnings {

@@ -128,7 +128,10 @@ impl HashingThread {
 }
 
 fn serve(jobs: &Receiver<Job>, hasher: &Hasher, room: &Room, memory: &Mutex<Memory>) {
-    // What a hash that panicked has left in it is written over by the next.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what a hash that panicked has left in it is written over by the next"
+    )]
     let memory = || memory.lock().unwrap_or_else(PoisonError::into_inner);
     let mut nice = 0;
     loop {
@@ -162,6 +165,7 @@ fn serve(jobs: &Receiver<Job>, hasher: &Hasher, room: &Room, memory: &Mutex<Memo
 
 impl Room {
     /// Waits for its turn where the machine is crowded.
+    #[expect(clippy::disallowed_methods, reason = "a turn has no state")]
     fn enter(&self, now: Instant) -> Option<MutexGuard<'_, ()>> {
         let is_crowded = self.lock().calm_until.is_some_and(|until| now < until);
         is_crowded.then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner))
@@ -203,6 +207,10 @@ impl Room {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any numbers will do: they say how fast, not whether it is right"
+    )]
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
