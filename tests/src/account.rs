@@ -1,14 +1,18 @@
 //! Accounts and keys that a test needs before its own story begins.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::answer::id;
-use crate::{Answer, Api};
+use crate::{Answer, Api, poll};
 
 /// The password of every user that does not choose one.
 pub const PASSWORD: &str = "a quiet harbour at dusk";
+
+/// Bound on waiting for room for what a test needs before its own story begins.
+const ROOM: Duration = Duration::from_mins(1);
 
 /// A user who has signed up and logged in.
 #[derive(Debug, Clone)]
@@ -42,6 +46,19 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// What is answered once there is room: 503 says to come again, as a client does. For what a test begins
+/// with, never for what it asserts: what was answered 503 may have been done all the same.
+pub async fn made<F>(status: u16, ask: impl Fn() -> F + Send + Sync) -> Value
+where
+    F: Future<Output = Answer> + Send,
+{
+    let once = async || {
+        let answer = ask().await;
+        (answer.status != 503).then(|| answer.expect(status))
+    };
+    poll::until_async("room for what a test begins with", ROOM, once).await
+}
+
 impl Api {
     /// Signs up.
     pub async fn sign_up(&self, username: &str, email: &str, password: &str) -> Answer {
@@ -60,24 +77,30 @@ impl Api {
         self.post_json("/auth/login", &body).await
     }
 
-    /// Logs in and gives the token.
+    /// Logs in, once there is room, and gives the token.
     pub async fn token(&self, username: &str, password: &str) -> String {
-        let body = self.log_in(username, password).await.expect(200);
+        let body = made(200, || self.log_in(username, password)).await;
         body["access_token"].as_str().expect("a token").to_owned()
     }
 
-    /// A new user with a token.
+    /// A new user with a token, once there is room.
     pub async fn user(&self) -> User {
-        let username = unique("user");
-        let email = format!("{username}@example.com");
-        let body = self.sign_up(&username, &email, PASSWORD).await.expect(201);
+        // A signup that was answered 503 may have been done: each attempt has a name of its own.
+        let sign_up = async || {
+            let username = unique("user");
+            self.sign_up(&username, &format!("{username}@example.com"), PASSWORD).await
+        };
+        let body = made(201, sign_up).await;
+        let text = |member: &str| body[member].as_str().expect("a text").to_owned();
+        let (username, email) = (text("username"), text("email"));
         let token = self.token(&username, PASSWORD).await;
         User { id: id(&body["id"]), username, email, password: PASSWORD.to_owned(), token }
     }
 
-    /// A new key of the token's owner.
+    /// A new key of the token's owner, once there is room.
     pub async fn key(&self, token: &str, name: &str) -> Key {
-        let body = self.make_key(token, &json!({"name": name})).await.expect(201);
+        let named = json!({"name": name});
+        let body = made(201, || self.make_key(token, &named)).await;
         let key = body["key"].as_str().expect("a key").to_owned();
         Key { id: id(&body["id"]), key, name: name.to_owned() }
     }

@@ -8,12 +8,14 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::process::{Finished, Process, free_port, mortal};
 use crate::relay::Relay;
-use crate::{Api, Folder, SECRET, binary, nats, postgres};
+use crate::{Api, Folder, SECRET, binary, nats, poll, postgres, prometheus};
 
 mod replica;
 
 /// Bound on the start of a service.
 const START: Duration = Duration::from_mins(1);
+/// The gauge that is 1 while an edge may answer from memory.
+const LEASE_HELD: &str = "latchkey_lease_held";
 /// Bound on members that join.
 const JOIN: Duration = Duration::from_mins(1);
 
@@ -255,6 +257,15 @@ impl Cluster {
         self.replicas.values_mut().flatten()
     }
 
+    /// Kills every process of ours at once, without a word.
+    pub fn kill(&mut self) {
+        // Those that answer clients first: none is left to tell that the others are gone.
+        for service in [Service::Edge, Service::Keys, Service::Identity] {
+            self.of(service).iter_mut().for_each(Replica::strike);
+        }
+        self.all().for_each(Replica::kill);
+    }
+
     /// Waits until each authority has so many members.
     pub async fn joined(&self, members: i64) {
         for (service, table) in [(Service::Keys, "keys"), (Service::Identity, "identity")] {
@@ -272,6 +283,20 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
+    }
+
+    /// Waits until an edge answers from memory: whoever has joined holds no lease before its first renewal.
+    pub async fn remembers(&self, edge: usize) {
+        let monitor = self.replica(Service::Edge, edge).monitor();
+        poll::until_async("the edge holds a lease of both authorities", JOIN, async || {
+            let text = prometheus::scrape(&monitor).await;
+            let holds = |authority| {
+                let held = prometheus::value(&text, LEASE_HELD, &[("authority", authority)]);
+                held.is_some_and(|held| held > 0.5)
+            };
+            (holds("keys") && holds("identity")).then_some(())
+        })
+        .await;
     }
 
     /// The address of a service's database.

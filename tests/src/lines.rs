@@ -1,8 +1,10 @@
-//! The lines that this thread logs, for tests that have a part of the system inside.
+//! Log lines: those that this thread logs, for tests that have a part of the system inside, and the one with
+//! which a process says that it is ready.
 
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
@@ -13,6 +15,16 @@ use tracing::{Event, Metadata, Subscriber};
 pub struct Lines(Arc<Mutex<Vec<String>>>);
 
 struct Line(String);
+
+/// A field of the one log line that says that a start is over.
+pub fn ready_field(line: &str, name: &str) -> Option<String> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let fields = line.get("fields").unwrap_or(&line);
+    if fields.get("message")?.as_str()? != "ready" {
+        return None;
+    }
+    Some(fields.get(name)?.as_str()?.to_owned())
+}
 
 impl Lines {
     /// Keeps the lines of this thread, and of tasks that run on it, while the guard lives.

@@ -127,15 +127,25 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
+    /// Sends SIGKILL and returns at once.
+    pub fn strike(&mut self) {
+        self.child.kill().expect("kill a child");
+    }
+
     /// Sends SIGKILL and waits for the end.
     pub fn kill(&mut self) {
-        self.child.kill().expect("kill a child");
+        self.strike();
         self.child.wait().expect("wait for a child");
+    }
+
+    /// Waits for the end, within a bound.
+    pub fn end(&mut self) -> ExitStatus {
+        poll::until("the process ends", END, || self.ended())
     }
 
     /// Waits for the end, within a bound, and gives everything it wrote.
     pub fn finish(mut self) -> Finished {
-        let status = poll::until("the process ends", END, || self.ended());
+        let status = self.end();
         Finished { code: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all() }
     }
 

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::binary::Limits;
 use crate::cluster::Replica;
+use crate::lines::ready_field;
 use crate::process::{Finished, Process};
 use crate::{Api, Cluster, Folder, Service, binary, poll};
 
@@ -244,6 +243,14 @@ impl Stack {
         self.ended()
     }
 
+    /// Waits until what [`Stack::terminate`] has asked has ended; [`Stack::ended`] goes on from there.
+    pub fn edges_ended(&mut self) {
+        match &mut self.system {
+            System::Embedded(one) => drop(one.process.as_mut().expect("it runs").end()),
+            System::Cluster(cluster) => cluster.of(Service::Edge).iter_mut().for_each(Replica::end),
+        }
+    }
+
     /// Waits for an end that was asked for with [`Stack::terminate`]. Of a cluster, the exit code is the
     /// highest, and none if a signal ended one of the processes.
     pub fn ended(&mut self) -> Finished {
@@ -272,7 +279,7 @@ impl Stack {
     pub fn kill(&mut self) {
         match &mut self.system {
             System::Embedded(one) => one.process.take().expect("it runs").kill(),
-            System::Cluster(cluster) => cluster.all().for_each(Replica::kill),
+            System::Cluster(cluster) => cluster.kill(),
         }
     }
 
@@ -354,9 +361,9 @@ impl One {
         self.url = poll::until("latchkey is ready", START, || {
             let lines = process.stderr();
             let end = process.ended();
-            let ready = lines.iter().find_map(|line| ready_address(line));
+            let ready = lines.iter().find_map(|line| ready_field(line, "address"));
             assert!(ready.is_some() || end.is_none(), "the start failed ({end:?}): {lines:#?}");
-            ready
+            ready.map(|address| address.trim_end_matches('/').to_owned())
         });
         self.process = Some(process);
     }
@@ -378,19 +385,4 @@ fn cluster(config: &Config) -> Cluster {
 
 fn database(folder: &Path) -> PathBuf {
     folder.join("data").join("latchkey.db")
-}
-
-/// The address in the one log line that says that the start is over.
-pub fn ready_address(line: &str) -> Option<String> {
-    ready_field(line, "address").map(|address| address.trim_end_matches('/').to_owned())
-}
-
-/// A field of that line.
-pub fn ready_field(line: &str, name: &str) -> Option<String> {
-    let line: Value = serde_json::from_str(line).ok()?;
-    let fields = line.get("fields").unwrap_or(&line);
-    if fields.get("message")?.as_str()? != "ready" {
-        return None;
-    }
-    Some(fields.get(name)?.as_str()?.to_owned())
 }

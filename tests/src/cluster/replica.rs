@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Replica, START};
+use super::{Replica, START, Service};
 use crate::process::{Finished, Process, mortal};
 use crate::{binary, poll, raw};
 
@@ -42,6 +42,11 @@ impl Replica {
         self.environment.remove(name);
     }
 
+    /// Sends SIGKILL and returns at once: [`Replica::kill`] waits for the end.
+    pub fn strike(&mut self) {
+        self.process.as_mut().expect("it runs").strike();
+    }
+
     /// Kills it (SIGKILL).
     pub fn kill(&mut self) {
         self.process.take().expect("it runs").kill();
@@ -68,12 +73,18 @@ impl Replica {
         self.ended()
     }
 
-    /// Waits for an end that was asked for with [`Replica::terminate`].
+    /// Waits until a process that was asked to end has ended.
+    pub fn end(&mut self) {
+        self.process.as_mut().expect("it runs").end();
+    }
+
+    /// Waits for an end that was asked for with [`Replica::terminate`], and takes it.
     pub fn ended(&mut self) -> Finished {
         self.process.take().expect("it runs").finish()
     }
 
-    /// Starts it again, stopped in good order first where it runs, and waits until it is ready.
+    /// Starts it again, stopped in good order first where it runs, and waits until it is ready; an edge, until
+    /// it reaches those whom it asks.
     pub fn restart(&mut self) {
         if self.process.is_some() {
             let end = self.stop();
@@ -81,6 +92,9 @@ impl Replica {
         }
         self.launch();
         self.wait_ready();
+        if self.service == Service::Edge {
+            self.until_it_asks();
+        }
     }
 
     /// Waits until an edge says that it can answer.

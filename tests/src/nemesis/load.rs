@@ -5,15 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::ledger::{Credential, Kind, Ledger, Said};
 use super::{Dice, hold};
-use crate::account::{PASSWORD, unique};
-use crate::answer::id;
-use crate::{Answer, Api, poll};
+use crate::account::PASSWORD;
+use crate::{Api, User, poll};
 
 /// Clients who end credentials, at the same time.
 const ENDERS: usize = 12;
@@ -67,43 +65,19 @@ struct Shared {
     over: AtomicBool,
 }
 
-/// What is answered once there is room: 503 says to come again, as a client does.
-async fn made<F>(status: u16, ask: impl Fn() -> F + Send + Sync) -> Value
-where
-    F: Future<Output = Answer> + Send,
-{
-    let once = async || {
-        let answer = ask().await;
-        (answer.status != 503).then(|| answer.expect(status))
-    };
-    poll::until_async("room for what a test begins with", RECOVERY, once).await
-}
-
 /// Makes keys and sessions, in no order.
 pub async fn prepare(api: &Api, keys: usize, sessions: usize, dice: &mut Dice) -> Vec<Credential> {
-    let token = async |username: &str| {
-        let body = made(200, || api.log_in(username, PASSWORD)).await;
-        body["access_token"].as_str().expect("a token").to_owned()
+    let key = async |owner: &User| {
+        let made = api.key(&owner.token, "ends").await;
+        Credential { kind: Kind::Key, text: made.key, id: made.id, owner: owner.token.clone() }
     };
-    let owner = async || {
-        // A signup that was answered 503 may have been done all the same.
-        let body = made(201, async || api.sign_up_as(&unique("user"), PASSWORD).await).await;
-        let username = body["username"].as_str().expect("a name").to_owned();
-        (token(&username).await, username)
-    };
-    let key = async |(owner, _): &(String, String)| {
-        let named = json!({"name": "ends"});
-        let body = made(201, || api.make_key(owner, &named)).await;
-        let text = body["key"].as_str().expect("a key").to_owned();
-        Credential { kind: Kind::Key, text, id: id(&body["id"]), owner: owner.clone() }
-    };
-    let session = async |(owner, username): &(String, String)| {
-        let text = token(username).await;
-        Credential { kind: Kind::Token, text, id: 0, owner: owner.clone() }
+    let session = async |owner: &User| {
+        let text = api.token(&owner.username, PASSWORD).await;
+        Credential { kind: Kind::Token, text, id: 0, owner: owner.token.clone() }
     };
     let mut owners = Vec::new();
     while owners.len() * KEYS_EACH < keys {
-        owners.extend(join_all((0..AT_ONCE).map(|_| owner())).await);
+        owners.extend(join_all((0..AT_ONCE).map(|_| api.user())).await);
     }
     let mut made = Vec::new();
     while made.len() < keys {

@@ -1,7 +1,7 @@
 //! The second listener: metrics and health checks, apart from the public API.
 
 use e2e::raw::exchange;
-use e2e::{Folder, Stack, binary, poll, stack};
+use e2e::{Folder, Stack, binary, lines, poll};
 
 const MONITOR_ADDR: &str = "MONITOR_ADDR";
 
@@ -15,7 +15,7 @@ fn monitored() -> (Stack, String) {
         config.set(MONITOR_ADDR, "127.0.0.1:0");
     });
     let lines = stack.logs();
-    let url = lines.iter().find_map(|line| stack::ready_field(line, "monitor"));
+    let url = lines.iter().find_map(|line| lines::ready_field(line, "monitor"));
     (stack, url.expect("the ready line names the monitor"))
 }
 
@@ -43,7 +43,7 @@ fn it_is_no_part_of_the_public_address_and_off_unless_it_is_asked_for() {
         return;
     }
     let lines = stack.logs();
-    let shown = lines.iter().find_map(|line| stack::ready_field(line, "monitor"));
+    let shown = lines.iter().find_map(|line| lines::ready_field(line, "monitor"));
     assert_eq!(shown.as_deref(), Some("off"));
 }
 

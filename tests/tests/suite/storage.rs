@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use e2e::account::PASSWORD;
 use e2e::raw::exchange;
-use e2e::{Service, Stack, poll, stack, unique};
+use e2e::{Service, Stack, lines, poll, unique};
 use sqlx::{Connection, Executor, SqliteConnection};
 
 /// Bound on what is noticed by itself.
@@ -106,7 +106,7 @@ async fn everything_works_again_when_a_full_disk_has_room() {
             .largest_file(Some(64 * 1024 * 1024))
             .set("MONITOR_ADDR", "127.0.0.1:0");
     });
-    let monitor = stack.logs().iter().find_map(|line| stack::ready_field(line, "monitor")).unwrap();
+    let monitor = stack.logs().iter().find_map(|line| lines::ready_field(line, "monitor")).unwrap();
     let is_ready = || {
         let answer = exchange(&monitor, "GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n");
         answer.expect("an answer").status == 200

@@ -8,7 +8,7 @@ use latchkey_identity::throttle::{FORGET_AFTER, FORGET_BLOCKED_AFTER, FORGET_CLI
 use latchkey_runtime::Clock;
 use latchkey_store::Db;
 
-use super::{NOW, engines, user};
+use super::{NOW, engines, patiently, user};
 
 const SECOND: i64 = Timestamp::SECOND;
 
@@ -27,7 +27,7 @@ async fn tries_at_once_get_what_is_free_and_no_more() {
         let budget = CredentialHash::of("ada");
         let tries = (0..40).map(|_| {
             let db = db.clone();
-            tokio::spawn(async move { throttle::reserve(&db, &budget, NOW).await.unwrap() })
+            tokio::spawn(async move { patiently(|| throttle::reserve(&db, &budget, NOW)).await })
         });
         let mut rounds = Vec::new();
         for reserving in tries.collect::<Vec<_>>() {
