@@ -108,3 +108,48 @@ impl TablesCommand {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const MONITOR: Variable = latchkey_runtime::monitor::variable("127.0.0.1:1");
+    const OWN: Variable = Variable { name: "OWN", default: "", help: "", accepted: "" };
+
+    #[test]
+    fn it_reads_where_its_data_and_its_bus_are_and_what_is_its_own() {
+        let all = variables(&MONITOR, &[&OWN]);
+        let names: Vec<_> = all.iter().map(|variable| variable.name).collect();
+        let bus = latchkey_bus::config::VARIABLES.iter().map(|variable| variable.name);
+        let others = [DATABASE_URL.name, DATABASE_POOL.name, MONITOR.name, OWN.name];
+        for name in bus.chain(others) {
+            assert!(names.contains(&name), "{name}");
+        }
+    }
+
+    /// What they do to a server's tables is tried by the suite, which has one.
+    #[tokio::test]
+    async fn a_command_whose_database_is_not_there_begins_nothing_and_has_not_been_carried_out() {
+        let url = "postgres://keys:secret@127.0.0.1:1/latchkey".to_owned();
+        let environment = Environment::of([(DATABASE_URL.name.to_owned(), url)]);
+        let tables = Tables { process: "test", service: "keys", migrations: &[] };
+        for command in [TablesCommand::Migrate { finish: false }, TablesCommand::NewEpoch] {
+            let opening = tables.opening(&environment).unwrap();
+            let begun = AtomicBool::new(false);
+            let change = |_: Db| {
+                begun.store(true, Ordering::Relaxed);
+                async { Ok(()) }
+            };
+            // It waits for the database, for longer than this.
+            let doing = command.carry_out(opening, change, "It has begun.");
+            let done = timeout(Duration::from_millis(30), doing).await;
+            assert!(!matches!(done, Ok(Ok(()))), "{command:?}");
+            assert!(!begun.load(Ordering::Relaxed), "{command:?}");
+        }
+    }
+}
