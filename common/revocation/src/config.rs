@@ -141,5 +141,7 @@ mod tests {
             let refused = read(values).unwrap_err().to_string();
             assert!(refused.contains(variable), "{values:?}: {refused}");
         }
+        let refused = read(&[("RENEWAL_MS", "1001")]).unwrap_err().to_string();
+        assert!(refused.contains(RENEWAL_MS.accepted), "{refused}");
     }
 }

@@ -86,3 +86,56 @@ impl Janitor {
         &self.retired
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(of: u8) -> MemberId {
+        MemberId([of; 16])
+    }
+
+    fn row(of: u8, state: MemberState, quiet: bool) -> Row {
+        Row { member: id(of), state, quiet }
+    }
+
+    #[test]
+    fn who_is_quiet_is_retired_and_who_is_not_is_left_alone() {
+        let mut janitor = Janitor::new(&Bounds::default());
+        let rows = [row(1, MemberState::Member, true), row(2, MemberState::Member, false)];
+        for at in [0, 1] {
+            assert_eq!(janitor.observe(Moment(at), &rows), [Upkeep::Retire(id(1))]);
+        }
+    }
+
+    #[test]
+    fn a_retired_row_is_deleted_a_wait_after_it_was_first_seen_so_and_no_other_row_s_time_counts() {
+        let (mut janitor, wait) = (Janitor::new(&Bounds::default()), Bounds::default().wait());
+        let (first, second) =
+            (row(1, MemberState::Retired, true), row(2, MemberState::Retired, false));
+        assert_eq!(janitor.observe(Moment(0), &[first]), []);
+        assert_eq!(janitor.observe(Moment(5), &[first, second]), []);
+        assert_eq!(janitor.observe(Moment(wait - 1), &[first, second]), []);
+        let deleted = [Upkeep::Delete(id(1))];
+        for at in [wait, wait + 4] {
+            assert_eq!(janitor.observe(Moment(at), &[second, first]), deleted);
+        }
+        let both = janitor.observe(Moment(wait + 5), &[second, first]);
+        assert_eq!(both, [Upkeep::Delete(id(2)), Upkeep::Delete(id(1))]);
+    }
+
+    #[test]
+    fn a_row_that_was_not_retired_meanwhile_is_waited_for_anew() {
+        let wait = Bounds::default().wait();
+        let (retired, other) =
+            (row(1, MemberState::Retired, false), row(2, MemberState::Retired, false));
+        for between in [vec![], vec![row(1, MemberState::Member, false), other], vec![other]] {
+            let mut janitor = Janitor::new(&Bounds::default());
+            janitor.observe(Moment(0), &[retired]);
+            assert_eq!(janitor.observe(Moment(1), &between), []);
+            assert_eq!(janitor.observe(Moment(wait), &[retired]), []);
+            let deleted = janitor.observe(Moment(2 * wait), &[retired]);
+            assert_eq!(deleted, [Upkeep::Delete(id(1))], "{between:?}");
+        }
+    }
+}

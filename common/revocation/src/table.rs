@@ -285,7 +285,7 @@ mod tests {
     fn what_fits_exactly_is_kept_and_what_never_fits_is_not() {
         type Small = Table<u32, Heavy, Seeded>;
         let weight = Small::weight(&Heavy(0, 8));
-        assert_eq!(weight, Small::weight(&Heavy(0, 0)) + 8);
+        assert_eq!(weight, size_of::<Slot<u32, Heavy>>() + 12 + 8);
         for (max, max_bytes, kept) in [
             (9, weight, 1),
             (9, weight - 1, 0),
@@ -301,6 +301,19 @@ mod tests {
             table.clear();
             assert_eq!((table.len(), table.bytes()), (0, 0));
         }
+    }
+
+    #[test]
+    fn a_heavy_entry_takes_the_place_of_as_many_as_it_needs() {
+        type Small = Table<u32, Heavy, Seeded>;
+        let light = Small::weight(&Heavy(0, 0));
+        let mut table = Small::new(9, 5 * light, Seeded::default());
+        for key in 0..5 {
+            table.insert(key, Heavy(0, 0));
+        }
+        table.insert(9, Heavy(0, 2 * light));
+        assert!(table.get(&9).is_some());
+        assert_eq!((table.len(), table.bytes()), (3, 5 * light));
     }
 
     #[test]

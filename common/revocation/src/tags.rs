@@ -332,4 +332,54 @@ mod tests {
         assert_eq!(tags.judge(&Mine, Revision(5)), Err(RejectReason::BelowFloor));
         assert!(tags.judge(&Mine, Revision(6)).is_ok());
     }
+
+    fn of(user: i64) -> SharedTag {
+        SharedTag::Owner(Owner::User(UserId(user)))
+    }
+
+    fn tags() -> SharedTags<BuildHasherDefault<DefaultHasher>> {
+        SharedTags::new(2, Rules::default(), BuildHasherDefault::default())
+    }
+
+    #[test]
+    fn a_full_memory_has_its_oldest_go_and_the_floor_rises_to_that() {
+        let tags = tags();
+        for (user, floor, kept) in [
+            (1, 0, vec![(of(1), Revision(1))]),
+            (2, 0, vec![(of(1), Revision(1)), (of(2), Revision(2))]),
+            (3, 1, vec![(of(2), Revision(2)), (of(3), Revision(3))]),
+            (4, 2, vec![(of(3), Revision(3)), (of(4), Revision(4))]),
+        ] {
+            tags.apply(Some(of(user)), Revision(user));
+            assert_eq!(tags.inspect(), (user.unsigned_abs(), Revision(floor), kept));
+        }
+    }
+
+    #[test]
+    fn who_begins_anew_knows_of_no_change_and_takes_nothing_for_looked_at() {
+        let tags = tags();
+        tags.apply(Some(MINE), Revision(8));
+        let seen = tags.judge(&Mine, Revision(8)).unwrap();
+        tags.begin(Revision(3));
+        assert!(!tags.is_seen(seen));
+        assert_eq!(tags.inspect(), (2, Revision(3), Vec::new()));
+        assert!(tags.judge(&Mine, Revision(3)).is_ok());
+        assert_eq!(tags.judge(&Mine, Revision(2)), Err(RejectReason::BelowFloor));
+    }
+
+    #[test]
+    fn tombstones_that_a_panic_left_half_written_speak_against_everything_until_it_begins_anew() {
+        let tags = tags();
+        std::thread::scope(|scope| {
+            let broken = scope.spawn(|| {
+                let _held = tags.tombstones.lock().unwrap();
+                std::panic::resume_unwind(Box::new("half-written"));
+            });
+            assert!(broken.join().is_err());
+        });
+        assert!(tags.is_torn());
+        assert_eq!(tags.judge(&Mine, Revision(9)), Err(RejectReason::BelowFloor));
+        tags.begin(Revision(3));
+        assert!(!tags.is_torn() && tags.judge(&Mine, Revision(3)).is_ok());
+    }
 }

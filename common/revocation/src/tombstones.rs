@@ -61,3 +61,23 @@ impl<K: Copy + Eq + Hash, S: BuildHasher> Tombstones<K, S> {
         self.order.iter().filter_map(|key| Some((*key, self.get(key)?)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasherDefault, DefaultHasher};
+
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_makes_room_again() {
+        let mut tombstones = Tombstones::new(2, BuildHasherDefault::<DefaultHasher>::default());
+        for key in [1, 2] {
+            tombstones.set(key, Revision(key));
+        }
+        assert_eq!(tombstones.oldest_if_full(&3), Some(Revision(1)));
+        tombstones.clear();
+        assert_eq!((tombstones.oldest_if_full(&3), tombstones.iter().count()), (None, 0));
+        tombstones.set(2, Revision(1));
+        assert_eq!((tombstones.get(&1), tombstones.get(&2)), (None, Some(Revision(1))));
+    }
+}

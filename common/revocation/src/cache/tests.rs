@@ -345,3 +345,30 @@ fn a_lease_is_over_as_long_after_its_question_as_it_lasts() {
     cache.leave();
     assert_eq!((cache.membership(), cache.is_live(Moment(5))), (None, false));
 }
+
+#[test]
+fn what_says_good_of_what_has_expired_here_is_refused_and_a_refusal_is_taken() {
+    let cache: Cache<u32, Says> = Cache::new(&Bounds::default(), Capacity::default());
+    joined(&cache);
+    let question = cache.ask(Moment(1)).unwrap();
+    let read_at = ReadAt { epoch: Epoch::default(), revision: Revision(0) };
+    for (verdict, wall, taken) in [
+        (Says::Good(1), 0, Ok(())),
+        (Says::Good(1), 1, Err(RejectReason::Expired)),
+        (Says::Unknown, 0, Ok(())),
+        (Says::Unknown, 1, Ok(())),
+    ] {
+        let reply = Reply { read_at, verdict };
+        let said = cache.take(&question, 1, reply, Moment(1), Timestamp(wall));
+        assert_eq!(said, taken, "{verdict:?} {wall}");
+    }
+}
+
+#[test]
+fn what_a_test_tears_is_torn() {
+    let cache: Cache<u32, Says> = Cache::new(&Bounds::default(), Capacity::default());
+    joined(&cache);
+    assert!(!cache.is_torn());
+    cache.tear();
+    assert!(cache.is_torn());
+}

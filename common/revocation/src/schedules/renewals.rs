@@ -31,3 +31,21 @@ fn it_renews_at_its_pace_and_sooner_only_where_something_was_missed() {
     edge.keeper.missed();
     assert_eq!(waits(&mut edge), RENEWAL / 8);
 }
+
+#[test]
+fn a_renewal_that_failed_is_over_and_each_question_has_a_name_of_its_own() {
+    const LEASE: u64 = 2_000 * MS;
+    let mut edge = Edge::joined();
+    let given_up = edge.ask_to_renew(0);
+    edge.keeper.failed(given_up);
+    edge.renewed(given_up, 3, &[], 1);
+    assert_eq!((edge.keeper.revision(), edge.cache.is_live(at(1))), (Some(Revision(0)), false));
+    let (first, second) = (edge.ask_to_renew(2), edge.ask_to_renew(3));
+    edge.keeper.failed(first);
+    edge.renewed(second, 4, &[], 4);
+    assert_eq!(edge.keeper.revision(), Some(Revision(4)));
+    let granted = at(3);
+    assert!(
+        edge.cache.is_live(granted.plus(LEASE - 1)) && !edge.cache.is_live(granted.plus(LEASE))
+    );
+}
