@@ -24,12 +24,14 @@
 //!
 //! `docs/bus.md` has the contract in words, for every other language.
 
+mod connect;
 mod credential;
 mod guard;
 mod memory;
 mod problem;
 mod verifier;
 
+pub use connect::{ConnectError, Options};
 pub use guard::{Guard, RequireCredential};
 pub use latchkey_contract::lease::Revision;
 pub use latchkey_contract::verify::{
@@ -37,4 +39,4 @@ pub use latchkey_contract::verify::{
 };
 pub use latchkey_contract::{CallError, Secret};
 pub use memory::Memory;
-pub use verifier::{ConnectError, Options, Verifier};
+pub use verifier::Verifier;

@@ -13,7 +13,7 @@ use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Clock, Entropy, Root};
 use tokio::runtime::Handle;
 
-use crate::verifier::{ConnectError, MEMBER};
+use crate::connect::{ConnectError, MEMBER};
 
 /// What is remembered, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,40 +1,21 @@
 //! Whom credentials stand for: asked of the edges each time, or remembered in this process. One verifier
 //! serves a whole process: it is cheap to clone.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use latchkey_bus::nats::User;
-use latchkey_bus::{Bus, BusError, Context, Limit, Nats, NatsOptions, RequestId};
+use latchkey_bus::{Bus, Context, Limit, RequestId};
 use latchkey_contract::verify::{MinRevision, Verified, VerifiedBatch, Verify, VerifyBatch};
-use latchkey_contract::wire::{Contracts, MAX_BATCH};
+use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{CallError, Rpc, Secret};
-use latchkey_revocation::BoundsError;
 use latchkey_runtime::Entropy;
 
+use crate::connect::{ConnectError, MEMBER, Options, USER, connect, unique};
 use crate::memory::{Memory, Remembering};
 
 /// Questions under way at the same time at most; beyond, [`CallError::Overloaded`] at once.
 const MAX_IN_FLIGHT: u32 = 1_024;
 /// Bytes of the credentials in one message at most; it holds 64 KiB.
 const MAX_PART: usize = 48 * 1_024;
-/// The user of the NATS server that may ask for verification and nothing else. Also the first part of
-/// the subjects on which replies arrive.
-const USER: &str = "verifier";
-/// The user that may be a member.
-pub(crate) const MEMBER: &str = "member";
-
-/// How to reach the bus.
-#[derive(Debug, Default)]
-pub struct Options {
-    /// `nats://HOST:PORT`, or `tls://HOST:PORT`; several separated by commas.
-    pub url: String,
-    /// The password of the user `verifier`, or `member` for one that remembers, where the server asks
-    /// for one.
-    pub password: Option<Secret>,
-    /// A PEM file with the certificate authorities that may vouch for the server; the system's if none.
-    pub ca_file: Option<PathBuf>,
-}
 
 /// Says whom credentials stand for.
 #[derive(Clone)]
@@ -54,20 +35,6 @@ struct Edges {
     bus: Bus,
     limit: Limit,
     entropy: Entropy,
-}
-
-/// There is no verifier.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The bus cannot be used.
-    #[error("cannot ask for verification: {0}")]
-    Bus(#[source] Arc<BusError>),
-    /// Nothing can be remembered for so long, or so short a time.
-    #[error("cannot remember answers: {0}")]
-    Memory(#[source] BoundsError),
-    /// What remembers did not start.
-    #[error("cannot remember answers: {0}")]
-    Start(String),
 }
 
 impl Verifier {
@@ -186,20 +153,6 @@ fn parts(credentials: Vec<Secret>) -> Vec<Vec<Secret>> {
         }
     }
     parts
-}
-
-async fn connect(options: Options, user: &str) -> Result<Bus, ConnectError> {
-    let name = user.to_owned();
-    let user = options.password.map(|password| User { name: name.clone(), password });
-    let (url, ca_file) = (options.url, options.ca_file);
-    let (unique, contracts) = (unique(&Entropy::System), Contracts::OWN);
-    let options = NatsOptions { url, name, unique, user, ca_file, contracts };
-    let connected = Nats::connect(options).await;
-    Ok(Bus::Nats(connected.map_err(|error| ConnectError::Bus(Arc::new(error)))?))
-}
-
-fn unique(entropy: &Entropy) -> String {
-    format!("{:016x}", u64::from_be_bytes(entropy.bytes()))
 }
 
 #[cfg(test)]

@@ -9,11 +9,10 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use latchkey_bus::{Bus, Context, RequestId};
 use latchkey_contract::authority::Authority;
-use latchkey_contract::lease::{MemberId, MemberResult};
+use latchkey_contract::lease::{MemberId, MemberResult, ReadAt};
 use latchkey_contract::{CallError, Principal, Rpc, Verdict, Verdicts};
-use latchkey_runtime::batch::Work;
+use latchkey_runtime::batch::{AskError, BatchClient, Work};
 
-use crate::cached_verifier::Answer;
 use crate::forms::OfForm;
 use crate::remembered::Remembered;
 
@@ -24,6 +23,9 @@ const IN_FLIGHT: usize = 4;
 const MAX_WAITING: usize = 4_096;
 /// What the log of a batch says in place of a request's id: a batch is many requests'.
 const BATCH_ID: &str = "batch";
+
+/// What an authority answers about one credential.
+pub(crate) type Answer = MemberResult<(ReadAt, Verdict<Remembered>)>;
 
 /// Asks an authority.
 pub(crate) struct AskAuthority<A> {
@@ -55,6 +57,23 @@ impl<A: OfForm> Work for AskAuthority<A> {
         })
         .await
     }
+}
+
+/// Asks one question, together with whatever else waits.
+///
+/// # Errors
+/// [`CallError`] where nobody could say.
+pub(crate) async fn ask<W>(asker: &BatchClient<W>, item: W::Item) -> Result<Answer, CallError>
+where
+    W: Work<Answer = Result<Answer, CallError>, Error = CallError>,
+{
+    asker.ask(item).await.unwrap_or_else(|error| {
+        Err(match error {
+            AskError::Failed(error) => error,
+            AskError::Overloaded => CallError::Overloaded,
+            AskError::Gone => CallError::Fault,
+        })
+    })
 }
 
 /// Asks the questions of each asker in a message of its own: an answer that was given to nobody, or to
@@ -116,7 +135,7 @@ mod tests {
     use latchkey_bus::Routes;
     use latchkey_contract::authority::{IdentityAuthority, KeysAuthority};
     use latchkey_contract::keys::VerifyKeys;
-    use latchkey_contract::lease::{Epoch, ReadAt, Revision};
+    use latchkey_contract::lease::{Epoch, Revision};
     use latchkey_contract::{CredentialHash, Secret};
 
     #[tokio::test]

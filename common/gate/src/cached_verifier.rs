@@ -9,17 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 use latchkey_bus::Context;
-use latchkey_contract::lease::{MemberResult, ReadAt, Revision};
+use latchkey_contract::lease::{MemberResult, Revision};
 use latchkey_contract::{CallError, CredentialHash, Timestamp, Verdict};
 use latchkey_revocation::{Moment, Question, RejectReason, Reply};
-use latchkey_runtime::batch::{AskError, BatchClient, Work};
+use latchkey_runtime::batch::BatchClient;
 use latchkey_runtime::lock::lock_or_begin_anew;
 use latchkey_runtime::metrics::register_gauge;
 use latchkey_runtime::{Address, Clock};
 use metrics::{Counter, counter, gauge};
 use tokio::time::timeout_at;
 
-use crate::ask::AskAuthority;
+use crate::ask::{Answer, AskAuthority, ask};
 use crate::check::Check;
 use crate::forms::{CredentialText, OfForm};
 use crate::lease::{Memory, Message};
@@ -28,9 +28,6 @@ use crate::verification_metrics::VerificationMetrics;
 
 /// Questions about one credential in one request at most; then nobody can say, and the answer is 503.
 const MAX_QUESTIONS: usize = 4;
-
-/// What an authority answers about one credential.
-pub(crate) type Answer = MemberResult<(ReadAt, Verdict<Remembered>)>;
 
 type InFlight = Shared<Pin<Box<dyn Future<Output = Result<Response, CallError>> + Send>>>;
 type Questions = Arc<Mutex<HashMap<CredentialHash, InFlight>>>;
@@ -256,19 +253,6 @@ impl Drop for WaiterGuard {
 fn lock(questions: &Questions) -> MutexGuard<'_, HashMap<CredentialHash, InFlight>> {
     // Who waits for a question holds it, and gets its answer.
     lock_or_begin_anew(questions, "questions under way", HashMap::clear)
-}
-
-pub(crate) async fn ask<W>(asker: &BatchClient<W>, item: W::Item) -> Result<Answer, CallError>
-where
-    W: Work<Answer = Result<Answer, CallError>, Error = CallError>,
-{
-    asker.ask(item).await.unwrap_or_else(|error| {
-        Err(match error {
-            AskError::Failed(error) => error,
-            AskError::Overloaded => CallError::Overloaded,
-            AskError::Gone => CallError::Fault,
-        })
-    })
 }
 
 async fn within<T>(

@@ -16,7 +16,7 @@ use latchkey_runtime::{Address, Clock};
 use metrics::{Counter, counter};
 use tokio::time::sleep;
 
-use crate::cached_verifier::{Answer, ask};
+use crate::ask::{Answer, ask};
 use crate::lease::{Memory, Message};
 use crate::remembered::Remembered;
 

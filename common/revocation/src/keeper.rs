@@ -11,9 +11,10 @@ use latchkey_contract::lease::{
 };
 
 use crate::bounds::{Bounds, Moment};
-use crate::cache::{Cache, CacheableVerdict};
+use crate::cache::Cache;
 use crate::rules::{Mutant, Rules};
 use crate::shard::Membership;
+use crate::verdict::CacheableVerdict;
 
 /// Questions under way at most; the oldest is given up for one more.
 const MAX_UNDER_WAY: usize = 4;

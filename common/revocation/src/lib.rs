@@ -71,6 +71,7 @@ mod shard;
 mod table;
 mod tags;
 mod tombstones;
+mod verdict;
 
 #[cfg(test)]
 mod model;
@@ -81,7 +82,8 @@ mod simulator;
 
 pub use authority::MemberState;
 pub use bounds::{Bounds, BoundsError, Moment};
-pub use cache::{Cache, CacheableVerdict, Capacity, Kept, Question, RejectReason, Reply, Weigh};
+pub use cache::{Cache, Capacity, Weigh};
 pub use janitor::{Janitor, Upkeep};
 pub use keeper::{Ask, Keeper, Next};
 pub use revoker::{Aftermath, Commit, Receipt, Revocation, Step};
+pub use verdict::{CacheableVerdict, Kept, Question, RejectReason, Reply};

@@ -10,10 +10,11 @@ use latchkey_contract::lease::{
 use latchkey_contract::{Owner, Timestamp, UserId};
 
 use crate::bounds::{Bounds, Moment};
-use crate::cache::{Cache, CacheableVerdict, Capacity, Kept, Question, RejectReason, Reply, Weigh};
+use crate::cache::{Cache, Capacity, Weigh};
 use crate::keeper::{Ask, Keeper, Next};
 use crate::revoker::{Commit, Revocation, Step};
 use crate::rules::Rules;
+use crate::verdict::{CacheableVerdict, Kept, Question, RejectReason, Reply};
 
 mod renewals;
 mod tags;

@@ -7,11 +7,11 @@ use latchkey_contract::Timestamp;
 use latchkey_contract::lease::{Epoch, MemberId, Revision};
 
 use crate::bounds::Moment;
-use crate::cache::{CacheableVerdict, Kept, Question, RejectReason, Reply};
 use crate::rules::{Mutant, Rules};
 use crate::table::{Table, Weigh};
 use crate::tags::SharedTags;
 use crate::tombstones::Tombstones;
+use crate::verdict::{CacheableVerdict, Kept, Question, RejectReason, Reply};
 
 /// What one shard holds at most.
 #[derive(Clone, Copy, Debug)]

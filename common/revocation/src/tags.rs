@@ -10,9 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use latchkey_contract::lease::{Revision, SharedTag};
 
-use crate::cache::{CacheableVerdict, RejectReason};
 use crate::rules::{Mutant, Rules};
 use crate::tombstones::Tombstones;
+use crate::verdict::{CacheableVerdict, RejectReason};
 
 /// The changes of shared tags that a member has applied.
 pub(crate) struct SharedTags<S> {
@@ -285,7 +285,8 @@ mod tests {
     use latchkey_contract::{Owner, Timestamp, UserId};
 
     use super::*;
-    use crate::cache::{Kept, Weigh};
+    use crate::cache::Weigh;
+    use crate::verdict::Kept;
 
     const MINE: SharedTag = SharedTag::Owner(Owner::User(UserId(1)));
 

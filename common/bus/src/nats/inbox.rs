@@ -9,10 +9,11 @@ use futures_util::StreamExt;
 use latchkey_runtime::lock::lock_or_begin_anew;
 use tokio::sync::{oneshot, watch};
 
-use super::upkeep;
 use crate::BusError;
 use crate::felling::Felling;
 
+/// The task that reads replies, to the tests.
+const TASK: &str = "inbox";
 /// The last token of the subject where a process sends to itself. No request's place is called so: whoever may send
 /// there can answer nothing.
 const OWN: &str = "self";
@@ -73,7 +74,7 @@ impl Inbox {
         tokio::spawn(async move {
             tokio::select! {
                 () = reader.0.deliver(subscriber) => {}
-                () = felling.felled(upkeep::INBOX) => {}
+                () = felling.felled(TASK) => {}
             }
         });
         Ok(())

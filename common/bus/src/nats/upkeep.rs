@@ -5,8 +5,6 @@ use latchkey_runtime::Child;
 
 use super::{Nats, hearing};
 
-/// The task that reads replies, to the tests.
-pub(super) const INBOX: &str = "inbox";
 /// The task that sends to itself, to the tests.
 const HEARING: &str = "hearing";
 

@@ -5,11 +5,12 @@
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use latchkey_contract::lease::{Epoch, Invalidate, Invalidation, Joined};
+use latchkey_contract::lease::{Epoch, Invalidate, Invalidation, Joined, ReadAt, SharedTag};
 use latchkey_contract::{Owner, UserId};
 
 use super::*;
 use crate::keeper::{Ask, Keeper, Next};
+use crate::verdict::Kept;
 
 const KEYS: u32 = 4_000;
 const OWNERS: u32 = 500;

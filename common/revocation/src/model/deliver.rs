@@ -6,8 +6,8 @@ use super::scenario::ASKED;
 use super::step::{Model, Violation};
 use super::world::{Message, Small, WALL, World};
 use crate::authority::{self, MemberState};
-use crate::cache::{Question, Reply};
 use crate::rules::Mutant;
+use crate::verdict::{Question, Reply};
 
 impl Model {
     pub(super) fn deliver(

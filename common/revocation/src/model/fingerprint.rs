@@ -8,11 +8,11 @@ use super::step::Model;
 use super::world::{Edge, Hasher, Message, Small, World};
 use crate::authority::MemberState;
 use crate::bounds::Moment;
-use crate::cache::Reply;
 use crate::keeper::State;
 use crate::revoker::Members;
 use crate::rules::Mutant;
 use crate::shard::Shard;
+use crate::verdict::Reply;
 
 /// Messages under way at most.
 const MAX_LETTERS: usize = 64;

@@ -8,9 +8,9 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use latchkey_contract::lease::{Revision, SharedTag};
 
 use super::world::{Hasher, Small, shared, tags_of};
-use crate::cache::CacheableVerdict;
 use crate::rules::{Mutant, Rules};
 use crate::tags::{ApplyStep, Change, JudgeStep, Judgement, SharedTags};
+use crate::verdict::CacheableVerdict;
 
 /// The entry is this credential's.
 const ENTRY: Small = Small::Valid(0);

@@ -12,12 +12,13 @@ use latchkey_contract::{Owner, Timestamp, UserId};
 use super::scenario::{ASKED, Scenario};
 use crate::authority::{self, Changes, MemberState, Snapshot};
 use crate::bounds::{Bounds, Moment};
-use crate::cache::{Cache, Kept, Question, Reply};
+use crate::cache::Cache;
 use crate::janitor::Janitor;
 use crate::keeper::{Ask, Keeper};
 use crate::revoker::{Aftermath, EpochWatch, Revocation};
 use crate::rules::Rules;
 use crate::shard::ReadView;
+use crate::verdict::{Kept, Question, Reply};
 
 pub(super) type Hasher = BuildHasherDefault<DefaultHasher>;
 /// Credentials are one byte.

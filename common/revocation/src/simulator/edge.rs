@@ -9,10 +9,11 @@ use rand::RngExt;
 
 use super::world::{Drifting, Event, Letter, MS, SECOND, Says, World};
 use crate::bounds::Bounds;
-use crate::cache::{Cache, Capacity, Question, Reply};
+use crate::cache::{Cache, Capacity};
 use crate::keeper::{Keeper, Next};
 use crate::rules::Rules;
 use crate::shard::ReadView;
+use crate::verdict::{Question, Reply};
 
 /// How long an edge waits for an answer.
 const PATIENCE: u64 = 4 * SECOND;

@@ -10,11 +10,11 @@ use rand::RngExt;
 use super::world::{Drifting, Event, Letter, MS, OTHERS, OWNERS, SECOND, SETTLED, Says, World};
 use crate::authority::{self, Changes, MemberState, Snapshot};
 use crate::bounds::Bounds;
-use crate::cache::Reply;
 use crate::janitor::{Janitor, Row, Upkeep};
 use crate::keeper::Ask;
 use crate::revoker::{Commit, EpochWatch, Revocation, Step};
 use crate::rules::Rules;
+use crate::verdict::Reply;
 
 /// A member that has not renewed for so long is retired.
 const QUIET: u64 = 10 * SECOND;

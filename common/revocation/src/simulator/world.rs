@@ -14,10 +14,11 @@ use super::edge::Edge;
 use super::oracle::Oracle;
 use super::service::{Db, Service};
 use crate::bounds::{Bounds, Moment};
-use crate::cache::{CacheableVerdict, Kept, Question, Reply, Weigh};
+use crate::cache::Weigh;
 use crate::keeper::Ask;
 use crate::rules::Rules;
 use crate::shard::ReadView;
+use crate::verdict::{CacheableVerdict, Kept, Question, Reply};
 
 pub(super) const MS: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MS;
