@@ -12,6 +12,10 @@ use crate::{Api, Folder, SECRET, binary, nats, poll, postgres, prometheus};
 
 mod replica;
 
+/// A lease that no busy machine loses, for tests that count confirmations or questions: [`Builder::unhurried`].
+pub const UNHURRIED_LEASE: Duration = Duration::from_secs(6);
+/// How long a revoke waits under that lease for a member that is silent, in milliseconds.
+pub const UNHURRIED_WAIT_MS: u64 = 6_600;
 /// Bound on the start of a service.
 const START: Duration = Duration::from_mins(1);
 /// The gauge that is 1 while an edge may answer from memory.
@@ -98,6 +102,20 @@ impl Builder {
     pub fn set_for(mut self, service: Service, name: &str, value: &str) -> Self {
         self.environment.insert((service, name.to_owned()), value.to_owned());
         self
+    }
+
+    /// Gives everybody the lease [`UNHURRIED_LEASE`].
+    #[must_use]
+    pub fn unhurried(self) -> Self {
+        self.set("LEASE_MS", &UNHURRIED_LEASE.as_millis().to_string())
+    }
+
+    /// Makes hashing cheap, for tests that need many accounts and not the cost.
+    #[must_use]
+    pub fn cheap_passwords(self) -> Self {
+        self.set_for(Service::Identity, "ARGON2_MEMORY_KIB", "8192")
+            .set_for(Service::Identity, "ARGON2_ITERATIONS", "1")
+            .set_for(Service::Identity, "ARGON2_PARALLELISM", "1")
     }
 
     /// How the NATS server is started.

@@ -8,11 +8,18 @@ use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 /// The lines so far. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Lines(Arc<Mutex<Vec<String>>>);
+
+/// Lines are kept while this lives.
+#[derive(Debug)]
+pub struct Listening {
+    _here: DefaultGuard,
+    _second: Dispatch,
+}
 
 struct Line(String);
 
@@ -28,10 +35,13 @@ pub fn ready_field(line: &str, name: &str) -> Option<String> {
 
 impl Lines {
     /// Keeps the lines of this thread, and of tasks that run on it, while the guard lives.
-    pub fn listen() -> (Self, DefaultGuard) {
+    pub fn listen() -> (Self, Listening) {
         let lines = Self::default();
-        let guard = tracing::subscriber::set_default(lines.clone());
-        (lines, guard)
+        // While there is one subscriber only, a thread without one that is the first at a log line switches
+        // that line off for all (tracing-core 0.1). Other tests are such threads.
+        let second = Dispatch::new(Self::default());
+        let here = tracing::subscriber::set_default(lines.clone());
+        (lines, Listening { _here: here, _second: second })
     }
 
     /// Those that contain `part`.

@@ -61,6 +61,11 @@ impl Relay {
         self.switches.frozen.store(accepted, Ordering::SeqCst);
     }
 
+    /// From now on no connection carries anything, nor does a further one until [`Relay::mend`].
+    pub fn silence(&self) {
+        self.switches.frozen.store(u64::MAX, Ordering::SeqCst);
+    }
+
     /// Breaks every connection, and takes no further one until [`Relay::mend`].
     pub fn cut(&self) {
         self.switches.cut.store(true, Ordering::SeqCst);
@@ -76,8 +81,11 @@ impl Relay {
         self.switches.delay_ms.store(millis, Ordering::SeqCst);
     }
 
-    /// Takes connections again, and delays nothing.
+    /// Takes connections again, and delays nothing. Those that were silent stay so.
     pub fn mend(&self) {
+        if self.switches.frozen.load(Ordering::SeqCst) == u64::MAX {
+            self.freeze();
+        }
         self.switches.cut.store(false, Ordering::SeqCst);
         self.switches.delay_ms.store(0, Ordering::SeqCst);
     }

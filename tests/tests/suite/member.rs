@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use e2e::account::PASSWORD;
+use e2e::cluster::{UNHURRIED_LEASE, UNHURRIED_WAIT_MS};
 use e2e::relay::Relay;
 use e2e::{Api, Cluster, Service, poll, prometheus};
 use latchkey_client::{
@@ -21,8 +22,6 @@ use sqlx::{Connection, PgConnection};
 const UNKNOWN_KEY: &str = "sk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0DofJ8";
 /// Bound on whatever comes by itself.
 const SOON: Duration = Duration::from_mins(1);
-/// How long a revoke waits for a member that is silent, in milliseconds, where nothing is configured.
-const WAIT_MS: u64 = 2_200;
 
 fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
@@ -30,6 +29,20 @@ fn secret(text: &str) -> Secret {
 
 async fn outcome(verifier: &Verifier, credential: &str) -> Result<Outcome, CallError> {
     Ok(verifier.verify(secret(credential)).await?.outcome)
+}
+
+/// What is said of a credential, once somebody can say: no answer says nothing about it.
+async fn settled(verifier: &Verifier, credential: &str) -> Outcome {
+    poll::until_async("an answer", SOON, async || match outcome(verifier, credential).await {
+        Err(CallError::Timeout | CallError::Unavailable | CallError::Overloaded) => None,
+        answer => Some(answer.unwrap()),
+    })
+    .await
+}
+
+/// A memory under the same lease as that of [`e2e::cluster::Builder::unhurried`].
+fn unhurried() -> Memory {
+    Memory { lease: UNHURRIED_LEASE, ..Memory::default() }
 }
 
 /// A verifier that remembers, when both authorities count it among `members`.
@@ -55,26 +68,32 @@ fn receipt(body: &Value) -> (u64, u64) {
 #[tokio::test]
 async fn a_service_that_remembers_asks_once_and_accepts_for_a_lease_while_nobody_can_be_asked() {
     const QUESTIONS: usize = 1_000;
-    let mut cluster = Cluster::builder().set("LEASE_MS", "6000").start();
-    let memory = Memory { lease: Duration::from_secs(6), ..Memory::default() };
-    let verifier = remembering(&cluster, cluster.bus_url(), memory, 2).await;
+    let mut cluster = Cluster::builder().unhurried().start();
+    let verifier = remembering(&cluster, cluster.bus_url(), unhurried(), 2).await;
     let api = cluster.api(0);
     let user = api.user().await;
     let key = api.key(&user.token, "remembered").await.key;
     let authorities =
         [(Service::Keys, "v1.keys.verify"), (Service::Identity, "v1.identity.verify")];
     let good = async |credential: &str| outcome(&verifier, credential).await == Ok(Outcome::Valid);
-    assert!(good(&key).await && good(&user.token).await);
-    let mut before = Vec::new();
-    for (service, subject) in authorities {
-        before.push(asked(&cluster, service, subject).await);
-    }
+    let questions = async || {
+        let [keys, identity] = authorities;
+        asked(&cluster, keys.0, keys.1).await + asked(&cluster, identity.0, identity.1).await
+    };
+    // Before its first renewal it remembers nothing.
+    poll::until_async("it asks no more", SOON, async || {
+        assert!(good(&key).await && good(&user.token).await);
+        let before = questions().await;
+        assert!(good(&key).await && good(&user.token).await);
+        (questions().await - before < 0.5).then_some(())
+    })
+    .await;
+    let before = questions().await;
     for _ in 0..QUESTIONS {
         assert!(good(&key).await && good(&user.token).await);
     }
-    for ((service, subject), before) in authorities.into_iter().zip(before) {
-        assert!((asked(&cluster, service, subject).await - before).abs() < 0.5, "{subject}");
-    }
+    let further = questions().await - before;
+    assert!(further < 0.5, "{further} of keys and tokens");
 
     for (service, _) in authorities {
         cluster.replica_mut(service, 0).kill();
@@ -110,7 +129,9 @@ async fn hammer(verifier: Verifier, credential: String, over: Arc<AtomicBool>) -
         let answer = outcome(&verifier, &credential).await;
         match answer {
             Ok(Outcome::Valid) => accepted = Some(began),
-            Ok(Outcome::Revoked) => {}
+            // On a busy machine nothing may be said, which is no acceptance either.
+            Ok(Outcome::Revoked)
+            | Err(CallError::Timeout | CallError::Unavailable | CallError::Overloaded) => {}
             _ => panic!("{answer:?}"),
         }
         tokio::task::yield_now().await;
@@ -122,14 +143,14 @@ async fn hammer(verifier: Verifier, credential: String, over: Arc<AtomicBool>) -
 async fn ends<T>(verifier: &Verifier, credential: &str, end: impl Future<Output = T>) -> T {
     const HAMMERS: usize = 3;
     let over = Arc::new(AtomicBool::new(false));
-    assert_eq!(outcome(verifier, credential).await, Ok(Outcome::Valid));
+    assert_eq!(settled(verifier, credential).await, Outcome::Valid);
     let hammers: Vec<_> = (0..HAMMERS)
         .map(|_| tokio::spawn(hammer(verifier.clone(), credential.to_owned(), Arc::clone(&over))))
         .collect();
     let ended = end.await;
     let returned = Instant::now();
     for _ in 0..20 {
-        assert_eq!(outcome(verifier, credential).await, Ok(Outcome::Revoked));
+        assert_eq!(settled(verifier, credential).await, Outcome::Revoked);
     }
     over.store(true, SeqCst);
     for hammer in hammers {
@@ -143,8 +164,8 @@ async fn ends<T>(verifier: &Verifier, credential: &str, end: impl Future<Output 
 async fn what_has_ended_is_refused_at_once_by_a_service_that_remembers_it() {
     const REVOKES: usize = 40;
     const LOGOUTS: usize = 10;
-    let mut cluster = Cluster::builder().replicas(Service::Edge, 2).start();
-    let verifier = remembering(&cluster, cluster.bus_url(), Memory::default(), 3).await;
+    let mut cluster = Cluster::builder().unhurried().replicas(Service::Edge, 2).start();
+    let verifier = remembering(&cluster, cluster.bus_url(), unhurried(), 3).await;
     let apis: Vec<Api> = (0..2).map(|edge| cluster.api(edge)).collect();
     let user = apis[0].user().await;
     let stays = apis[0].key(&user.token, "stays").await;
@@ -154,7 +175,7 @@ async fn what_has_ended_is_refused_at_once_by_a_service_that_remembers_it() {
         let revoke = async { api.revoke(&user.token, key.id).await.expect(200) };
         let body = ends(&verifier, &key.key, revoke).await;
         assert_eq!(receipt(&body).0, 3, "both edges and the service: {body}");
-        assert_eq!(outcome(&verifier, &stays.key).await, Ok(Outcome::Valid));
+        assert_eq!(settled(&verifier, &stays.key).await, Outcome::Valid);
     }
     for round in 0..LOGOUTS {
         let api = &apis[round % 2];
@@ -162,14 +183,14 @@ async fn what_has_ended_is_refused_at_once_by_a_service_that_remembers_it() {
         let end = async { api.post("/auth/logout").bearer(&token).send().await.expect(200) };
         let body = ends(&verifier, &token, end).await;
         assert_eq!(receipt(&body).0, 3, "{body}");
-        assert_eq!(outcome(&verifier, &user.token).await, Ok(Outcome::Valid));
+        assert_eq!(settled(&verifier, &user.token).await, Outcome::Valid);
     }
     let second = apis[0].token(&user.username, PASSWORD).await;
-    assert_eq!(outcome(&verifier, &second).await, Ok(Outcome::Valid));
+    assert_eq!(settled(&verifier, &second).await, Outcome::Valid);
     let all = apis[1].post("/auth/logout-all").bearer(&second);
     ends(&verifier, &user.token, async { all.send().await.expect(200) }).await;
-    assert_eq!(outcome(&verifier, &second).await, Ok(Outcome::Revoked));
-    assert_eq!(outcome(&verifier, &stays.key).await, Ok(Outcome::Valid));
+    assert_eq!(settled(&verifier, &second).await, Outcome::Revoked);
+    assert_eq!(settled(&verifier, &stays.key).await, Outcome::Valid);
     for edge in cluster.of(Service::Edge) {
         let logs = edge.logs();
         assert!(!logs.iter().any(|line| line.contains("panicked")), "{logs:#?}");
@@ -179,10 +200,10 @@ async fn what_has_ended_is_refused_at_once_by_a_service_that_remembers_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_is_cut_off_holds_a_revoke_up_for_its_lease_and_accepts_nothing_afterwards()
 {
-    let mut cluster = Cluster::builder().start();
+    let mut cluster = Cluster::builder().unhurried().start();
     let relay = Relay::to(cluster.bus().port());
     let url = format!("nats://127.0.0.1:{}", relay.port());
-    let verifier = remembering(&cluster, url, Memory::default(), 2).await;
+    let verifier = remembering(&cluster, url, unhurried(), 2).await;
     let api = cluster.api(0);
     let user = api.user().await;
     let stays = api.key(&user.token, "stays").await;
@@ -190,11 +211,11 @@ async fn a_service_that_is_cut_off_holds_a_revoke_up_for_its_lease_and_accepts_n
     for is_broken in [true, false] {
         cluster.joined(2).await;
         let key = api.key(&user.token, "ends").await;
-        assert_eq!(outcome(&verifier, &key.key).await, Ok(Outcome::Valid));
+        assert_eq!(settled(&verifier, &key.key).await, Outcome::Valid);
         if is_broken {
             relay.cut();
         } else {
-            relay.freeze();
+            relay.silence();
         }
         let revoke = api.revoke(&user.token, key.id);
         let unknowing = async {
@@ -207,7 +228,7 @@ async fn a_service_that_is_cut_off_holds_a_revoke_up_for_its_lease_and_accepts_n
         assert!(!matches!(began, Ok(Outcome::Valid)), "accepted after the revoke had returned");
         let (confirmed, waited) = receipt(&body);
         assert_eq!(confirmed, 1, "the edge alone: {body}");
-        assert!((WAIT_MS..2 * WAIT_MS).contains(&waited), "{body}");
+        assert!(waited >= UNHURRIED_WAIT_MS, "{body}");
         relay.mend();
         poll::until_async("it can ask again", SOON, || async {
             match outcome(&verifier, &key.key).await {
@@ -217,13 +238,13 @@ async fn a_service_that_is_cut_off_holds_a_revoke_up_for_its_lease_and_accepts_n
             }
         })
         .await;
-        assert_eq!(outcome(&verifier, &stays.key).await, Ok(Outcome::Valid));
+        assert_eq!(settled(&verifier, &stays.key).await, Outcome::Valid);
     }
 }
 
 #[tokio::test]
 async fn no_revoke_waits_for_a_service_that_has_left() {
-    let cluster = Cluster::builder().start();
+    let cluster = Cluster::builder().unhurried().start();
     let api = cluster.api(0);
     let user = api.user().await;
     let revoke = async || {
@@ -231,12 +252,12 @@ async fn no_revoke_waits_for_a_service_that_has_left() {
         receipt(&api.revoke(&user.token, key.id).await.expect(200))
     };
     let key = api.key(&user.token, "used").await;
-    let verifier = remembering(&cluster, cluster.bus_url(), Memory::default(), 2).await;
-    assert_eq!(outcome(&verifier, &key.key).await, Ok(Outcome::Valid));
+    let verifier = remembering(&cluster, cluster.bus_url(), unhurried(), 2).await;
+    assert_eq!(settled(&verifier, &key.key).await, Outcome::Valid);
     assert_eq!(revoke().await.0, 2);
     verifier.clone().close().await;
     let (confirmed, waited) = revoke().await;
-    assert!(confirmed == 1 && waited < WAIT_MS / 2, "{confirmed} confirmed after {waited} ms");
+    assert!(confirmed == 1 && waited < UNHURRIED_WAIT_MS, "{confirmed} after {waited} ms");
     assert!(outcome(&verifier, &key.key).await.is_err());
     assert!(outcome(&verifier, UNKNOWN_KEY).await.is_err());
     verifier.close().await;
@@ -249,17 +270,17 @@ async fn no_revoke_waits_for_a_service_that_has_left() {
     };
     poll::until_async("the use is written down", SOON, || Box::pin(is_noted())).await;
 
-    let verifier = remembering(&cluster, cluster.bus_url(), Memory::default(), 2).await;
+    let verifier = remembering(&cluster, cluster.bus_url(), unhurried(), 2).await;
     assert_eq!(revoke().await.0, 2);
     drop(verifier);
     cluster.joined(1).await;
     let (confirmed, waited) = revoke().await;
-    assert!(confirmed == 1 && waited < WAIT_MS / 2, "{confirmed} confirmed after {waited} ms");
+    assert!(confirmed == 1 && waited < UNHURRIED_WAIT_MS, "{confirmed} after {waited} ms");
 }
 
 #[tokio::test]
 async fn a_service_that_remembers_answers_what_an_edge_does() {
-    let cluster = Cluster::builder().start();
+    let cluster = Cluster::builder().unhurried().start();
     let api = cluster.api(0);
     let (user, idle) = (api.user().await, api.user().await);
     let key = api.key(&user.token, "good").await;
@@ -278,7 +299,7 @@ async fn a_service_that_remembers_answers_what_an_edge_does() {
 
     let options = || Options { url: cluster.bus_url(), ..Options::default() };
     let edges = Verifier::connect(options()).await.unwrap();
-    let memory = remembering(&cluster, cluster.bus_url(), Memory::default(), 2).await;
+    let memory = remembering(&cluster, cluster.bus_url(), unhurried(), 2).await;
     let texts = [
         &*key.key,
         &user.token,
@@ -324,21 +345,21 @@ async fn a_service_that_remembers_answers_what_an_edge_does() {
 #[tokio::test]
 async fn a_service_with_a_longer_lease_is_no_member_and_asks_each_time() {
     const QUESTIONS: u32 = 10;
-    let cluster = Cluster::builder().start();
-    let memory = Memory { lease: Duration::from_secs(3), ..Memory::default() };
+    let cluster = Cluster::builder().unhurried().start();
+    let memory = Memory { lease: UNHURRIED_LEASE + Duration::from_secs(1), ..Memory::default() };
     let verifier = remembering(&cluster, cluster.bus_url(), memory, 1).await;
     let api = cluster.api(0);
     let user = api.user().await;
     let key = api.key(&user.token, "asked for").await;
-    assert_eq!(outcome(&verifier, &key.key).await, Ok(Outcome::Valid));
+    assert_eq!(settled(&verifier, &key.key).await, Outcome::Valid);
     let before = asked(&cluster, Service::Keys, "v1.keys.verify").await;
     for _ in 0..QUESTIONS {
-        assert_eq!(outcome(&verifier, &key.key).await, Ok(Outcome::Valid));
+        assert_eq!(settled(&verifier, &key.key).await, Outcome::Valid);
     }
     let after = asked(&cluster, Service::Keys, "v1.keys.verify").await;
     assert!(after - before >= f64::from(QUESTIONS), "{before} {after}");
     assert_eq!(receipt(&api.revoke(&user.token, key.id).await.expect(200)).0, 1);
-    assert_eq!(outcome(&verifier, &key.key).await, Ok(Outcome::Revoked));
+    assert_eq!(settled(&verifier, &key.key).await, Outcome::Revoked);
 }
 
 #[tokio::test]

@@ -22,8 +22,8 @@ async fn asked(cluster: &Cluster) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_hammered_while_it_is_refused_costs_one_question() {
-    // A lease that no busy machine loses.
-    let cluster = block_in_place(|| Cluster::builder().set("LEASE_MS", "6000").start());
+    let cluster = block_in_place(|| Cluster::builder().unhurried().start());
+    cluster.remembers(0).await;
     let api = cluster.api(0);
     let (user, idle) = (api.user().await, api.user().await);
     let expired = api.key(&user.token, "expired").await;
@@ -50,7 +50,8 @@ async fn a_key_that_is_hammered_while_it_is_refused_costs_one_question() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_every_edge_refuses_is_accepted_by_each_once_its_owner_is_reactivated() {
     const ROUNDS: usize = 5;
-    let cluster = block_in_place(|| Cluster::builder().replicas(Service::Edge, 2).start());
+    let builder = Cluster::builder().unhurried().replicas(Service::Edge, 2);
+    let cluster = block_in_place(|| builder.start());
     let edges: Vec<Api> = (0..2).map(|edge| cluster.api(edge)).collect();
     let user = edges[0].user().await;
     let other = edges[0].user().await;
@@ -70,7 +71,8 @@ async fn a_key_that_every_edge_refuses_is_accepted_by_each_once_its_owner_is_rea
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_is_cut_off_says_of_a_key_that_may_be_made_good_that_nobody_can_say() {
-    let mut cluster = block_in_place(|| Cluster::builder().start());
+    let mut cluster = block_in_place(|| Cluster::builder().unhurried().start());
+    cluster.remembers(0).await;
     let api = cluster.api(0);
     let user = api.user().await;
     let revoked = api.key(&user.token, "revoked").await;
