@@ -53,8 +53,12 @@ pub(crate) async fn bench(test: &str) -> Bench {
 
 /// The shortest lease, so that a whole wait is over soon.
 pub(crate) async fn hasty_bench(test: &str) -> Bench {
+    waiting_bench(test, Bounds::MIN_LEASE + Bounds::MIN_MARGIN).await
+}
+
+/// The shortest lease, and changes that wait for so many milliseconds.
+pub(crate) async fn waiting_bench(test: &str, wait: u64) -> Bench {
     let lease = Bounds::MIN_LEASE;
-    let wait = lease + Bounds::MIN_MARGIN;
     let bounds = Bounds::new(Times { lease, renewal: lease / 2, wait, drift: 0 }).unwrap();
     bench_of(test, Settings { bounds, early: true }).await
 }
@@ -133,6 +137,8 @@ impl Folder {
     fn new(test: &str) -> Self {
         let name = format!("latchkey-authority-{}-{test}", std::process::id());
         let path = std::env::temp_dir().join(name);
+        // Of a process of the same number that was killed.
+        drop(fs::remove_dir_all(&path));
         fs::create_dir(&path).unwrap();
         Self(path)
     }

@@ -150,11 +150,8 @@ fn trailing_bytes_and_cut_messages_are_refused() {
         assert_eq!(matches!(read, Err(WireError::NoContract)), end < 2, "{end}");
         assert!(read.is_err(), "{end}");
     }
-    for behind in 1..=2 {
-        bytes.push(0);
-        let read = decode::<VerifyKeys>(&bytes);
-        assert!(matches!(read, Err(WireError::Trailing(count)) if count == behind), "{behind}");
-    }
+    bytes.push(0);
+    assert!(matches!(decode::<VerifyKeys>(&bytes), Err(WireError::Trailing(1))));
 }
 
 #[test]

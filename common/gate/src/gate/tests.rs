@@ -7,7 +7,6 @@ use latchkey_contract::lease::Revision;
 use latchkey_contract::verify::{Outcome, Verify, VerifyBatch};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{Failure, KeyId, Refusal, Secret};
-use latchkey_revocation::Capacity;
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Entropy, Root};
 
@@ -21,26 +20,15 @@ struct Bench {
     gate: Gate,
     keys: Arc<Played>,
     tokens: Arc<Played>,
-    serving: Vec<Serving>,
+    serving: [Serving; 2],
     running: Running,
 }
 
 async fn bench(config: &MemoryConfig) -> Bench {
-    bench_with(config, [true, true]).await
-}
-
-/// Where keys, and tokens, may be away.
-async fn bench_with(config: &MemoryConfig, [are_keys, are_tokens]: [bool; 2]) -> Bench {
     let (bus, keys, tokens) = (Bus::local(), Played::new(), Played::new());
     keys.says(&key(10), Verdict::Valid(program(1, EXPIRY)));
     tokens.says(TOKEN, Verdict::Valid(person(true)));
-    let mut serving = Vec::new();
-    if are_keys {
-        serving.push(keys.serve_keys(&bus).await);
-    }
-    if are_tokens {
-        serving.push(tokens.serve_tokens(&bus).await);
-    }
+    let serving = [keys.serve_keys(&bus).await, tokens.serve_tokens(&bus).await];
     let clock = Clock::manual(NOW);
     let deps = Deps { name: "edge", bus, clock, entropy: Entropy::seeded(1) };
     let (gate, children) = Gate::new(config, &deps);
@@ -54,11 +42,7 @@ fn remembering() -> MemoryConfig {
 
 /// A gate whose leases are held.
 async fn member() -> Bench {
-    member_of(&remembering()).await
-}
-
-async fn member_of(config: &MemoryConfig) -> Bench {
-    let bench = bench(config).await;
+    let bench = bench(&remembering()).await;
     for played in [&bench.keys, &bench.tokens] {
         until(|| played.script(|it| !it.renewed.is_empty())).await;
     }
@@ -108,28 +92,6 @@ async fn without_a_memory_everything_is_asked_each_time_and_nobody_joins() {
     }
     assert!(bench.remembered(&key(10)).is_none());
     assert!(bench.keys.script(|it| it.joined.is_empty()));
-}
-
-#[tokio::test]
-async fn answers_come_from_memory_as_soon_as_one_authority_has_given_a_lease() {
-    let without = bench(&MemoryConfig { enabled: false, ..remembering() }).await;
-    assert!(!without.gate.is_live());
-    for there in [[true, false], [false, true]] {
-        let bench = bench_with(&remembering(), there).await;
-        until(|| bench.gate.is_live()).await;
-    }
-}
-
-#[tokio::test]
-async fn what_a_panic_left_half_written_is_not_answered_from() {
-    let config = remembering();
-    // One shard, so that what is torn is what is looked at.
-    let capacity = Capacity { shards: 1, ..config.capacity };
-    let bench = member_of(&MemoryConfig { capacity, ..config }).await;
-    bench.decide(&key(10), MinRevision::default()).await.unwrap();
-    assert!(bench.remembered(&key(10)).is_some());
-    bench.gate.tear();
-    assert!(bench.remembered(&key(10)).is_none());
 }
 
 #[tokio::test]

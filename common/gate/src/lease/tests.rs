@@ -84,8 +84,7 @@ impl Bench {
     }
 
     fn is_live(&self) -> bool {
-        // By the clock itself, whatever the actor takes for now.
-        self.actor.deps.memory.is_live(Moment(self.actor.deps.clock.lease_nanos()))
+        self.actor.deps.memory.is_live(self.actor.now())
     }
 
     /// Remembers that a credential is good.
