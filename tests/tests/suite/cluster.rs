@@ -75,14 +75,10 @@ async fn what_one_edge_is_told_the_other_knows_and_a_restart_of_everything_forge
         cluster.api(edge).as_service(&revoked.key).await.unauthenticated();
     }
 
-    for replica in cluster.all() {
-        replica.kill();
-    }
+    cluster.kill();
     cluster.bus().restart();
     cluster.postgres().restart();
-    for replica in cluster.all() {
-        replica.restart();
-    }
+    cluster.launch();
     for edge in 0..2 {
         cluster.api(edge).as_user(&user.token).await.expect(200);
         cluster.api(edge).as_service(&kept.key).await.expect(200);

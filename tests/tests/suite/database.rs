@@ -128,12 +128,17 @@ async fn while_the_database_is_away_answers_are_503_and_the_first_right_one_come
         (answer.status == 200).then_some(())
     })
     .await;
-    let api = cluster.api(0);
-    api.key(&user.token, "new").await;
-    api.log_in(&user.username, &user.password).await.expect(200);
+    poll::until_async("so is the token", BACK, async || {
+        let answer = cluster.api(0).as_user(&user.token).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
     for service in Service::ALL {
         until_readiness_is(cluster.replica(service, 0), 200);
     }
+    let api = cluster.api(0);
+    api.key(&user.token, "new").await;
+    api.token(&user.username, &user.password).await;
     let now: Vec<u32> = cluster.all().map(|replica| replica.pid()).collect();
     assert_eq!(now, pids, "nothing was started anew");
 }

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use e2e::otlp::{Collector, Seen};
 use e2e::process::free_port;
-use e2e::{Cluster, Service, poll, unique};
+use e2e::{Api, Cluster, Service, poll, unique};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::json;
 
 /// The client's own span, which the edge's is to be a part of.
 const CLIENT_SPAN: &str = "00f067aa0ba902b7";
+
+/// Traces that are looked at until one is of a request that nothing held up.
+const ATTEMPTS: usize = 10;
 
 /// Bound on a log line's way to the test.
 const ARRIVES: Duration = Duration::from_secs(30);
@@ -56,6 +59,38 @@ fn has(spans: &[Seen], name: &str) -> bool {
     spans.iter().any(|span| span.name == name)
 }
 
+/// Whether somebody asked twice for the same: on a busy machine an answer may come too late.
+fn asked_again(spans: &[Seen]) -> bool {
+    let asked = spans.iter().filter(|span| span.name.starts_with("request "));
+    let mut seen = BTreeSet::new();
+    asked.into_iter().any(|span| !seen.insert((span.name.as_str(), span.parent.as_str())))
+}
+
+/// The trace of a key that is made without anybody's having to ask twice.
+async fn traced_key(collector: &Collector, api: &Api, token: &str) -> Vec<Seen> {
+    // Each process' last span: what it did for this one ended before.
+    let last = ["POST /keys/create", "process v1.keys.issue", "process v1.identity.verify"];
+    let verified = |spans: &[Seen]| {
+        spans.iter().filter(|span| span.name == "process v1.identity.verify").count()
+    };
+    for _ in 0..ATTEMPTS {
+        let (header, id) = traceparent(true);
+        let call = api.post("/keys/create").bearer(token).header("traceparent", header);
+        let call = call.header("tracestate", "vendor=1").json(&json!({"name": unique("traced")}));
+        let answer = call.send().await;
+        if answer.status == 503 {
+            continue;
+        }
+        answer.expect(201);
+        let spans = collector
+            .trace(&id, |spans| last.iter().all(|name| has(spans, name)) && verified(spans) >= 2);
+        if !asked_again(&spans) {
+            return spans;
+        }
+    }
+    panic!("somebody asked twice in each of {ATTEMPTS} traces");
+}
+
 /// Every span hangs on another one, up to the client's: one tree.
 fn assert_one_tree(spans: &[Seen]) {
     let ids: BTreeSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
@@ -73,18 +108,7 @@ async fn one_request_is_one_tree_over_edge_bus_service_and_statement() {
     let cluster = cluster(&collector);
     let api = cluster.api(0);
     let user = api.user().await;
-
-    let (header, id) = traceparent(true);
-    let call = api.post("/keys/create").bearer(&user.token).header("traceparent", header);
-    call.header("tracestate", "vendor=1").json(&json!({"name": "traced"})).send().await.expect(201);
-
-    // Each process' last span: what it did for this one ended before.
-    let last = ["POST /keys/create", "process v1.keys.issue", "process v1.identity.verify"];
-    let verified = |spans: &[Seen]| {
-        spans.iter().filter(|span| span.name == "process v1.identity.verify").count()
-    };
-    let spans = collector
-        .trace(&id, |spans| last.iter().all(|name| has(spans, name)) && verified(spans) == 2);
+    let spans = traced_key(&collector, &api, &user.token).await;
     assert_one_tree(&spans);
 
     let server = only(&spans, "POST /keys/create");
