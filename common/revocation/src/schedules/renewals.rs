@@ -41,6 +41,7 @@ fn a_renewal_that_failed_is_over_and_each_question_has_a_name_of_its_own() {
     edge.renewed(given_up, 3, &[], 1);
     assert_eq!((edge.keeper.revision(), edge.cache.is_live(at(1))), (Some(Revision(0)), false));
     let (first, second) = (edge.ask_to_renew(2), edge.ask_to_renew(3));
+    assert_ne!(first, second);
     edge.keeper.failed(first);
     edge.renewed(second, 4, &[], 4);
     assert_eq!(edge.keeper.revision(), Some(Revision(4)));
