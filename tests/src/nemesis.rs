@@ -198,9 +198,7 @@ pub fn builder(edges: usize) -> Builder {
         .replicas(Service::Edge, edges)
         .replicas(Service::Keys, 2)
         .set("LEASE_MS", &LEASE_MS.to_string())
-        .set_for(Service::Identity, "ARGON2_MEMORY_KIB", "8192")
-        .set_for(Service::Identity, "ARGON2_ITERATIONS", "1")
-        .set_for(Service::Identity, "ARGON2_PARALLELISM", "1")
+        .cheap_passwords()
 }
 
 /// Breaks the cluster again and again, with one fault or two at the same time, until each of `faults` was
@@ -221,6 +219,11 @@ pub async fn torment(
         let mut now = vec![first];
         if dice.below(3) == 0 && other.victim() != first.victim() {
             now.push(other);
+        }
+        if waiting.is_empty() {
+            load.allow_all();
+        } else {
+            load.allow_more();
         }
         strike(cluster, load, &now, dice).await;
         for fault in now {

@@ -35,8 +35,8 @@ const PATIENT: Duration = Duration::from_secs(3);
 const LAST: usize = 15;
 /// Findings of one kind that are shown in full.
 const SHOWN: usize = 2;
-/// How often an answer is waited for in the end, where there is none.
-const MAX_REPEATS: usize = 200;
+/// Bound on an answer to a signup, and on one in the end, where there was none.
+const RECOVERY: Duration = Duration::from_mins(2);
 /// The pause between two of these.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -114,7 +114,8 @@ impl Story {
         let (username, password) = (&story.username, story.password(0));
         let email = format!("{username}@example.com");
         let body = json!({"email": email, "username": username, "password": password});
-        for attempt in 0..MAX_REPEATS {
+        let end = Instant::now() + RECOVERY;
+        for attempt in (0..).take_while(|_| Instant::now() < end) {
             let name = format!("s{number}-signup-{attempt}");
             let way = Way { edge: attempt % front.edges(), name, patience: PATIENT };
             let reply = story.send(&way, &Ask::post("/auth/signup").with(&body)).await;
@@ -159,10 +160,8 @@ impl Story {
         let mut client = Client { story: Arc::clone(self), dice, name, asked: 0 };
         client.try_everything().await;
         for active in [false, true] {
-            for _ in 0..MAX_REPEATS {
-                if self.set_active(&client.patient(), active).await {
-                    break;
-                }
+            let end = Instant::now() + RECOVERY;
+            while !self.set_active(&client.patient(), active).await && Instant::now() < end {
                 tokio::time::sleep(PAUSE).await;
             }
             client.try_everything().await;
@@ -226,7 +225,8 @@ impl Client {
 impl Story {
     /// Uses a credential until there is an answer to go by.
     async fn insist(&self, way: &Way, credential: Credential) {
-        for attempt in 0..MAX_REPEATS {
+        let end = Instant::now() + RECOVERY;
+        for attempt in (0_usize..).take_while(|_| Instant::now() < end) {
             let way = Way { name: format!("{}.{attempt}", way.name), ..way.clone() };
             if self.try_out(&way, credential).await {
                 return;

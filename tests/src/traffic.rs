@@ -40,6 +40,8 @@ pub struct Report {
     pub requests: usize,
     /// Of these, answered 503.
     pub unavailable: usize,
+    /// When each of these was answered.
+    pub unavailable_at: Vec<Instant>,
     /// Answered 429.
     pub limited: usize,
     /// Without an answer: the connection broke, or no edge took it.
@@ -152,6 +154,13 @@ impl Report {
     pub fn failed(&self) -> usize {
         self.unavailable + self.limited + self.broken
     }
+
+    /// Requests that were answered 503 soon enough after one of `begins`.
+    pub fn unavailable_after(&self, begins: &[Instant], within: Duration) -> usize {
+        let after =
+            |at: &&Instant| begins.iter().any(|begin| (*begin..*begin + within).contains(*at));
+        self.unavailable_at.iter().filter(after).count()
+    }
 }
 
 impl Shared {
@@ -176,7 +185,10 @@ impl Shared {
             report.slowest = report.slowest.max(record.end - record.start);
             match record.outcome {
                 Outcome::Answered => continue,
-                Outcome::Unavailable => report.unavailable += 1,
+                Outcome::Unavailable => {
+                    report.unavailable += 1;
+                    report.unavailable_at.push(record.end);
+                }
                 Outcome::Limited => report.limited += 1,
                 Outcome::Broken => report.broken += 1,
             }

@@ -40,6 +40,9 @@ const AFTERWARDS: [Duration; 6] = [
 const MAX_AFTER: usize = 64;
 /// How long one who ends credentials rests before the next: there is something to end while faults last.
 const REST: Duration = Duration::from_millis(500);
+/// Credentials that may end for each time that the cluster is broken: one in this many, which is more than there are
+/// kinds of faults. However slow the machine is, there is something to end during each.
+const SHARES: usize = 24;
 /// Keys that each user has.
 const KEYS_EACH: usize = 60;
 /// Users and sessions that are made at the same time.
@@ -59,6 +62,8 @@ struct Shared {
     ledger: Arc<Ledger>,
     edges: Vec<String>,
     next: AtomicUsize,
+    /// From here on, credentials stay as they are until more may end.
+    allowed: AtomicUsize,
     ended: AtomicUsize,
     revoked: AtomicUsize,
     under_way: AtomicUsize,
@@ -101,6 +106,7 @@ impl Load {
             ledger: Arc::clone(ledger),
             edges,
             next: AtomicUsize::new(0),
+            allowed: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
             revoked: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
@@ -128,6 +134,24 @@ impl Load {
         self.shared.revoked.load(Ordering::SeqCst)
     }
 
+    /// Lets some more credentials end.
+    pub fn allow_more(&self) {
+        let share = self.shared.ledger.count().div_ceil(SHARES);
+        self.shared.allowed.fetch_add(share, Ordering::SeqCst);
+    }
+
+    /// Lets all the others end, too.
+    pub fn allow_all(&self) {
+        self.shared.allowed.store(self.shared.ledger.count(), Ordering::SeqCst);
+    }
+
+    /// Lets some more end where somebody waits for it and none may: most of a share came to nothing.
+    fn allow_enough(&self) {
+        if self.shared.next.load(Ordering::SeqCst) >= self.shared.allowed.load(Ordering::SeqCst) {
+            self.shared.allowed.fetch_add(ENDERS, Ordering::SeqCst);
+        }
+    }
+
     /// Whether no credential is left.
     pub fn is_spent(&self) -> bool {
         self.shared.next.load(Ordering::SeqCst) >= self.shared.ledger.count()
@@ -135,14 +159,20 @@ impl Load {
 
     /// Waits until a revoke or logout is under way.
     pub async fn under_way(&self, within: Duration) {
-        let some = || self.shared.under_way.load(Ordering::SeqCst) > 0 || self.is_spent();
+        let some = || {
+            self.allow_enough();
+            self.shared.under_way.load(Ordering::SeqCst) > 0 || self.is_spent()
+        };
         poll::until_async("a revoke", within, async || some().then_some(())).await;
     }
 
     /// Waits until some more credentials have ended.
     pub async fn progress(&self, more: usize, within: Duration) {
         let goal = self.ended() + more;
-        let enough = || self.ended() >= goal || self.is_spent();
+        let enough = || {
+            self.allow_enough();
+            self.ended() >= goal || self.is_spent()
+        };
         poll::until_async("revokes that return", within, async || enough().then_some(())).await;
     }
 
@@ -154,14 +184,21 @@ impl Load {
 }
 
 impl Shared {
+    /// The next credential that is to end, if there is one that may.
+    fn take(&self) -> Option<usize> {
+        let end = self.allowed.load(Ordering::SeqCst).min(self.ledger.count());
+        let further = |next: usize| (next < end).then_some(next + 1);
+        self.next.fetch_update(Ordering::SeqCst, Ordering::SeqCst, further).ok()
+    }
+
     async fn end_all(self: Arc<Self>, mut dice: Dice) {
         let apis: Vec<Api> = self.edges.iter().map(|edge| Api::new(edge)).collect();
         let mut after = JoinSet::new();
         while !self.over.load(Ordering::SeqCst) {
-            let number = self.next.fetch_add(1, Ordering::SeqCst);
-            if number >= self.ledger.count() {
-                break;
-            }
+            let Some(number) = self.take() else {
+                hold(PACE).await;
+                continue;
+            };
             let warm = |edge| timeout(WARM, attempt(&self.ledger, &apis[edge], number, edge));
             // An edge that stands still is not waited for.
             drop(join_all((0..apis.len()).map(warm)).await);

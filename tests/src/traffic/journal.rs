@@ -1,10 +1,12 @@
 //! What was acknowledged while there was traffic, and whether it is there.
 
-use crate::account::PASSWORD;
-use crate::{Answer, Api};
+use std::time::Duration;
 
-/// Answers of passing failures that are borne with when everything should work again.
-const PATIENCE: usize = 100;
+use crate::account::PASSWORD;
+use crate::{Answer, Api, poll};
+
+/// How long passing failures are borne with when everything should work again.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What was acknowledged.
 #[derive(Debug, Default)]
@@ -40,17 +42,17 @@ impl Journal {
     pub(super) async fn lost(&self, api: &Api) -> Vec<String> {
         let mut lost = Vec::new();
         for name in &self.users {
-            let answer = settled(async || api.log_in(name, PASSWORD).await).await;
+            let answer = settled(|| api.log_in(name, PASSWORD)).await;
             if answer.status != 200 {
                 lost.push(format!("user {name}: {} {}", answer.status, answer.text()));
             }
         }
         for key in &self.keys {
-            let answer = settled(async || api.as_service(&key.text).await).await;
+            let answer = settled(|| api.as_service(&key.text)).await;
             key.compare("key", &answer, &mut lost);
         }
         for token in &self.tokens {
-            let answer = settled(async || api.as_user(&token.text).await).await;
+            let answer = settled(|| api.as_user(&token.text)).await;
             token.compare("session", &answer, &mut lost);
         }
         lost
@@ -72,12 +74,13 @@ impl Given {
 }
 
 /// An answer that is no passing failure.
-async fn settled(ask: impl AsyncFn() -> Answer) -> Answer {
-    for _ in 0..PATIENCE {
+async fn settled<F>(ask: impl Fn() -> F + Send + Sync) -> Answer
+where
+    F: Future<Output = Answer> + Send,
+{
+    let once = async || {
         let answer = ask().await;
-        if ![429, 503].contains(&answer.status) {
-            return answer;
-        }
-    }
-    panic!("{PATIENCE} failures after full service")
+        (![429, 503].contains(&answer.status)).then_some(answer)
+    };
+    poll::until_async("an answer after full service", PATIENCE, once).await
 }

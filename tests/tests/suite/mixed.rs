@@ -19,6 +19,9 @@ use tokio::task::block_in_place;
 const BEFORE: &str = "LATCHKEY_TEST_PREVIOUS_CONTRACT";
 /// Replicas of each service.
 const EACH: usize = 2;
+/// For how long after the begin of a restart a request that fails is one that this has cost. What a busy machine does
+/// not answer in time comes at any time.
+const LEAVING: Duration = Duration::from_secs(2);
 /// Bound on whatever comes back by itself.
 const RECOVERY: Duration = Duration::from_mins(1);
 /// What a process says of a message that it should have understood.
@@ -32,34 +35,36 @@ const MISUNDERSTOOD: [&str; 7] = [
     "means nothing here",
 ];
 
-/// Exchanges every replica for one of the other release, each after the other, and gives what they had logged.
+/// Exchanges every replica for one of the other release, each after the other, and gives what they had logged, and
+/// when each restart began.
 async fn exchange(
     cluster: &mut Cluster,
     traffic: &Traffic,
     before: bool,
     dice: &mut Dice,
-) -> Vec<String> {
+) -> (Vec<String>, Vec<Instant>) {
     let mut order: Vec<(Service, usize)> = Service::ALL
         .into_iter()
         .flat_map(|service| (0..EACH).map(move |number| (service, number)))
         .collect();
     dice.shuffle(&mut order);
-    let mut logs = Vec::new();
+    let (mut logs, mut begins) = (Vec::new(), Vec::new());
     for (service, number) in order {
         let replica = cluster.replica_mut(service, number);
         logs.extend(replica.logs());
         replica.set(BEFORE, if before { "on" } else { "off" });
+        begins.push(Instant::now());
         block_in_place(|| replica.restart());
         traffic.round().await;
     }
-    logs
+    (logs, begins)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_of_two_releases_are_exchanged_under_load_and_answer_as_one() {
     let seed = u64::from(std::process::id());
     let mut dice = Dice::of(seed);
-    let mut builder = Cluster::builder().own_postgres().set(BEFORE, "on");
+    let mut builder = Cluster::builder().own_postgres().set(BEFORE, "on").cheap_passwords();
     for service in Service::ALL {
         builder = builder.replicas(service, EACH);
     }
@@ -68,8 +73,10 @@ async fn replicas_of_two_releases_are_exchanged_under_load_and_answer_as_one() {
     traffic.full_service(RECOVERY).await;
 
     let begin = Instant::now();
-    let mut logs = exchange(&mut cluster, &traffic, false, &mut dice).await;
-    logs.extend(exchange(&mut cluster, &traffic, true, &mut dice).await);
+    let (mut logs, mut begins) = exchange(&mut cluster, &traffic, false, &mut dice).await;
+    let (further, later) = exchange(&mut cluster, &traffic, true, &mut dice).await;
+    logs.extend(further);
+    begins.extend(later);
     traffic.full_service(RECOVERY).await;
     let report = traffic.finish(begin).await;
 
@@ -82,13 +89,16 @@ async fn replicas_of_two_releases_are_exchanged_under_load_and_answer_as_one() {
     assert!(report.wrong.is_empty() && report.lost.is_empty(), "seed {seed}: {report:#?}");
     assert!(report.acknowledged > 0 && report.broken == 0, "seed {seed}: {report:#?}");
     // What a restart may cost: a request that reaches a service in the moment it leaves the bus.
-    assert!(report.unavailable <= 2 * 2 * EACH * Service::ALL.len(), "seed {seed}: {report:#?}");
+    let unavailable = report.unavailable_after(&begins, LEAVING);
+    assert!(unavailable <= 2 * begins.len(), "seed {seed}: {report:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_is_told_of_a_kind_of_change_it_does_not_know_forgets_everything_and_confirms()
 {
-    let cluster = block_in_place(|| Cluster::builder().start());
+    let cluster = block_in_place(|| Cluster::builder().unhurried().start());
+    // Where nobody is a member yet, nobody is told.
+    cluster.remembers(0).await;
     let (api, url) = (cluster.api(0), cluster.bus_url());
     let user = api.user().await;
     let stays = api.key(&user.token, "stays").await;
@@ -133,7 +143,8 @@ async fn contracts(cluster: &Cluster) -> Vec<i64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_is_told_in_the_lowest_contract_number_among_the_members() {
-    let mut cluster = block_in_place(|| Cluster::builder().replicas(Service::Edge, 2).start());
+    let builder = Cluster::builder().unhurried().replicas(Service::Edge, 2);
+    let mut cluster = block_in_place(|| builder.start());
     let (api, [new, old]) = (cluster.api(0), [CONTRACT, PREVIOUS]);
     let user = api.user().await;
     for (before, among, told) in [("on", [old, new], old), ("off", [new, new], new)] {
@@ -144,6 +155,9 @@ async fn a_change_is_told_in_the_lowest_contract_number_among_the_members() {
             (contracts(&cluster).await == among.map(i64::from)).then_some(())
         })
         .await;
+        for edge in 0..2 {
+            cluster.remembers(edge).await;
+        }
         let mut invalidations = Tap::on(&cluster.bus_url(), KeysAuthority::INVALIDATIONS).await;
         let key = api.key(&user.token, "ends").await;
         let body = api.revoke(&user.token, key.id).await.expect(200);
