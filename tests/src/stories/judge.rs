@@ -221,12 +221,13 @@ impl History {
         })
     }
 
-    /// Whether the token may have been made after the user was let in again.
+    /// Whether the token may have been made after the user was let in again: by a command that was asked for after the
+    /// deactivation, or beside it. Of two that are under way together either may be the last.
     fn may_be_after(&self, token: &Token, deactivation: &Change) -> bool {
         self.changes.iter().any(|change| {
             change.what == What::Active(true)
-                && change.asked >= deactivation.asked
                 && change.asked < token.made.end
+                && self.reaches(change, deactivation.asked)
         })
     }
 
@@ -250,9 +251,9 @@ impl History {
         })
     }
 
-    /// Whether a deactivation may take effect after `at`.
-    fn reaches(&self, deactivation: &Change, at: Instant) -> bool {
-        match (deactivation.answered(), deactivation.over()) {
+    /// Whether a deactivation or reactivation may take effect after `at`.
+    fn reaches(&self, change: &Change, at: Instant) -> bool {
+        match (change.answered(), change.over()) {
             (Some(answered), _) => at <= answered,
             (None, None) => true,
             (None, Some(given_up)) => !self.changes.iter().any(|later| {

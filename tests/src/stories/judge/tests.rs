@@ -152,6 +152,27 @@ fn a_token_from_before_a_deactivation_stays_refused_after_the_reactivation() {
 }
 
 #[test]
+fn of_a_deactivation_and_a_reactivation_that_are_under_way_together_either_may_be_the_last() {
+    // Let in before, beside, or after the deactivation at 10 to 20, while the token is made.
+    for (let_in, is_answered, expected) in [
+        ((5, 9), true, Some(Kind::Born)),
+        ((5, 9), false, None),
+        ((5, 15), true, None),
+        ((5, 25), true, None),
+        ((12, 15), true, None),
+        ((30, 40), true, None),
+        ((60, 61), true, Some(Kind::Born)),
+    ] {
+        let mut story = Written::new();
+        story.change(What::Active(true), let_in, is_answered);
+        story.change(What::Active(false), (10, 20), true);
+        let token = story.token(0, (11, 50));
+        story.change(What::Active(true), (70, 80), true);
+        assert_eq!(story.token_is(token, Said::Accepted, (90, 91)), expected, "{let_in:?}");
+    }
+}
+
+#[test]
 fn a_key_is_not_handed_out_once_its_session_has_ended() {
     let mut story = Written::new();
     let by = story.token(0, (1, 2));
