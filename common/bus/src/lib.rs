@@ -95,6 +95,15 @@ pub enum BusError {
     SubjectTaken(&'static str),
 }
 
+/// What came of a call.
+#[derive(Debug)]
+pub struct Called<T> {
+    /// What the last attempt came to.
+    pub outcome: Result<T, CallError>,
+    /// Whether certainly none of the attempts has done anything, or will.
+    pub is_undone: bool,
+}
+
 impl Bus {
     /// A bus inside this process.
     #[must_use]
@@ -175,6 +184,12 @@ impl Bus {
         context: &Context,
         request: &R,
     ) -> Result<R::Reply, CallError> {
+        self.call_by(R::RETRY, context, request).await.outcome
+    }
+
+    /// The same, for whoever has to know whether something may have been done all the same: one of the attempts before
+    /// the last may have been carried out, now or later, whatever the last one was told.
+    pub async fn call_telling<R: Rpc>(&self, context: &Context, request: &R) -> Called<R::Reply> {
         self.call_by(R::RETRY, context, request).await
     }
 
@@ -193,7 +208,7 @@ impl Bus {
             Retry::Idempotent(_) => Retry::Idempotent(attempt),
             Retry::Unsent => Retry::Unsent,
         };
-        self.call_by(rule, context, request).await
+        self.call_by(rule, context, request).await.outcome
     }
 
     async fn call_by<R: Rpc>(
@@ -201,7 +216,7 @@ impl Bus {
         rule: Retry,
         context: &Context,
         request: &R,
-    ) -> Result<R::Reply, CallError> {
+    ) -> Called<R::Reply> {
         let asking = observe::Asking::begin(self.system(), R::SUBJECT);
         let mut context = context.within(R::TIMEOUT);
         if R::SENDER.is_none() {
@@ -216,9 +231,9 @@ impl Bus {
                     metrics::counter!(RETRIES).increment(1);
                 }
                 outcome => {
-                    let outcome = outcome.map_err(|error| attempts.told(error));
                     asking.end(&outcome);
-                    return outcome;
+                    let is_undone = outcome.as_ref().is_err_and(|error| attempts.is_undone(error));
+                    return Called { outcome, is_undone };
                 }
             }
         }

@@ -53,11 +53,9 @@ impl Attempts {
         true
     }
 
-    /// What the caller is told of the error of the last attempt. "Nobody did it" would be wrong where an attempt before
-    /// it has had no answer; a refusal is an answer all the same.
-    pub(crate) fn told(&self, error: CallError) -> CallError {
-        let is_answer = matches!(error, CallError::Refused(_));
-        if self.may_be_done && error.is_undone() && !is_answer { CallError::Timeout } else { error }
+    /// Whether a call whose last attempt ended with `error` has certainly done nothing.
+    pub(crate) fn is_undone(&self, error: &CallError) -> bool {
+        !self.may_be_done && error.is_undone()
     }
 
     /// How long to wait before trying again after `error`, if that is allowed.
@@ -125,18 +123,15 @@ mod tests {
     #[tokio::test]
     async fn an_attempt_without_an_answer_may_have_been_done_whatever_comes_after_it() {
         let context = Context::new(RequestId::new("t"), Duration::from_secs(2));
-        let undone = [CallError::Overloaded, CallError::NoResponder, CallError::Forbidden];
-        for (before, told) in
-            [(CallError::NoResponder, None), (CallError::Timeout, Some(CallError::Timeout))]
-        {
+        let refused = CallError::Refused(latchkey_contract::Refusal::KeyNotFound);
+        for (before, is_undone) in [(CallError::NoResponder, true), (CallError::Timeout, false)] {
             let mut attempts = Attempts::new(TWICE);
             attempts.next(&context);
             assert!(attempts.again(&context, &before).await);
-            for error in undone.clone() {
-                assert_eq!(attempts.told(error.clone()), told.clone().unwrap_or(error));
+            for last in [CallError::Overloaded, CallError::NoResponder, refused.clone()] {
+                assert_eq!(attempts.is_undone(&last), is_undone, "{before}, {last}");
             }
-            let refused = CallError::Refused(latchkey_contract::Refusal::KeyNotFound);
-            assert_eq!(attempts.told(refused.clone()), refused);
+            assert!(!attempts.is_undone(&CallError::Timeout));
         }
     }
 

@@ -285,7 +285,12 @@ impl<A: Authority> LeaseKeeper<A> {
 
     /// Leaves, so that the next life joins anew and nothing rests on what this one has not heard.
     fn unheard(&self, myself: &ActorRef<Message>, state: &mut State) -> ActorProcessingErr {
+        if state.keeper.member().is_some() {
+            counter!(DROPPED, "authority" => A::NAME).increment(1);
+        }
         self.leave(myself, state);
+        // The next life may wait long until it hears again.
+        gauge!("latchkey_lease_held", "authority" => A::NAME).set(0.0);
         tracing::error!(
             service = self.deps.name,
             authority = A::NAME,

@@ -271,8 +271,7 @@ impl Core {
     /// The routes' answer, or the problem of having none.
     async fn guarded(&self, request: Request<Body>, context: Context, peer: IpAddr) -> Response {
         let Some(permit) = self.in_flight.try_enter() else {
-            return Problem::unavailable("more requests at the same time than the edge takes")
-                .into_response();
+            return Problem::overloaded().into_response();
         };
         if request.headers().len() > MAX_HEADERS {
             return Problem::too_many_headers(MAX_HEADERS).into_response();

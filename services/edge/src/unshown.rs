@@ -92,14 +92,13 @@ impl UnshownKeys {
     /// is late finds it revoked.
     async fn revoke(&self, unshown: &Unshown) -> Result<(), CallError> {
         let Unshown { context, request, key } = unshown;
-        let key = match key {
-            Some(key) => *key,
-            // It is the same command once more, of whoever gave it.
-            None => match self.bus.call(&anew(context, IssueKey::TIMEOUT), request).await {
-                Ok(issued) => issued.listed.id,
-                Err(CallError::Refused(_)) => return Ok(()),
-                Err(error) => return Err(error),
-            },
+        let key = if let Some(key) = key {
+            *key
+        } else {
+            // It is the same command once more, of whoever gave it. One that is refused may still be made, by an attempt
+            // that is not over.
+            let context = anew(context, IssueKey::TIMEOUT);
+            self.bus.call(&context, request).await?.listed.id
         };
         let revoke = RevokeKey { owner: request.owner, key, wait: false };
         // This one nobody has asked for.
@@ -146,14 +145,14 @@ impl Making {
     /// [`CallError`] where there is none, or nobody knows: then it is revoked if there is one.
     pub(crate) async fn make(&mut self) -> Result<IssuedKey, CallError> {
         let Some(unshown) = &mut self.unshown else { return Err(CallError::Fault) };
-        let made = self.keys.bus.call(&unshown.context, &unshown.request).await;
-        match &made {
+        let made = self.keys.bus.call_telling(&unshown.context, &unshown.request).await;
+        match &made.outcome {
             Ok(issued) => unshown.key = Some(issued.listed.id),
-            Err(error) if error.is_undone() => self.unshown = None,
-            // It may be there, and only its text was lost on the way.
+            Err(_) if made.is_undone => self.unshown = None,
+            // It may be there, or come yet, and only its text was lost on the way.
             Err(_) => {}
         }
-        made
+        made.outcome
     }
 
     /// The key goes to its client.

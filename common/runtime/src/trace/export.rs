@@ -107,7 +107,8 @@ impl<E: SpanExporter> Exporter<E> {
 
     async fn send(&mut self, batch: Vec<SpanData>) {
         let count = batch.len();
-        let sent = AssertUnwindSafe(self.collector.export(batch)).catch_unwind().await;
+        let sending = async { self.collector.export(batch).await };
+        let sent = AssertUnwindSafe(sending).catch_unwind().await;
         let error = match sent {
             Ok(Ok(())) => {
                 if mem::take(&mut self.away) {
