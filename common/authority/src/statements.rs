@@ -3,7 +3,7 @@
 //!
 //! What goes into one answer comes from one statement: that is one snapshot, on both engines.
 
-use latchkey_store::Engine;
+use latchkey_store::PerEngine;
 
 /// One authority's statements for one engine.
 #[derive(Clone, Copy, Debug)]
@@ -47,24 +47,7 @@ pub struct Statements {
 }
 
 /// One authority's statements.
-#[derive(Clone, Copy, Debug)]
-pub struct Sql {
-    /// For SQLite.
-    pub sqlite: Statements,
-    /// For Postgres.
-    pub postgres: Statements,
-}
-
-impl Sql {
-    /// Those for one kind of database.
-    #[must_use]
-    pub fn of(&self, engine: Engine) -> &Statements {
-        match engine {
-            Engine::Sqlite => &self.sqlite,
-            Engine::Postgres => &self.postgres,
-        }
-    }
-}
+pub type Sql = PerEngine<Statements>;
 
 impl Statements {
     /// Every statement, for the test that prepares each on both databases.

@@ -13,7 +13,7 @@ use latchkey_runtime::{Child, Clock};
 use metrics::{Gauge, gauge};
 use tokio::time::{sleep, timeout};
 
-use crate::{Db, Engine, StoreError, Value, values};
+use crate::{Db, PerEngine, StoreError, Value, values};
 
 /// How much longer than the pause between two runs a row is held: so long no other replica does the chore of a holder
 /// that died.
@@ -42,10 +42,8 @@ pub struct Statements {
 pub struct ChoreSql {
     /// The service.
     pub service: &'static str,
-    /// For SQLite.
-    pub sqlite: Statements,
-    /// For Postgres.
-    pub postgres: Statements,
+    /// The statements.
+    pub statements: PerEngine<Statements>,
 }
 
 /// `chores!("keys")`: the statements on the rows of `keys_chores`.
@@ -54,8 +52,10 @@ macro_rules! chores {
     ($service:literal) => {
         $crate::chores::ChoreSql {
             service: $service,
-            sqlite: $crate::chores!(@engine $service, $crate::now_sqlite!()),
-            postgres: $crate::chores!(@engine $service, $crate::now_postgres!()),
+            statements: $crate::PerEngine {
+                sqlite: $crate::chores!(@engine $service, $crate::now_sqlite!()),
+                postgres: $crate::chores!(@engine $service, $crate::now_postgres!()),
+            },
         }
     };
     (@engine $service:literal, $now:expr) => {
@@ -71,17 +71,6 @@ macro_rules! chores {
             ),
         }
     };
-}
-
-impl ChoreSql {
-    /// Those for one kind of database.
-    #[must_use]
-    pub fn of(&self, engine: Engine) -> &Statements {
-        match engine {
-            Engine::Sqlite => &self.sqlite,
-            Engine::Postgres => &self.postgres,
-        }
-    }
 }
 
 impl Statements {
@@ -155,7 +144,7 @@ impl ChoreRow {
     }
 
     fn sql(&self) -> &'static Statements {
-        self.of.sql.of(self.of.db.engine())
+        self.of.sql.statements.of(self.of.db.engine())
     }
 }
 

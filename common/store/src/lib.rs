@@ -67,6 +67,26 @@ pub enum Engine {
     Postgres,
 }
 
+/// What is written otherwise for each kind of database.
+#[derive(Clone, Copy, Debug)]
+pub struct PerEngine<T> {
+    /// For SQLite.
+    pub sqlite: T,
+    /// For Postgres.
+    pub postgres: T,
+}
+
+impl<T> PerEngine<T> {
+    /// That for one kind of database.
+    #[must_use]
+    pub const fn of(&self, engine: Engine) -> &T {
+        match engine {
+            Engine::Sqlite => &self.sqlite,
+            Engine::Postgres => &self.postgres,
+        }
+    }
+}
+
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

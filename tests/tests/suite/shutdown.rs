@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use e2e::account::PASSWORD;
 use e2e::raw::Connection;
-use e2e::{Config, Stack};
+use e2e::{Config, Finished, Stack};
 use serde_json::json;
 
 fn stack() -> Stack {
@@ -114,6 +114,14 @@ fn half_sent(url: &str) -> Vec<Connection> {
     (0..4).flat_map(|_| [send(head.to_owned()), send(format!("{head}{body}"))]).collect()
 }
 
+/// Asks for the end; how long the edges took for it, and what came of the whole.
+fn asked_to_end(stack: &mut Stack) -> (Duration, Finished) {
+    let begun = Instant::now();
+    stack.terminate();
+    stack.edges_ended();
+    (begun.elapsed(), stack.ended())
+}
+
 /// Waits until a process that was asked to end takes no further connections.
 fn until_closed(url: &str) {
     let address = url.strip_prefix("http://").unwrap().to_owned();
@@ -126,11 +134,7 @@ fn until_closed(url: &str) {
 async fn requests_that_never_arrive_hold_the_end_up_for_less_than_ten_seconds() {
     let mut stack = stack();
     let _half = half_sent(stack.url());
-    let begun = Instant::now();
-    stack.terminate();
-    stack.edges_ended();
-    let took = begun.elapsed();
-    let end = stack.ended();
+    let (took, end) = asked_to_end(&mut stack);
     assert_eq!(end.code, Some(0), "{}", end.stderr);
     assert!(took < NOTICED, "{took:?}: {}", end.stderr);
     assert!(end.stderr.contains("some requests were not answered"), "{}", end.stderr);
@@ -143,11 +147,7 @@ async fn whoever_asks_twice_is_not_kept_waiting() {
     let _half = half_sent(&url);
     stack.terminate();
     until_closed(&url);
-    let begun = Instant::now();
-    stack.terminate();
-    stack.edges_ended();
-    let took = begun.elapsed();
-    let end = stack.ended();
+    let (took, end) = asked_to_end(&mut stack);
     assert!(took < NOTICED_AT_ONCE, "{took:?}: {}", end.stderr);
     assert_eq!(end.code, Some(130), "{}", end.stderr);
     assert!(end.stderr.contains("asked to end a second time"), "{}", end.stderr);
@@ -168,11 +168,7 @@ async fn a_collector_that_never_answers_holds_the_end_up_for_less_than_ten_secon
     });
     stack.api().user().await;
     let _half = half_sent(stack.url());
-    let begun = Instant::now();
-    stack.terminate();
-    stack.edges_ended();
-    let took = begun.elapsed();
-    let end = stack.ended();
+    let (took, end) = asked_to_end(&mut stack);
     assert_eq!(end.code, Some(0), "{}", end.stderr);
     assert!(took < NOTICED, "{took:?}: {}", end.stderr);
     assert!(end.stderr.contains("the last spans were not sent"), "{}", end.stderr);
