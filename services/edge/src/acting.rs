@@ -1,8 +1,6 @@
 //! What a handler's commands say of who acts, and from where: the envelope's caller, of the request's credential, its
 //! client's address and what the client says of itself.
 
-use std::sync::Arc;
-
 use axum::extract::FromRequestParts;
 use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
@@ -11,16 +9,16 @@ use latchkey_contract::caller::UserAgent;
 use latchkey_contract::{Actor, Caller, Principal};
 
 use crate::address::KnownAddress;
+use crate::name::NAME;
 use crate::problem::Problem;
-use crate::{Edge, NAME};
 
 /// Whoever needs no credential: what they ask is asked for nobody known.
 pub struct Anonymous(pub Context);
 
-impl FromRequestParts<Arc<Edge>> for Anonymous {
+impl<S: Send + Sync> FromRequestParts<S> for Anonymous {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Edge>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         named(parts, Actor::Anonymous).map(Self)
     }
 }

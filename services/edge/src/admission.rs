@@ -16,7 +16,7 @@ use metrics::{Counter, counter, gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::router::Patterns;
+use crate::patterns::Patterns;
 
 /// How long a request waits to be let in: each half of it at least, so that those who came at once are not
 /// turned away at once, and come back at once.

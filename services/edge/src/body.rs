@@ -14,10 +14,6 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::problem::Problem;
 
-mod lent;
-
-pub(crate) use lent::{Unread, lend};
-
 /// Bytes of a body that any route takes at most.
 pub const MAX_BODY: usize = 64 * 1_024;
 /// Bytes of a body with a password at most, refused before anything is decoded or hashed.

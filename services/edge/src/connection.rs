@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{Connection, Parts};
 use hyper::service::HttpService;
@@ -125,21 +124,4 @@ async fn linger(mut stream: TcpStream) {
         tokio::io::copy(&mut stream.take(MAX_LINGER), &mut tokio::io::sink()).await
     };
     let _: Result<io::Result<u64>, _> = tokio::time::timeout(LINGER, drain).await;
-}
-
-/// The bytes of `response` on a connection that ends with it, at `date`.
-pub(crate) fn bytes_of(response: &Response, body: &str, date: &str) -> Vec<u8> {
-    let status = response.status();
-    let reason = status.canonical_reason().unwrap_or_default();
-    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
-    for (name, value) in response.headers() {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-    }
-    let rest = format!("connection: close\r\ncontent-length: {}\r\n{date}\r\n", body.len());
-    bytes.extend_from_slice(rest.as_bytes());
-    bytes.extend_from_slice(body.as_bytes());
-    bytes
 }

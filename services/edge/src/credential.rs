@@ -12,8 +12,9 @@ use latchkey_contract::verify::{MinRevision, PrincipalKind};
 use latchkey_contract::{Secret, UserDetail, UserId};
 use latchkey_gate::{CredentialText, Form, Gate, Remembered, Requirement, Unmet};
 
+use crate::acting;
 use crate::problem::{Accepts, Problem};
-use crate::{Edge, acting};
+use crate::state::Edge;
 
 /// The header of an API key.
 pub const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");

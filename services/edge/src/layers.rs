@@ -26,20 +26,21 @@ use tokio::time::Instant;
 use tower::Service;
 use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 
-use crate::Edge;
 use crate::address;
 use crate::admission::{Admission, Lane};
-use crate::body::{self, MAX_BODY};
+use crate::body::MAX_BODY;
 use crate::config::Config;
-use crate::connection;
 use crate::credential::API_KEY_HEADER;
+use crate::fast_path::FastPath;
 use crate::host;
 use crate::idle_timeout::Swept;
-use crate::malformed::{Fault, Malformed};
+use crate::lent_body;
+use crate::malformed::{self, Fault, Malformed};
 use crate::observe::{Observer, Request as Observed};
 use crate::problem::Problem;
 use crate::router::{self, Routed};
-use crate::shortcut::Shortcut;
+use crate::state::Edge;
+use crate::trailing_slash::without_slash;
 
 /// Requests that are worked on at the same time at most.
 const MAX_IN_FLIGHT: u32 = 4_096;
@@ -130,8 +131,8 @@ impl EdgeService {
 
     /// Answers one request from `peer`, when its body is read or given up.
     pub async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response {
-        let (mut request, rest) = body::lend(request);
-        router::without_slash(&mut request);
+        let (mut request, rest) = lent_body::lend(request);
+        without_slash(&mut request);
         let mut answer = self.answer_lent(request, peer).await;
         if let Some(rest) = rest {
             rest.end(&mut answer).await;
@@ -147,7 +148,7 @@ impl EdgeService {
         let mut answer = problem.into_response();
         finish(answer.headers_mut(), id);
         let body = if unread.starts_with(b"HEAD ") { "" } else { &body };
-        connection::bytes_of(&answer, body, &self.malformed.date_line())
+        malformed::bytes_of(&answer, body, &self.malformed.date_line())
     }
 
     /// Counts what a sweep over the connections has closed.
@@ -196,8 +197,8 @@ impl Service<Request<Body>> for Core {
 impl Core {
     fn answer_at_once(&self, request: &Request<Incoming>) -> Option<Response> {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        let (begun, shortcut) = (Instant::now(), Shortcut::of(method, uri)?);
-        let answer = shortcut.at_once(&self.edge.gate, uri, headers)?;
+        let (begun, fast_path) = (Instant::now(), FastPath::of(method, uri)?);
+        let answer = fast_path.at_once(&self.edge.gate, uri, headers)?;
         let mut response = answer.into_response();
         finish(response.headers_mut(), self.ids.of(headers));
         let route = self.routed.patterns.place_of(request.uri().path());
@@ -282,12 +283,12 @@ impl Core {
         if request.body().size_hint().lower() > MAX_BODY as u64 {
             return Problem::too_large(MAX_BODY).into_response();
         }
-        let answered = match Shortcut::of(request.method(), request.uri()) {
-            Some(shortcut) => {
+        let answered = match FastPath::of(request.method(), request.uri()) {
+            Some(fast_path) => {
                 let (parts, _body) = request.into_parts();
                 let (gate, uri, headers) = (&self.edge.gate, &parts.uri, &parts.headers);
                 // The gate keeps the deadline: a timer less.
-                let work = shortcut.ask(gate, &context, uri, headers);
+                let work = fast_path.ask(gate, &context, uri, headers);
                 AssertUnwindSafe(work).catch_unwind().await.map(IntoResponse::into_response)
             }
             None => AssertUnwindSafe(self.route(request, context, peer)).catch_unwind().await,

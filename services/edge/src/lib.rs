@@ -1,11 +1,11 @@
 //! The edge: the public HTTP API. It never sees a database; what it knows, it asks over the bus.
 //!
 //! ```text
-//! server -> connection -> layers -> shortcut -> latchkey-gate: what is remembered
+//! server -> connection -> layers -> fast_path -> latchkey-gate: what is remembered
 //!                            \
 //!                             \_-> admission -> router -> credential (extractors) -> latchkey-gate -> bus
 //!                                     \
-//!                                      \_-> handler -> bus
+//!                                      \_-> api -> bus
 //! bus -> verify -> latchkey-gate -> bus
 //! ```
 //!
@@ -15,47 +15,48 @@
 mod acting;
 mod address;
 mod admission;
+pub mod api;
 pub mod body;
 pub mod config;
 mod connection;
 pub mod credential;
-pub mod handler;
+mod fast_path;
 mod host;
 mod idle_timeout;
 pub mod layers;
+mod lent_body;
 pub mod limits;
 mod malformed;
+mod name;
 pub mod observe;
 pub mod openapi;
 mod origin;
+mod patterns;
 pub mod problem;
 pub mod readiness;
 pub mod replica;
 pub mod router;
 pub mod server;
-pub mod shape;
-mod shortcut;
+pub mod state;
 mod tracked_stream;
+mod trailing_slash;
 mod unshown;
-
 mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use latchkey_bus::{Bus, Context};
+use latchkey_bus::Bus;
 use latchkey_contract::authority::change_attempt;
-use latchkey_contract::{CallError, Mark, Rpc, Secret};
 use latchkey_gate::Gate;
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Child, Clock, Entropy, Exit, Root, StartError, periodic};
 
 pub use config::Config;
+pub use name::NAME;
 use readiness::EdgeReadiness;
 pub use server::Server;
-
-/// The service's name: on the bus, in answers and in logs.
-pub const NAME: &str = "edge";
+use state::Edge;
 
 /// What the service is given by the process it runs in.
 #[derive(Clone)]
@@ -66,36 +67,6 @@ pub struct Deps {
     pub clock: Clock,
     /// Where random bytes come from.
     pub entropy: Entropy,
-}
-
-/// What the handlers share.
-pub struct Edge {
-    bus: Bus,
-    gate: Arc<Gate>,
-    limits: limits::Limits,
-    unshown: Arc<unshown::UnshownKeys>,
-    readiness: Arc<EdgeReadiness>,
-    entropy: Entropy,
-    /// How long one attempt at a change waits.
-    change_attempt: Duration,
-}
-
-impl Edge {
-    /// A mark for one command.
-    fn mark(&self) -> Mark {
-        Mark(self.entropy.bytes())
-    }
-
-    /// What one key is made from: 256 random bits.
-    fn seed(&self) -> Secret {
-        let half = || u128::from_ne_bytes(self.entropy.bytes());
-        Secret::new(format!("{:032x}{:032x}", half(), half()))
-    }
-
-    /// Asks for a change that is answered when no edge relies on anything older.
-    async fn change<R: Rpc>(&self, context: &Context, request: &R) -> Result<R::Reply, CallError> {
-        self.bus.call_waiting(self.change_attempt, context, request).await
-    }
 }
 
 /// The edge put together: it can be served from now on. Until its actors run, whatever has to be asked

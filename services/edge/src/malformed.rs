@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::response::Response;
 use latchkey_runtime::Clock;
 use metrics::{Counter, counter};
 use time::OffsetDateTime;
@@ -171,6 +172,23 @@ impl Malformed {
         let date = now.and_then(|now| now.format(&Rfc2822).ok()).unwrap_or_default();
         format!("date: {}\r\n", date.replace("+0000", "GMT"))
     }
+}
+
+/// The bytes of `response` on a connection that ends with it, at `date`.
+pub(crate) fn bytes_of(response: &Response, body: &str, date: &str) -> Vec<u8> {
+    let status = response.status();
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
+    for (name, value) in response.headers() {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    let rest = format!("connection: close\r\ncontent-length: {}\r\n{date}\r\n", body.len());
+    bytes.extend_from_slice(rest.as_bytes());
+    bytes.extend_from_slice(body.as_bytes());
+    bytes
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use metrics::{Counter, Histogram, counter, gauge, histogram};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::router::Patterns;
+use crate::patterns::Patterns;
 
 /// A request that took longer gets a span after the fact, as one that failed does.
 const SLOW: Duration = Duration::from_secs(1);

@@ -21,11 +21,11 @@ use latchkey_runtime::{Exit, StartError, process};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::body::Unread;
 use crate::config::Config;
 use crate::connection::{self, Ending};
 use crate::idle_timeout::{Activity, Watch};
 use crate::layers::EdgeService;
+use crate::lent_body::Unread;
 use crate::observe;
 use crate::tracked_stream::TrackedStream;
 

@@ -1,6 +1,6 @@
 //! Keys on their way to a client who has not been shown them yet. A key that nobody will be shown is revoked, whoever
 //! waits for that: its text is no use to anybody, and it does not stand in the list as a good one.
-//! `handler/keys.rs` makes keys by it.
+//! `api/keys.rs` makes keys by it.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,8 @@ use latchkey_contract::{CallError, KeyId, Rpc};
 use latchkey_runtime::periodic::PeriodicTask;
 use tokio::time::Instant;
 
-use crate::{NAME, acting};
+use crate::acting;
+use crate::name::NAME;
 
 /// Keys that wait to be revoked at most; further ones stay.
 const MAX_WAITING: usize = 1_024;

@@ -7,7 +7,7 @@ use latchkey_contract::verify::{Verify, VerifyBatch};
 use latchkey_gate::Gate;
 use latchkey_runtime::Child;
 
-use crate::NAME;
+use crate::name::NAME;
 
 /// The child that serves the two subjects.
 pub(crate) fn child(bus: Bus, gate: &Arc<Gate>) -> Child {

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa_swagger_ui::Config;
 
 use crate::problem::Problem;
-use crate::router::Slashed;
+use crate::trailing_slash::Slashed;
 
 /// The OpenAPI document's text.
 #[derive(Clone)]

@@ -15,11 +15,14 @@ use latchkey_contract::{CallError, FieldError, KeyId, UserId};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::Edge;
 use crate::body::{JsonBody, KeyPath, NoBody, positive};
 use crate::credential::{Acting, Owner};
 use crate::problem::Problem;
-use crate::shape::{CreateKeyBody, CreatedKeyBody, KeyBody, RevokedBody};
+use crate::state::Edge;
+
+mod json;
+
+pub use json::{CreateKeyBody, CreatedKeyBody, KeyBody, RevokedBody};
 
 /// Keys of a page where the client does not say.
 const DEFAULT_LIMIT: usize = 100;

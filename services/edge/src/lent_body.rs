@@ -14,7 +14,7 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-use super::{BODY_TIMEOUT, MAX_BODY};
+use crate::body::{BODY_TIMEOUT, MAX_BODY};
 
 /// In an answer's extensions: the connection ends with it, and the client may still be sending.
 #[derive(Clone, Copy, Debug)]

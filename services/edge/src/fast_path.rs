@@ -9,21 +9,21 @@ use latchkey_bus::Context;
 use latchkey_contract::Principal;
 use latchkey_gate::{Gate, Requirement};
 
+use crate::api::protected::Greeting;
 use crate::credential::presented;
 use crate::problem::Problem;
-use crate::shape::Greeting;
 
 /// A route with a way of its own: what it requires, and how it answers.
 #[derive(Clone, Copy)]
-pub(crate) struct Shortcut {
+pub(crate) struct FastPath {
     requirement: Requirement,
     greet: fn(&Principal) -> Result<Greeting, Problem>,
 }
 
-impl Shortcut {
+impl FastPath {
     /// The one for this request, if there is one.
     pub(crate) fn of(method: &Method, uri: &Uri) -> Option<Self> {
-        let shortcut = match uri.path() {
+        let fast_path = match uri.path() {
             "/protected/service" => {
                 Self { requirement: Requirement::SERVICE, greet: Greeting::to_service }
             }
@@ -33,7 +33,7 @@ impl Shortcut {
             }
             _ => return None,
         };
-        (*method == Method::GET).then_some(shortcut)
+        (*method == Method::GET).then_some(fast_path)
     }
 
     /// The answer, if the credential is remembered as good. Here is only what can be decided from memory,

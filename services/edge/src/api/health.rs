@@ -7,8 +7,8 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::Edge;
 use crate::problem::Problem;
+use crate::state::Edge;
 
 /// What this is.
 #[derive(Serialize, ToSchema)]

@@ -1,10 +1,14 @@
 //! `/protected/…`: what a service behind Latchkey would do with a verified caller.
 //!
-//! A GET of these does not come here: `crate::shortcut` answers it, and what changes here changes there.
+//! A GET of these does not come here: `crate::fast_path` answers it, and what changes here changes there.
 
 use crate::credential::{Anybody, Service, User};
 use crate::problem::Problem;
-use crate::shape::{AnyBody, Greeting, ServiceBody, UserBody};
+
+mod greeting;
+
+pub(crate) use greeting::Greeting;
+pub use greeting::{AnyBody, Details, ServiceBody, UserBody};
 
 /// Greet a user
 #[utoipa::path(get, path = "/protected/user", tag = "protected", security(("token" = [])),

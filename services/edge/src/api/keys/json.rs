@@ -1,54 +1,15 @@
-//! The JSON shapes of the public API.
+//! The JSON of `/keys…`.
 
 use std::fmt;
 
-use latchkey_contract::authority::{Changed, Receipt};
-use latchkey_contract::identity::{Account, ChangePassword, LogIn, LoggedIn, SignUp};
+use latchkey_contract::authority::Changed;
 use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey, ListedKey};
-use latchkey_contract::{KeyId, Mark, Secret, Timestamp, UserId};
+use latchkey_contract::{KeyId, Secret, Timestamp, UserId};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
-mod greeting;
-
-pub(crate) use greeting::Greeting;
-pub use greeting::{AnyBody, Details, ServiceBody, UserBody};
-
-/// `POST /auth/signup`. A field of the wrong type is read as missing, so that the answer can name
-/// every faulty field at once.
-#[derive(Deserialize, ToSchema)]
-#[schema(example = json!({"email": "ada@example.com", "username": "ada", "password": "correct horse battery staple"}))]
-pub struct SignUpBody {
-    /// A valid address, unique without regard to case.
-    #[serde(default, deserialize_with = "text_or_none")]
-    #[schema(value_type = String, required, format = Email, max_length = 254)]
-    pub email: Option<String>,
-    /// PRECIS `UsernameCaseMapped` (RFC 8265), unique in its canonical form.
-    #[serde(default, deserialize_with = "text_or_none")]
-    #[schema(value_type = String, required, min_length = 3, max_length = 50)]
-    pub username: Option<String>,
-    /// Any characters but control characters; not among the commonest passwords.
-    #[serde(default, deserialize_with = "text_or_none")]
-    #[schema(value_type = String, required, format = Password, min_length = 8, max_length = 128)]
-    pub password: Option<String>,
-}
-
-/// `POST /auth/login`.
-#[derive(Deserialize, ToSchema)]
-#[schema(example = json!({"username": "ada", "password": "correct horse battery staple"}))]
-pub struct LogInBody {
-    /// The username, in any spelling with the same canonical form.
-    #[serde(default, deserialize_with = "text_or_none")]
-    #[schema(value_type = String, required)]
-    pub username: Option<String>,
-    /// The password.
-    #[serde(default, deserialize_with = "text_or_none")]
-    #[schema(value_type = String, required, format = Password)]
-    pub password: Option<String>,
-}
+use crate::api::json::{ReceiptBody, rfc3339, text_or_none};
 
 /// `POST /keys/create`.
 #[derive(Deserialize, ToSchema)]
@@ -62,28 +23,6 @@ pub struct CreateKeyBody {
     #[serde(default = "as_configured", deserialize_with = "days")]
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 3650)]
     pub expires_in_days: ExpiresIn,
-}
-
-/// An account.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({"id": 1, "email": "ada@example.com", "username": "ada", "created_at": "2025-12-05T23:00:00Z", "is_active": true}))]
-pub struct AccountBody {
-    id: i64,
-    email: String,
-    username: String,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: String,
-    is_active: bool,
-}
-
-/// A login.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({"access_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.signature", "token_type": "bearer", "expires_in": 1800}))]
-pub struct TokenBody {
-    access_token: String,
-    token_type: &'static str,
-    /// Seconds until the token expires.
-    expires_in: u64,
 }
 
 /// A key that was made: the only answer that shows it.
@@ -136,82 +75,12 @@ pub struct RevokedBody {
     exact_from: Option<String>,
 }
 
-/// How a change came to be exact.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({"revision": 7, "edges_confirmed": 2, "waited_ms": 1}))]
-pub struct ReceiptBody {
-    /// The change's number at its authority.
-    revision: i64,
-    /// Edges that said they have applied it; of the others none relies on an older answer any more.
-    edges_confirmed: u32,
-    /// How long the answer waited for that, in milliseconds.
-    waited_ms: u64,
-}
-
-/// Sessions that were ended.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({"message": "Logged out successfully", "receipt": {"revision": 8, "edges_confirmed": 2, "waited_ms": 1}}))]
-pub struct EndedBody {
-    pub(crate) message: &'static str,
-    /// No edge accepts the tokens any more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) receipt: Option<ReceiptBody>,
-}
-
-/// `POST /auth/password`.
-#[derive(Deserialize, ToSchema)]
-#[schema(example = json!({"current_password": "correct horse battery staple", "new_password": "a quiet harbour at dusk"}))]
-pub struct ChangePasswordBody {
-    /// The password until now.
-    #[serde(default, deserialize_with = "text_or_none")]
-    #[schema(value_type = String, required, format = Password)]
-    pub current_password: Option<String>,
-    /// The password from now on: the rules of a signup hold.
-    #[serde(default, deserialize_with = "text_or_none")]
-    #[schema(value_type = String, required, format = Password, min_length = 8, max_length = 128)]
-    pub new_password: Option<String>,
-}
-
-impl From<SignUpBody> for SignUp {
-    fn from(body: SignUpBody) -> Self {
-        let password = body.password.map(Secret::new);
-        Self { email: body.email, username: body.username, password }
-    }
-}
-
-impl LogInBody {
-    /// The request that it is.
-    pub(crate) fn of(self, mark: Mark) -> LogIn {
-        let password = self.password.map(Secret::new);
-        LogIn { username: self.username, password, mark: Some(mark) }
-    }
-}
-
 impl CreateKeyBody {
     /// The request of `owner` that this body makes.
     #[must_use]
     pub fn of(self, owner: UserId, seed: Secret) -> IssueKey {
         let Self { name, expires_in_days: expires_in } = self;
         IssueKey { owner, name, expires_in, seed: Some(seed) }
-    }
-}
-
-impl From<Account> for AccountBody {
-    fn from(account: Account) -> Self {
-        Self {
-            id: account.id.0,
-            email: account.email,
-            username: account.username,
-            created_at: rfc3339(account.created_at),
-            is_active: account.is_active,
-        }
-    }
-}
-
-impl From<LoggedIn> for TokenBody {
-    fn from(login: LoggedIn) -> Self {
-        let access_token = login.access_token.expose().to_owned();
-        Self { access_token, token_type: "bearer", expires_in: login.expires_in }
     }
 }
 
@@ -262,48 +131,6 @@ impl RevokedBody {
             }
         }
     }
-}
-
-impl From<Receipt> for ReceiptBody {
-    fn from(receipt: Receipt) -> Self {
-        let Receipt { revision, edges_confirmed, waited_ms } = receipt;
-        Self { revision: revision.0, edges_confirmed, waited_ms }
-    }
-}
-
-impl ChangePasswordBody {
-    /// The request that it is, which is decided on no version yet.
-    pub(crate) fn of(self, mark: Mark) -> ChangePassword {
-        ChangePassword {
-            version: 0,
-            mark,
-            current_password: self.current_password.map(Secret::new),
-            new_password: self.new_password.map(Secret::new),
-        }
-    }
-}
-
-/// A time as the public API shows it: RFC 3339 in UTC, to the second.
-fn rfc3339(at: Timestamp) -> String {
-    OffsetDateTime::from_unix_timestamp(at.seconds())
-        .ok()
-        .and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_default()
-}
-
-/// A JSON value that is a text, or any other one.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum MaybeText {
-    Text(String),
-    Other(IgnoredAny),
-}
-
-fn text_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    Ok(match MaybeText::deserialize(from)? {
-        MaybeText::Text(text) => Some(text),
-        MaybeText::Other(IgnoredAny) => None,
-    })
 }
 
 /// Reads a whole number, in any spelling of it that JSON Schema takes for an integer (`90`, `90.0`, `9e1`),
@@ -363,11 +190,6 @@ fn as_configured() -> ExpiresIn {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_utc_to_the_second() {
-        assert_eq!(rfc3339(Timestamp(1_764_975_600_999)), "2025-12-05T23:00:00Z");
-    }
 
     #[test]
     fn a_days_field_is_a_whole_number_or_left_out() {

@@ -8,16 +8,18 @@ use axum::{Extension, Json};
 use latchkey_contract::identity::{LogOut, LogOutAll, ReadUser, SignUp};
 use latchkey_contract::{CallError, Refusal};
 
-use super::slip;
-use crate::Edge;
 use crate::acting::Anonymous;
 use crate::address::ClientAddress;
+use crate::api::json::ReceiptBody;
 use crate::body::{JsonBody, MAX_AUTH_BODY};
 use crate::credential::Oneself;
 use crate::problem::Problem;
-use crate::shape::{
-    AccountBody, ChangePasswordBody, EndedBody, LogInBody, ReceiptBody, SignUpBody, TokenBody,
-};
+use crate::state::Edge;
+
+mod json;
+mod slip;
+
+pub use json::{AccountBody, ChangePasswordBody, EndedBody, LogInBody, SignUpBody, TokenBody};
 
 /// Times that a change of password is decided anew where something newer came, at most.
 const MAX_DECISIONS: usize = 4;

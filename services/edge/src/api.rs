@@ -1,0 +1,10 @@
+//! The resources of the public API, a file or folder each: their JSON, their handlers, and what the API's
+//! description says of them. A handler is a screenful at most: take a credential, ask a service, answer.
+
+pub mod auth;
+pub mod docs;
+pub mod health;
+pub mod keys;
+pub mod protected;
+
+mod json;

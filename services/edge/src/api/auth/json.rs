@@ -1,0 +1,133 @@
+//! The JSON of `/auth/…`.
+
+use latchkey_contract::identity::{Account, ChangePassword, LogIn, LoggedIn, SignUp};
+use latchkey_contract::{Mark, Secret};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::json::{ReceiptBody, rfc3339, text_or_none};
+
+/// `POST /auth/signup`. A field of the wrong type is read as missing, so that the answer can name
+/// every faulty field at once.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"email": "ada@example.com", "username": "ada", "password": "correct horse battery staple"}))]
+pub struct SignUpBody {
+    /// A valid address, unique without regard to case.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, format = Email, max_length = 254)]
+    pub email: Option<String>,
+    /// PRECIS `UsernameCaseMapped` (RFC 8265), unique in its canonical form.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, min_length = 3, max_length = 50)]
+    pub username: Option<String>,
+    /// Any characters but control characters; not among the commonest passwords.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, format = Password, min_length = 8, max_length = 128)]
+    pub password: Option<String>,
+}
+
+/// `POST /auth/login`.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"username": "ada", "password": "correct horse battery staple"}))]
+pub struct LogInBody {
+    /// The username, in any spelling with the same canonical form.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required)]
+    pub username: Option<String>,
+    /// The password.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, format = Password)]
+    pub password: Option<String>,
+}
+
+/// An account.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"id": 1, "email": "ada@example.com", "username": "ada", "created_at": "2025-12-05T23:00:00Z", "is_active": true}))]
+pub struct AccountBody {
+    id: i64,
+    email: String,
+    username: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: String,
+    is_active: bool,
+}
+
+/// A login.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"access_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.signature", "token_type": "bearer", "expires_in": 1800}))]
+pub struct TokenBody {
+    access_token: String,
+    token_type: &'static str,
+    /// Seconds until the token expires.
+    expires_in: u64,
+}
+
+/// Sessions that were ended.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"message": "Logged out successfully", "receipt": {"revision": 8, "edges_confirmed": 2, "waited_ms": 1}}))]
+pub struct EndedBody {
+    pub(super) message: &'static str,
+    /// No edge accepts the tokens any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) receipt: Option<ReceiptBody>,
+}
+
+/// `POST /auth/password`.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"current_password": "correct horse battery staple", "new_password": "a quiet harbour at dusk"}))]
+pub struct ChangePasswordBody {
+    /// The password until now.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, format = Password)]
+    pub current_password: Option<String>,
+    /// The password from now on: the rules of a signup hold.
+    #[serde(default, deserialize_with = "text_or_none")]
+    #[schema(value_type = String, required, format = Password, min_length = 8, max_length = 128)]
+    pub new_password: Option<String>,
+}
+
+impl From<SignUpBody> for SignUp {
+    fn from(body: SignUpBody) -> Self {
+        let password = body.password.map(Secret::new);
+        Self { email: body.email, username: body.username, password }
+    }
+}
+
+impl LogInBody {
+    /// The request that it is.
+    pub(crate) fn of(self, mark: Mark) -> LogIn {
+        let password = self.password.map(Secret::new);
+        LogIn { username: self.username, password, mark: Some(mark) }
+    }
+}
+
+impl From<Account> for AccountBody {
+    fn from(account: Account) -> Self {
+        Self {
+            id: account.id.0,
+            email: account.email,
+            username: account.username,
+            created_at: rfc3339(account.created_at),
+            is_active: account.is_active,
+        }
+    }
+}
+
+impl From<LoggedIn> for TokenBody {
+    fn from(login: LoggedIn) -> Self {
+        let access_token = login.access_token.expose().to_owned();
+        Self { access_token, token_type: "bearer", expires_in: login.expires_in }
+    }
+}
+
+impl ChangePasswordBody {
+    /// The request that it is, which is decided on no version yet.
+    pub(crate) fn of(self, mark: Mark) -> ChangePassword {
+        ChangePassword {
+            version: 0,
+            mark,
+            current_password: self.current_password.map(Secret::new),
+            new_password: self.new_password.map(Secret::new),
+        }
+    }
+}
