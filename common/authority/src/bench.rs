@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use latchkey_bus::{Bus, Context, RequestId};
-use latchkey_contract::authority::KeysAuthority;
+use latchkey_contract::keys::KeysAuthority;
 use latchkey_contract::lease::{MemberId, Revision, Tag};
 use latchkey_contract::{CredentialHash, Timestamp};
 use latchkey_revocation::Bounds;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use latchkey_bus::{Routes, with};
-use latchkey_contract::authority::KeysAuthority;
+use latchkey_contract::keys::KeysAuthority;
 use latchkey_contract::lease::{Invalidation, Missed, Tag};
 use latchkey_contract::wire::CONTRACT;
 

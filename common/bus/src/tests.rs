@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use latchkey_contract::caller::UserAgent;
-use latchkey_contract::previous::{Message, Untranslatable};
+use latchkey_contract::message::{Message, Untranslatable};
 use latchkey_contract::wire::{CONTRACT, PREVIOUS};
 use latchkey_contract::{Actor, CallError, Caller, Failure, Sender, same};
 use serde::{Deserialize, Serialize};

@@ -8,13 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::credential::CredentialHash;
-use crate::identity::VerifyTokens;
 use crate::ids::Timestamp;
-use crate::keys::VerifyKeys;
 use crate::lease::{Invalidate, Joined, MemberId, MemberResult, Renewed, Revision};
-use crate::previous::{KeyPrincipalBefore, PrincipalBefore, UserPrincipalBefore};
+use crate::principal::before::PrincipalBefore;
 use crate::rpc::{Retry, Rpc, VERIFY_ATTEMPT};
-use crate::secret::Secret;
 use crate::verdict::Verdicts;
 
 /// How long a caller waits for a change to be confirmed: longer than any revoke waits for its edges.
@@ -58,14 +55,6 @@ pub trait Authority: Clone + Send + Sync + 'static {
     /// Asks `questions` on behalf of `member`; the verdicts come in the same order.
     fn verify(questions: Vec<Self::Question>, member: Option<MemberId>) -> Self::Verify;
 }
-
-/// The key service, on API keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeysAuthority {}
-
-/// The identity service, on access tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IdentityAuthority {}
 
 /// Becomes a member, under an id that nobody has had.
 #[derive(Clone, Serialize, Deserialize)]
@@ -134,36 +123,6 @@ impl<A: Authority> Leave<A> {
     #[must_use]
     pub fn new(member: MemberId) -> Self {
         Self { member, authority: PhantomData }
-    }
-}
-
-impl Authority for KeysAuthority {
-    type Question = CredentialHash;
-    type Verify = VerifyKeys;
-    type Before = KeyPrincipalBefore;
-    const NAME: &'static str = "keys";
-    const JOIN: &'static str = "v1.keys.join";
-    const RENEW: &'static str = "v1.keys.renew";
-    const LEAVE: &'static str = "v1.keys.leave";
-    const INVALIDATIONS: &'static str = "v1.keys.invalidate";
-
-    fn verify(hashes: Vec<CredentialHash>, member: Option<MemberId>) -> VerifyKeys {
-        VerifyKeys { hashes, member }
-    }
-}
-
-impl Authority for IdentityAuthority {
-    type Question = Secret;
-    type Verify = VerifyTokens;
-    type Before = UserPrincipalBefore;
-    const NAME: &'static str = "identity";
-    const JOIN: &'static str = "v1.identity.join";
-    const RENEW: &'static str = "v1.identity.renew";
-    const LEAVE: &'static str = "v1.identity.leave";
-    const INVALIDATIONS: &'static str = "v1.identity.invalidate";
-
-    fn verify(tokens: Vec<Secret>, member: Option<MemberId>) -> VerifyTokens {
-        VerifyTokens { tokens, member }
     }
 }
 

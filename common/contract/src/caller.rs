@@ -12,7 +12,6 @@ use smol_str::SmolStr;
 
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 use crate::principal::{Detail, Owner, Principal};
-use crate::rpc::Forbidden;
 use crate::text::is_invisible;
 
 /// Bytes of a name of an operator or a service at most.
@@ -83,6 +82,10 @@ pub struct UserAgent(SmolStr);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not in the form in which it is written")]
 pub struct Malformed;
+
+/// What was asked is not for whoever acts, which an edge never lets happen: why, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forbidden(pub &'static str);
 
 impl Caller {
     /// A caller of whom nothing else is known.

@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, IdentityAuthority, Receipt};
+use crate::authority::{Authority, CHANGE_ATTEMPT, CHANGE_TIMEOUT, Receipt};
 use crate::caller::Sender;
 use crate::ids::{Mark, SessionId, Timestamp, UserId};
 use crate::lease::{MemberId, MemberResult};
+use crate::principal::before::UserPrincipalBefore;
 use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
 use crate::secret::{Secret, exposed, exposed_list, exposed_option};
 use crate::verdict::Verdicts;
+
+/// The identity service, on access tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentityAuthority {}
 
 /// Opens an account. A field that is missing, or that is no text, is `None`; the service names it
 /// together with every other faulty field.
@@ -225,6 +230,21 @@ impl Rpc for FindUser {
     const RETRY: Retry = Retry::Idempotent(ATTEMPT);
     const SENDER: Option<Sender> = Some(Sender::Operator);
     type Reply = UserState;
+}
+
+impl Authority for IdentityAuthority {
+    type Question = Secret;
+    type Verify = VerifyTokens;
+    type Before = UserPrincipalBefore;
+    const NAME: &'static str = "identity";
+    const JOIN: &'static str = "v1.identity.join";
+    const RENEW: &'static str = "v1.identity.renew";
+    const LEAVE: &'static str = "v1.identity.leave";
+    const INVALIDATIONS: &'static str = "v1.identity.invalidate";
+
+    fn verify(tokens: Vec<Secret>, member: Option<MemberId>) -> VerifyTokens {
+        VerifyTokens { tokens, member }
+    }
 }
 
 impl Rpc for VerifyTokens {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, Changed, KeysAuthority, Receipt};
+use crate::authority::{Authority, CHANGE_ATTEMPT, CHANGE_TIMEOUT, Changed, Receipt};
 use crate::caller::Sender;
 use crate::credential::CredentialHash;
 use crate::ids::{KeyId, Timestamp, UserId};
 use crate::lease::{Epoch, MemberId, MemberResult, Revision};
+use crate::principal::before::KeyPrincipalBefore;
 use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
 use crate::secret::{Secret, exposed, exposed_option};
 use crate::verdict::Verdicts;
@@ -17,6 +18,10 @@ use crate::verdict::Verdicts;
 const ISSUE_ATTEMPT: Duration = Duration::from_secs(2);
 /// Characters of a seed at least.
 pub const SEED_MIN: usize = 32;
+
+/// The key service, on API keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysAuthority {}
 
 /// Makes a key for `owner`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -228,6 +233,21 @@ impl Rpc for RevokeKey {
     const RETRY: Retry = Retry::Idempotent(CHANGE_ATTEMPT);
     const SENDER: Option<Sender> = Some(Sender::Edge);
     type Reply = Changed;
+}
+
+impl Authority for KeysAuthority {
+    type Question = CredentialHash;
+    type Verify = VerifyKeys;
+    type Before = KeyPrincipalBefore;
+    const NAME: &'static str = "keys";
+    const JOIN: &'static str = "v1.keys.join";
+    const RENEW: &'static str = "v1.keys.renew";
+    const LEAVE: &'static str = "v1.keys.leave";
+    const INVALIDATIONS: &'static str = "v1.keys.invalidate";
+
+    fn verify(hashes: Vec<CredentialHash>, member: Option<MemberId>) -> VerifyKeys {
+        VerifyKeys { hashes, member }
+    }
 }
 
 impl Rpc for VerifyKeys {

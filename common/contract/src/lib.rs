@@ -4,6 +4,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`message`] | what travels, and that it has a form by the contract before |
 //! | [`rpc`] | what a request is, and how a call can fail |
 //! | [`identity`] | the requests that the identity service answers |
 //! | [`keys`] | the requests that the key service answers |
@@ -28,6 +29,7 @@ pub mod identity;
 pub mod ids;
 pub mod keys;
 pub mod lease;
+pub mod message;
 pub mod previous;
 pub mod principal;
 pub mod refusal;
@@ -38,11 +40,11 @@ pub mod verdict;
 pub mod verify;
 pub mod wire;
 
-pub use caller::{Actor, Caller, Sender};
+pub use caller::{Actor, Caller, Forbidden, Sender};
 pub use credential::{ApiKey, CredentialHash, MalformedKey};
 pub use ids::{KeyId, Mark, RequestId, SessionId, Timestamp, UserId};
 pub use principal::{Detail, KeyDetail, Owner, Principal, UserDetail};
 pub use refusal::{FieldError, Refusal};
-pub use rpc::{CallError, Failure, Forbidden, Retry, Rpc, Unavailable};
+pub use rpc::{CallError, Failure, Retry, Rpc, Unavailable};
 pub use secret::Secret;
 pub use verdict::{Stored, Verdict, Verdicts};

@@ -18,67 +18,26 @@
 //!    what cannot be said.
 //!
 //! A message that is new stands in `same!`: the release before has nobody on its subject. A new variant of
-//! [`Refusal`](crate::Refusal) or of any other enum is a change of it. Raising the number empties this file: everything is
+//! [`Refusal`](crate::Refusal) or of any other enum is a change of it. What principals were stands in
+//! `principal/before.rs`, because each authority names its own. Raising the number empties both: everything is
 //! `same!` again.
 
 mod identity;
 mod keys;
 mod lease;
-mod principal;
 mod refusal;
+mod verdict;
 
-pub use principal::{KeyPrincipalBefore, PrincipalBefore, UserPrincipalBefore, VerdictsBefore};
-
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+pub use crate::principal::before::{KeyPrincipalBefore, PrincipalBefore, UserPrincipalBefore};
+pub use verdict::VerdictsBefore;
 
 use crate::authority::{Authority, Changed, Join, Leave, Receipt, Renew};
 use crate::lease::{Acknowledge, Joined, MemberResult};
+use crate::message::{Message, Untranslatable};
+use crate::same;
 use crate::verify::{Verified, VerifiedBatch, Verify, VerifyBatch};
 
-/// What travels in bincode between our own services, by the present contract or the one before.
-pub trait Message: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
-    /// Its form by the contract before.
-    type Previous: Serialize + DeserializeOwned;
-
-    /// What is said to a process of the release before.
-    ///
-    /// # Errors
-    /// [`Untranslatable`] where that form cannot say it.
-    fn into_previous(self) -> Result<Self::Previous, Untranslatable>;
-
-    /// What a process of the release before means.
-    ///
-    /// # Errors
-    /// [`Untranslatable`] where it no longer means anything.
-    fn from_previous(previous: Self::Previous) -> Result<Self, Untranslatable>;
-}
-
-/// Something that one of two neighbouring contracts cannot say. Names what, never a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Untranslatable(pub &'static str);
-
-/// Has messages be the same by both contracts.
-#[macro_export]
-macro_rules! same {
-    ($($message:ty),* $(,)?) => {$(
-        impl $crate::previous::Message for $message {
-            type Previous = Self;
-
-            fn into_previous(self) -> Result<Self, $crate::previous::Untranslatable> {
-                Ok(self)
-            }
-
-            fn from_previous(previous: Self) -> Result<Self, $crate::previous::Untranslatable> {
-                Ok(previous)
-            }
-        }
-    )*};
-}
-
 same!(
-    (),
     // Identity.
     crate::identity::SignUp,
     crate::identity::Account,
@@ -131,49 +90,6 @@ macro_rules! same_for_each_authority {
 }
 
 same_for_each_authority!(Join, Renew, Leave);
-
-impl<T: Message> Message for Option<T> {
-    type Previous = Option<T::Previous>;
-
-    fn into_previous(self) -> Result<Self::Previous, Untranslatable> {
-        self.map(T::into_previous).transpose()
-    }
-
-    fn from_previous(previous: Self::Previous) -> Result<Self, Untranslatable> {
-        previous.map(T::from_previous).transpose()
-    }
-}
-
-impl<T: Message> Message for Vec<T> {
-    type Previous = Vec<T::Previous>;
-
-    fn into_previous(self) -> Result<Self::Previous, Untranslatable> {
-        self.into_iter().map(T::into_previous).collect()
-    }
-
-    fn from_previous(previous: Self::Previous) -> Result<Self, Untranslatable> {
-        previous.into_iter().map(T::from_previous).collect()
-    }
-}
-
-/// Every reply: an answer or a refusal.
-impl<T: Message, E: Message> Message for Result<T, E> {
-    type Previous = Result<T::Previous, E::Previous>;
-
-    fn into_previous(self) -> Result<Self::Previous, Untranslatable> {
-        Ok(match self {
-            Ok(answer) => Ok(answer.into_previous()?),
-            Err(refusal) => Err(refusal.into_previous()?),
-        })
-    }
-
-    fn from_previous(previous: Self::Previous) -> Result<Self, Untranslatable> {
-        Ok(match previous {
-            Ok(answer) => Ok(T::from_previous(answer)?),
-            Err(refusal) => Err(E::from_previous(refusal)?),
-        })
-    }
-}
 
 impl<T: Message> Message for MemberResult<T> {
     type Previous = MemberResult<T::Previous>;

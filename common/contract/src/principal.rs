@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::ids::{KeyId, SessionId, Timestamp, UserId};
-use crate::verify::PrincipalKind;
+
+pub mod before;
 
 /// Whom a credential stands for. What kind it is and whose it is follow from the detail, so that they cannot
 /// contradict it.
@@ -50,6 +51,16 @@ pub struct KeyDetail {
     pub owner: Owner,
     /// The name its owner gave it.
     pub name: SmolStr,
+}
+
+/// The kinds of principals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrincipalKind {
+    /// A person, by access token.
+    User,
+    /// A program, by API key.
+    Service,
 }
 
 /// Who a credential stands for, in a word: it never changes, whatever else does.

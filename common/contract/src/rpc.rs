@@ -3,8 +3,8 @@
 use std::iter;
 use std::time::Duration;
 
-use crate::caller::Sender;
-use crate::previous::Message;
+use crate::caller::{Forbidden, Sender};
+use crate::message::Message;
 use crate::refusal::Refusal;
 
 /// A request that one service answers. The type is the contract: subject, time limit and reply.
@@ -98,10 +98,6 @@ impl CallError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("the same again may be answered later")]
 pub struct Unavailable;
-
-/// What was asked is not for whoever acts, which an edge never lets happen: why, for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forbidden(pub &'static str);
 
 /// Why a handler has no [`Rpc::Reply`].
 ///

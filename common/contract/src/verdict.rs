@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
-use crate::authority::Authority;
 use crate::ids::Timestamp;
 use crate::lease::ReadAt;
 use crate::principal::{Owner, Principal};
@@ -35,10 +34,10 @@ pub struct Stored {
     pub expires_at: Timestamp,
 }
 
-/// Verdicts from one snapshot of an authority's database.
+/// Verdicts from one snapshot of the database of `A`, an authority.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound = "")]
-pub struct Verdicts<A: Authority> {
+pub struct Verdicts<A> {
     /// Which snapshot.
     pub read_at: ReadAt,
     /// One for each credential, in the order of the question; `None` where the answerer could not say: it lacks a
@@ -47,7 +46,7 @@ pub struct Verdicts<A: Authority> {
     authority: PhantomData<fn() -> A>,
 }
 
-impl<A: Authority> Verdicts<A> {
+impl<A> Verdicts<A> {
     /// What `A` says of every credential as of one snapshot.
     #[must_use]
     pub fn new(read_at: ReadAt, verdicts: Vec<Verdict<Principal>>) -> Self {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{KeyId, Timestamp, UserId};
 use crate::lease::Revision;
+pub use crate::principal::PrincipalKind;
 use crate::principal::{Detail, Principal};
 use crate::refusal::FieldError;
 use crate::rpc::{ATTEMPT, Retry, Rpc};
@@ -112,16 +113,6 @@ pub struct VerifiedPrincipal {
     pub name: Option<String>,
     /// From then on the credential is no longer accepted.
     pub expires_at: Timestamp,
-}
-
-/// The kinds of principals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PrincipalKind {
-    /// A person, by access token.
-    User,
-    /// A program, by API key.
-    Service,
 }
 
 impl Rpc for Verify {

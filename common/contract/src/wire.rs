@@ -14,7 +14,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::previous::{Message, Untranslatable};
+use crate::message::{Message, Untranslatable};
 pub use json::{from_json, to_json};
 
 mod json;

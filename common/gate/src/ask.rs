@@ -133,8 +133,8 @@ mod tests {
     use super::*;
 
     use latchkey_bus::Routes;
-    use latchkey_contract::authority::{IdentityAuthority, KeysAuthority};
-    use latchkey_contract::keys::VerifyKeys;
+    use latchkey_contract::identity::IdentityAuthority;
+    use latchkey_contract::keys::{KeysAuthority, VerifyKeys};
     use latchkey_contract::lease::{Epoch, Revision};
     use latchkey_contract::{CredentialHash, Secret};
 

@@ -8,9 +8,10 @@
 //!
 //! Both are named by the hash of the text.
 
-use latchkey_contract::authority::{Authority, IdentityAuthority, KeysAuthority};
+use latchkey_contract::authority::Authority;
 use latchkey_contract::credential::PREFIX;
-use latchkey_contract::identity::MAX_TOKEN;
+use latchkey_contract::identity::{IdentityAuthority, MAX_TOKEN};
+use latchkey_contract::keys::KeysAuthority;
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{ApiKey, CredentialHash, Secret};
 

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use latchkey_bus::Context;
-use latchkey_contract::authority::{IdentityAuthority, KeysAuthority};
+use latchkey_contract::identity::IdentityAuthority;
+use latchkey_contract::keys::KeysAuthority;
 use latchkey_contract::verify::MinRevision;
 use latchkey_contract::{CallError, Timestamp, Verdict};
 use latchkey_runtime::batch::BatchClient;

@@ -7,11 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use latchkey_bus::{Bus, Context, RequestId, Routes, Serving};
-use latchkey_contract::authority::{
-    Authority, IdentityAuthority, Join, KeysAuthority, Leave, Renew,
-};
-use latchkey_contract::identity::VerifyTokens;
-use latchkey_contract::keys::{RecordUses, VerifyKeys};
+use latchkey_contract::authority::{Authority, Join, Leave, Renew};
+use latchkey_contract::identity::{IdentityAuthority, VerifyTokens};
+use latchkey_contract::keys::{KeysAuthority, RecordUses, VerifyKeys};
 use latchkey_contract::lease::{
     Epoch, Invalidation, Joined, MemberId, MemberResult, Missed, ReadAt, Renewed, Revision,
 };

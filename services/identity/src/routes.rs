@@ -5,10 +5,10 @@ use std::sync::Arc;
 use latchkey_authority::Authority;
 use latchkey_bus::{Context, Routes, with};
 use latchkey_contract::Failure;
-use latchkey_contract::authority::{IdentityAuthority, Join, Leave, Renew};
+use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::identity::{
-    ChangePassword, FindUser, LogIn, LogOut, LogOutAll, ReadUser, Ready, SetActive, SignUp,
-    VerifyTokens,
+    ChangePassword, FindUser, IdentityAuthority, LogIn, LogOut, LogOutAll, ReadUser, Ready,
+    SetActive, SignUp, VerifyTokens,
 };
 
 use crate::signer::NotNamed;

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use latchkey_authority::MemberKey;
 use latchkey_authority::lookup::look_up;
 use latchkey_bus::Context;
-use latchkey_contract::authority::IdentityAuthority;
-use latchkey_contract::identity::VerifyTokens;
+use latchkey_contract::identity::{IdentityAuthority, VerifyTokens};
 use latchkey_contract::lease::MemberResult;
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{

@@ -28,7 +28,7 @@ use latchkey_authority::Authority;
 use latchkey_authority::lookup::Lookup;
 use latchkey_bus::Bus;
 use latchkey_contract::Timestamp;
-use latchkey_contract::authority::KeysAuthority;
+use latchkey_contract::keys::KeysAuthority;
 use latchkey_runtime::batch::BatchClient;
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Clock, Entropy, Exit, StartError};

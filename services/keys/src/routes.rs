@@ -5,9 +5,10 @@ use std::sync::Arc;
 use latchkey_authority::Authority;
 use latchkey_bus::{Context, Routes, with};
 use latchkey_contract::Failure;
-use latchkey_contract::authority::{Join, KeysAuthority, Leave, Renew};
+use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::keys::{
-    IssueKey, ListKeys, ReadTelling, Ready, RecordUses, RevokeKey, SetOwner, TellOwners, VerifyKeys,
+    IssueKey, KeysAuthority, ListKeys, ReadTelling, Ready, RecordUses, RevokeKey, SetOwner,
+    TellOwners, VerifyKeys,
 };
 
 use crate::{Keys, NAME, issue, list, owner, revoke, usage, verify};

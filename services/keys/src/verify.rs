@@ -5,8 +5,7 @@ use std::sync::Arc;
 use latchkey_authority::MemberKey;
 use latchkey_authority::lookup::look_up;
 use latchkey_bus::Context;
-use latchkey_contract::authority::KeysAuthority;
-use latchkey_contract::keys::VerifyKeys;
+use latchkey_contract::keys::{KeysAuthority, VerifyKeys};
 use latchkey_contract::lease::MemberResult;
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use async_nats::{Client, HeaderMap};
 use e2e::{Cluster, Service, poll};
-use latchkey_contract::authority::{IdentityAuthority, Join, KeysAuthority, Leave, Renew};
+use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::identity::{
-    self, LogIn, LogOut, LogOutAll, SetActive, SignUp, VerifyTokens,
+    self, IdentityAuthority, LogIn, LogOut, LogOutAll, SetActive, SignUp, VerifyTokens,
 };
 use latchkey_contract::keys::{
-    self, ExpiresIn, IssueKey, ListKeys, ReadTelling, RevokeKey, SetOwner, TellOwners, VerifyKeys,
+    self, ExpiresIn, IssueKey, KeysAuthority, ListKeys, ReadTelling, RevokeKey, SetOwner,
+    TellOwners, VerifyKeys,
 };
 use latchkey_contract::lease::{Epoch, MemberId, Revision};
 use latchkey_contract::{

@@ -13,7 +13,9 @@ use e2e::{Api, Cluster, Service, poll, prometheus};
 use latchkey_client::{
     CallError, Memory, MinRevision, Options, Outcome, Revision, Secret, Verifier,
 };
-use latchkey_contract::authority::{Authority, IdentityAuthority, Join, KeysAuthority};
+use latchkey_contract::authority::{Authority, Join};
+use latchkey_contract::identity::IdentityAuthority;
+use latchkey_contract::keys::KeysAuthority;
 use latchkey_contract::lease::MemberId;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};

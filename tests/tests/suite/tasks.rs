@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use e2e::{Cluster, Service, nats, poll, unique};
 use latchkey_bus::{Bus, Context, Nats, NatsOptions, RequestId, Routes, endpoint, listener};
-use latchkey_contract::authority::{Authority, KeysAuthority};
-use latchkey_contract::keys::Ready;
+use latchkey_contract::authority::Authority;
+use latchkey_contract::keys::{KeysAuthority, Ready};
 use latchkey_contract::wire::Contracts;
 use latchkey_contract::{Rpc, Secret, verify::Verify};
 use latchkey_gate::{Deps, Gate, MemoryConfig};

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use latchkey_bus::{MessageHandler, Subscription};
-use latchkey_contract::authority::KeysAuthority;
+use latchkey_contract::keys::KeysAuthority;
 use latchkey_contract::lease::Tag;
 use latchkey_contract::wire::{CONTRACT, Contracts, PREVIOUS};
 use tokio_util::task::TaskTracker;

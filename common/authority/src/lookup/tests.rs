@@ -1,6 +1,6 @@
 //! Many questions, one statement, one snapshot.
 
-use latchkey_contract::authority::KeysAuthority;
+use latchkey_contract::keys::KeysAuthority;
 use latchkey_contract::lease::ReadAt;
 use latchkey_store::{Batched, values};
 

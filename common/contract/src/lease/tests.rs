@@ -1,18 +1,18 @@
 //! Pins the bytes of these messages, and shows that the largest fits.
 
 use super::*;
-use crate::authority::{
-    IdentityAuthority, Invalidating, Join, KeysAuthority, Leave, Renew, WaiterId,
-};
+use crate::authority::{Invalidating, Join, Leave, Renew, WaiterId};
 use crate::credential::CredentialHash;
+use crate::identity::IdentityAuthority;
 use crate::ids::UserId;
+use crate::keys::KeysAuthority;
 use crate::wire::{self, CONTRACT, Contracts, MAX_MESSAGE, PREVIOUS};
 
 const MEMBER: MemberId = MemberId([7; 16]);
 const EPOCH: Epoch = Epoch { made: 1, timeline: 2 };
 
 /// What stands behind the contract number.
-fn body<T: crate::previous::Message>(value: &T) -> Vec<u8> {
+fn body<T: crate::message::Message>(value: &T) -> Vec<u8> {
     let bytes = wire::encode(value, CONTRACT).unwrap();
     assert_eq!(bytes[..2], CONTRACT.to_le_bytes());
     bytes[2..].to_vec()

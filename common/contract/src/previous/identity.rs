@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Untranslatable};
 use crate::authority::Receipt;
 use crate::identity::{ActiveSet, ChangePassword, LogIn, LogOutAll, SetActive};
 use crate::ids::{SessionId, UserId};
+use crate::message::{Message, Untranslatable};
 use crate::secret::{Secret, exposed_option};
 
 /// [`LogIn`] without a mark: a doubled message opens a second session, whose token nobody holds.

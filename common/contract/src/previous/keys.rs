@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Untranslatable};
 use crate::ids::UserId;
 use crate::keys::{ExpiresIn, IssueKey};
+use crate::message::{Message, Untranslatable};
 
 /// [`IssueKey`] without a seed: a doubled message makes a second key, whose text nobody is shown.
 #[derive(Serialize, Deserialize)]

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Untranslatable};
 use crate::authority::{Invalidating, WaiterId};
 use crate::credential::CredentialHash;
 use crate::ids::UserId;
 use crate::lease::{Epoch, Invalidate, Invalidation, Missed, Renewed, Revision, SharedTag, Tag};
+use crate::message::{Message, Untranslatable};
 use crate::principal::Owner;
 
 /// [`Tag`] as it was.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Untranslatable};
+use crate::message::{Message, Untranslatable};
 use crate::refusal::{FieldError, Refusal};
 
 /// [`Refusal`] as it was.

@@ -1,9 +1,10 @@
 //! Pins the bytes of messages that changed, by both contracts, and how they become each other.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::authority::{IdentityAuthority, KeysAuthority};
+use crate::identity::IdentityAuthority;
+use crate::keys::KeysAuthority;
 use crate::wire::{self, CONTRACT, Contracts, PREVIOUS, WireError};
 use crate::{Refusal, Verdict, Verdicts};
 

@@ -1,8 +1,8 @@
 //! Pins the bytes of messages, and shows that hostile ones are refused.
 
 use super::*;
-use crate::authority::{IdentityAuthority, KeysAuthority};
-use crate::keys::{IssueKey, RecordUses, VerifyKeys};
+use crate::identity::IdentityAuthority;
+use crate::keys::{IssueKey, KeysAuthority, RecordUses, VerifyKeys};
 use crate::lease::{Epoch, MemberId, MemberResult, ReadAt, Revision};
 use crate::{
     CredentialHash, Detail, FieldError, KeyDetail, KeyId, Owner, Principal, Refusal, Secret,

@@ -4,7 +4,8 @@ use std::future::pending;
 use std::time::Duration;
 
 use latchkey_bus::{Bus, RequestId, Serving};
-use latchkey_contract::authority::{IdentityAuthority, KeysAuthority};
+use latchkey_contract::identity::IdentityAuthority;
+use latchkey_contract::keys::KeysAuthority;
 use latchkey_contract::lease::{Epoch, Invalidate, Invalidation, Joined, MemberId, Missed, Tag};
 use latchkey_contract::lease::{Renewed, SharedTag};
 use latchkey_revocation::{Ask, Bounds, Capacity, Keeper, Next};

@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use latchkey_bus::Serving;
-use latchkey_contract::authority::{KeysAuthority, WaiterId};
+use latchkey_contract::authority::WaiterId;
+use latchkey_contract::keys::KeysAuthority;
 use latchkey_contract::lease::{Acknowledge, Invalidate, Invalidation, Revision, Tag};
 use latchkey_contract::wire::{CONTRACT, PREVIOUS};
 use latchkey_contract::{Timestamp, Verdict};
