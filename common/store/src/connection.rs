@@ -16,16 +16,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::driver::{Driver, FromAnyRow};
 use crate::release::Release;
-use crate::sqlite::READS;
 use crate::statement::{self, Known, Watch};
 use crate::writes::Writes;
-use crate::{StoreError, error, postgres};
+use crate::{StoreError, error};
 use release::{End, release};
 
 /// Holding the only connection that writes for longer is told: a request does not wait longer for it.
 const LONG_HOLD: Duration = Duration::from_secs(1);
-/// How a statement begins that reads or sets what belongs to the connection or the file.
-const SETTINGS: &str = "PRAGMA";
 const COMMIT: &str = "COMMIT";
 
 /// The connections of one pool. Clones share them.
@@ -264,7 +261,7 @@ impl<D: Driver> Held<D> {
         let connection = connection.as_mut().ok_or(StoreError::Failed)?;
         let work = D::fetch(connection, sql, arguments);
         let done = see_to_its_end(is_uncertain, *until, (known, D::NAME), work).await;
-        self.note(done.as_ref().map(|rows| writes(sql) && !rows.is_empty()));
+        self.note(done.as_ref().map(|rows| statement::writes(sql) && !rows.is_empty()));
         done
     }
 
@@ -279,7 +276,7 @@ impl<D: Driver> Held<D> {
         let connection = connection.as_mut().ok_or(StoreError::Failed)?;
         let work = D::execute(connection, sql, arguments);
         let done = see_to_its_end(is_uncertain, *until, (known, D::NAME), work).await;
-        self.note(done.as_ref().map(|rows| writes(sql) && *rows > 0));
+        self.note(done.as_ref().map(|rows| statement::writes(sql) && *rows > 0));
         done
     }
 
@@ -358,7 +355,7 @@ async fn see_to_its_end<T>(
             *is_uncertain = false;
             done
         }
-        Err(_late) => Err(postgres::late()),
+        Err(_late) => Err(error::late()),
     };
     Ok(done.inspect_err(|error| watch.fail(error))?)
 }
@@ -376,11 +373,6 @@ impl<D: Driver> Drop for Held<D> {
             of.report(holder, stage, is_kept);
         }));
     }
-}
-
-/// Whether a statement writes rows.
-fn writes(sql: &str) -> bool {
-    !sql.starts_with(READS) && !sql.starts_with(SETTINGS)
 }
 
 fn millis(span: Duration) -> u64 {

@@ -7,7 +7,11 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Arguments, Database, FromRow, Postgres, Sqlite};
 
-use crate::{Value, postgres};
+use crate::Value;
+
+/// How long a statement or a transaction of a server may take, with the way there and back. Longer than the
+/// server's own bound on a statement, which comes first where the server lives.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A row's type, whichever database the row comes from. `#[derive(FromRow)]` makes it one, and tuples
 /// are.
@@ -119,4 +123,4 @@ macro_rules! driver {
 
 // The write lock is taken at the beginning: one that is taken half-way would ignore the busy timeout.
 driver!(Sqlite, begin: "BEGIN IMMEDIATE", limit: None);
-driver!(Postgres, begin: "BEGIN", limit: Some(postgres::ANSWER_TIMEOUT));
+driver!(Postgres, begin: "BEGIN", limit: Some(ANSWER_TIMEOUT));

@@ -101,6 +101,11 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// What is said of a server that says nothing in time.
+pub(crate) fn late() -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer"))
+}
+
 /// Whether the database may answer if it is asked again.
 pub(crate) fn is_away(error: &sqlx::Error) -> bool {
     match error {

@@ -11,7 +11,8 @@ use sqlx::{Connection, Row, raw_sql};
 use tokio::time::timeout;
 
 use crate::Postgres;
-use crate::postgres::{ANSWER_TIMEOUT, late};
+use crate::driver::ANSWER_TIMEOUT;
+use crate::error::late;
 
 /// In which order two connections ask for the session that serves them. With one session for both, with the
 /// one that was used last and with one after the other in turn, some two of the answers contradict that each

@@ -25,6 +25,7 @@ mod error;
 mod fitness;
 mod ids;
 mod observe;
+mod readiness;
 mod release;
 mod resource;
 mod statement;

@@ -25,8 +25,9 @@ mod step;
 pub use error::MigrationError;
 pub use step::{Backfill, MAX_STEPS, Migration, Sql, newest};
 
-use crate::postgres::{ANSWER_TIMEOUT, Postgres};
-use crate::{Db, Engine, StoreError, fitness, postgres, wait_while_away};
+use crate::driver::ANSWER_TIMEOUT;
+use crate::postgres::Postgres;
+use crate::{Db, Engine, StoreError, fitness, wait_while_away};
 use error::explain;
 use session::{Session, State};
 
@@ -228,7 +229,7 @@ async fn connect(
 async fn in_time<T>(
     work: impl Future<Output = Result<T, MigrationError>> + Send,
 ) -> Result<T, MigrationError> {
-    let late = |_late| Err(MigrationError::Away(postgres::late()));
+    let late = |_late| Err(MigrationError::Away(crate::error::late()));
     timeout(MIGRATION_TIMEOUT, work).await.unwrap_or_else(late)
 }
 

@@ -4,7 +4,6 @@
 //! firewall that drops) ends nothing, and the library then waits for ever, also while it gives a
 //! connection back; so each wait has a bound here as well.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,8 @@ use tokio::time::timeout;
 use crate::OpenError;
 use crate::address::{self, PostgresAddress};
 use crate::connection::Connections;
+use crate::driver::ANSWER_TIMEOUT;
+use crate::error::late;
 use crate::release::{self, Release};
 
 /// Connections of one process, unless it says otherwise.
@@ -23,9 +24,6 @@ pub const CONNECTIONS: u32 = 8;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections that are made at the start: the first requests find them, and wait for none to be made.
 const WARM: u32 = 4;
-/// How long a statement or a transaction may take, with the way there and back. Longer than the
-/// server's own bound on a statement, which comes first where the server lives.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 /// A connection that is older is replaced, so that the processes spread over servers again after one
 /// of them was away.
 const MAX_LIFETIME: Duration = Duration::from_mins(10);
@@ -154,9 +152,4 @@ impl Postgres {
     ) -> Result<T, sqlx::Error> {
         timeout(self.connect_timeout, work).await.unwrap_or_else(|_late| Err(late()))
     }
-}
-
-/// What is said of a server that says nothing in time.
-pub(crate) fn late() -> sqlx::Error {
-    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer"))
 }

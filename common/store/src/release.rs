@@ -16,7 +16,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Row, raw_sql};
 use tokio::time::{Instant, sleep};
 
-use crate::migrate::session::{lowest_text, safe};
+use crate::statement::safe;
 
 /// Sessions that say which release they are of, but not one of those that may stay; of each number how many.
 const OLDER: &str = "SELECT locks.objid::bigint AS version, count(*) AS sessions FROM pg_locks AS locks \
@@ -159,6 +159,11 @@ pub(crate) async fn keep_out_older(
         sleep(BETWEEN_LOOKS).await;
     }
     Ok(None)
+}
+
+/// Reads the lowest version that may use the tables.
+fn lowest_text(service: &str) -> String {
+    format!("SELECT lowest FROM {service}_schema WHERE id = 1")
 }
 
 /// Those that say that they know less than `lowest`.

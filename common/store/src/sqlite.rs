@@ -12,10 +12,9 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::connection::Connections;
+use crate::statement::READS;
 use crate::{OpenError, address};
 
-/// How a statement begins that only reads.
-pub(crate) const READS: &str = "SELECT";
 /// Connections that read. Two were as fast as four.
 const READERS: u32 = 2;
 /// Pages in the log at which a commit moves them itself, 64 MiB: only where the chore that does it does

@@ -1,4 +1,5 @@
-//! Every statement in a trace and in the metrics, by what it does and to which table: `SELECT users`.
+//! What a statement's text says of it: whether it reads or writes, and what it is called in a trace and in the
+//! metrics, by what it does and to which table: `SELECT users`.
 //!
 //! Whatever runs a statement keeps a [`Watch`] meanwhile. Of a statement only that summary leaves;
 //! neither its text nor its values.
@@ -10,8 +11,13 @@ use std::time::Duration;
 use latchkey_runtime::metrics::Handles;
 use latchkey_runtime::trace::{KeyValue, Span, SpanKind};
 use metrics::{Histogram, counter, histogram};
+use sqlx::SqlStr;
 use tokio::time::Instant;
 
+/// How a statement begins that only reads.
+pub(crate) const READS: &str = "SELECT";
+/// How a statement begins that reads or sets what belongs to the connection or the file.
+const SETTINGS: &str = "PRAGMA";
 /// What a statement is called that is not read well enough to be named.
 const OTHER: &str = "OTHER";
 
@@ -31,6 +37,17 @@ pub(crate) struct Watch {
     duration: Histogram,
     span: Span,
     begun: Instant,
+}
+
+/// Whether a statement writes rows.
+pub(crate) fn writes(sql: &str) -> bool {
+    !sql.starts_with(READS) && !sql.starts_with(SETTINGS)
+}
+
+/// A text with a constant or a number in the place of a name, where no parameter can stand.
+#[expect(clippy::disallowed_methods, reason = "files of this repository, and constants put in")]
+pub(crate) fn safe(text: String) -> SqlStr {
+    sqlx::SqlSafeStr::into_sql_str(sqlx::AssertSqlSafe(text))
 }
 
 /// What is known of a statement by its text.

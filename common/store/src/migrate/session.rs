@@ -7,10 +7,11 @@ use std::time::Duration;
 use sqlx::migrate::{Migrate, MigrateError, Migration as Step, MigrationType};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Executor, Row, SqlStr, raw_sql};
+use sqlx::{Executor, Row, raw_sql};
 use tokio::time::{Instant, sleep};
 
 use super::step::{Migration, statements};
+use crate::statement::safe;
 use crate::{Engine, error, release};
 
 /// How long one attempt stands in the queue for the lock under which tables are changed. Whoever makes an index
@@ -62,11 +63,6 @@ pub(super) trait Session: Migrate + Send {
 /// The table with the steps that were taken.
 pub(super) fn steps_table(service: &str) -> String {
     format!("{service}_migrations")
-}
-
-/// Reads the lowest version that may use the tables.
-pub(crate) fn lowest_text(service: &str) -> String {
-    format!("SELECT lowest FROM {service}_schema WHERE id = 1")
 }
 
 /// Makes the row where there is none, with this lowest version.
@@ -130,12 +126,6 @@ pub(super) fn as_known(migration: &Migration, engine: Engine) -> Step {
     let description = Cow::Borrowed(migration.description);
     let is_alone = !migration.in_transaction;
     Step::new(migration.version, description, MigrationType::Simple, text, is_alone)
-}
-
-/// A text with a constant or a number in the place of a name, where no parameter can stand.
-#[expect(clippy::disallowed_methods, reason = "files of this repository, and constants put in")]
-pub(crate) fn safe(text: String) -> SqlStr {
-    sqlx::SqlSafeStr::into_sql_str(sqlx::AssertSqlSafe(text))
 }
 
 macro_rules! basics {
