@@ -70,6 +70,16 @@ impl Process {
         Self { child, stdout, stderr }
     }
 
+    /// Starts `command` likewise, but for its standard error: that goes to `stderr`, which is the test's to read.
+    pub fn start_unread(mut command: Command, stderr: impl Into<Stdio>) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        let shown = format!("{command:?}");
+        let mut child =
+            spawn(command).unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
+        let stdout = Output::of(child.stdout.take().expect("piped"));
+        Self { child, stdout, stderr: Output { lines: Arc::default(), reader: None } }
+    }
+
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -55,6 +55,11 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
         false
     }
 
+    /// Every entry's value.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.entries.iter_mut().map(|(_, value)| value)
+    }
+
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{ConfigError, Environment, Variable};
+use crate::telemetry::{self, LastLines};
 
 /// How a process ends that does not end well, after `sysexits.h`. (A faulty command line ends with 2.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub fn run<F>(name: &str, work: impl FnOnce(Environment) -> F) -> ExitCode
 where
     F: Future<Output = Result<(), StartError>>,
 {
+    // Also where the work ends in a panic.
+    let _written = LastLines;
     latchkey_os::raise_open_files_limit();
     let outcome = runtime().and_then(|(runtime, environment)| {
         let outcome = runtime.block_on(work(environment));
@@ -110,11 +113,9 @@ fn runtime() -> Result<(Runtime, Environment), StartError> {
         .map_err(|error| StartError::new(Exit::Internal, format!("no runtime: {error}")))
 }
 
-/// Says why on standard error, in one line, and gives the exit code.
-#[must_use]
-pub fn fail(name: &str, error: &StartError) -> ExitCode {
-    // Where standard error is closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "{name}: {}", error.message);
+/// Says why on standard error, in one line behind the log's, and gives the exit code.
+fn fail(name: &str, error: &StartError) -> ExitCode {
+    telemetry::write_line(&format!("{name}: {}", error.message));
     error.exit.into()
 }
 

@@ -1,12 +1,18 @@
-//! Logs: readable on a terminal, JSON lines everywhere else; one line a failure, none a success.
-//! And the one call that starts logs and traces.
+//! Logs: readable on a terminal, JSON lines everywhere else; one line a failure, none a success, and of many
+//! failures of one kind a few and a count. And the one call that starts logs and traces.
+
+mod bursts;
+mod logs;
+mod output;
 
 use std::any::Any;
 use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::config::{ConfigError, Environment, Variable};
 use crate::entropy::Entropy;
@@ -14,6 +20,9 @@ use crate::metrics::Metrics;
 use crate::monitor::Render;
 use crate::process::StartError;
 use crate::trace::{self, Exporting};
+use logs::Logs;
+
+pub(crate) use logs::{LastLines, left_out, write_line};
 
 /// What is logged.
 pub const RUST_LOG: Variable = Variable {
@@ -28,8 +37,9 @@ pub const RUST_LOG: Variable = Variable {
 pub const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Added to every filter: below `info` the NATS client logs whole messages, with the secrets in them; at
-/// `info` each of its attempts to connect, where the bus says once that it is away and once that it is back.
-const NO_MESSAGES: &str = "async_nats=warn";
+/// `info` each of its attempts to connect, where the bus says once that it is away and once that it is back. What is
+/// said about lines that are left out is wanted where the lines are.
+const ALWAYS: &str = "async_nats=warn,latchkey_log=info";
 
 /// What the process tells others about itself, for as long as it runs.
 #[must_use = "end it, so that the last spans are sent"]
@@ -87,15 +97,18 @@ impl Telemetry {
 
 fn start_logs(environment: &Environment) -> Result<(), ConfigError> {
     let filter = environment.text(&RUST_LOG).unwrap_or("info");
-    let filter = EnvFilter::try_new(format!("{filter},{NO_MESSAGES}"))
+    let filter = EnvFilter::try_new(format!("{filter},{ALWAYS}"))
         .map_err(|error| RUST_LOG.wrong(format!("{filter:?} is no filter ({error})")))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    // A second start in one process (tests do that) keeps the first one's logs.
-    let _first = if io::stderr().is_terminal() {
-        logs.with_target(false).try_init()
+    let (gate, lines) = Logs::ends();
+    // What it cannot write is counted; it would say so on standard error, and wait for that.
+    let logs = fmt::layer().with_writer(lines).log_internal_errors(false);
+    let logs: Box<dyn Layer<_> + Send + Sync> = if io::stderr().is_terminal() {
+        logs.with_target(false).boxed()
     } else {
-        logs.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        logs.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     };
+    // A second start in one process (tests do that) keeps the first one's logs.
+    let _first = Registry::default().with(filter).with(logs).with(gate).try_init();
     log_panics();
     Ok(())
 }

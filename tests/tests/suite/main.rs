@@ -10,6 +10,7 @@
 mod any;
 mod away;
 mod births;
+mod bursts;
 mod bus;
 mod bus_permissions;
 mod callers;

@@ -60,6 +60,11 @@ pub const ALL: &[Metric] = &[
         "Actors that failed and were started again",
     ),
     counter("latchkey_spans_dropped_total", &["reason"], "Spans that did not reach the collector"),
+    counter(
+        "latchkey_log_lines_left_out_total",
+        &["reason"],
+        "Log lines that are not written: too many of one kind in a second, or a slow terminal or disk",
+    ),
     histogram("latchkey_batch_size", &["batcher"], "Questions that were answered together"),
     counter(
         "latchkey_batch_shed_total",

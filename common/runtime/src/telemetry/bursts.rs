@@ -1,0 +1,236 @@
+//! Many lines of one kind in a second become a few, and one with the count of the others.
+//!
+//! A kind is a place in the program, with what a line says there by the words of the program itself: the code of a
+//! problem, a subject of the bus. A thousand clients that are refused for one reason are one kind; a refusal for
+//! another reason, or a failure, is another and has its own few lines. Nothing is lost: lines and counts add up to
+//! what happened. Whoever asks for more than `info` sees every line, and so does an audit.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::{Debug, Write};
+use std::hash::{Hash, Hasher};
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata};
+
+use crate::bounded::Bounded;
+
+/// Lines of one kind that are written in a second; the others are counted.
+pub(super) const FEW: u32 = 5;
+/// How long a count goes on.
+pub(super) const WINDOW: Duration = Duration::from_secs(1);
+/// Kinds that are counted apart at most. There are some two hundred places in the program that log.
+const MAX_KINDS: usize = 512;
+/// What lines about lines are logged under: no filter for other lines leaves them out.
+pub(super) const TARGET: &str = "latchkey_log";
+/// What an audit is logged under: each line of it is wanted.
+const AUDIT: &str = "audit";
+/// The fields whose values are words of the program, and part of the kind.
+const KIND_FIELDS: [&str; 8] =
+    ["code", "reason", "subject", "authority", "service", "actor", "task", "chore"];
+
+/// Counts lines by their kind.
+#[derive(Debug)]
+pub(super) struct Bursts {
+    kinds: Mutex<Kinds>,
+    /// Lines that were counted and not written, in all.
+    left_out: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Kinds {
+    table: Bounded<(usize, u64), Kind>,
+    /// For what has no place in the table.
+    others: Kind,
+    /// How many of them have something to tell.
+    waiting: usize,
+}
+
+/// The lines of one kind.
+#[derive(Debug)]
+struct Kind {
+    level: Level,
+    line: String,
+    fields: [Option<String>; KIND_FIELDS.len()],
+    /// When its window ends (ns).
+    ends: u64,
+    written: u32,
+    left_out: u64,
+}
+
+/// What becomes of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is written.
+    Write,
+    /// It is counted; the first of its window, so that somebody has to come back and tell.
+    First,
+    /// It is counted.
+    Count,
+}
+
+/// How many lines of a kind were left out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    level: Level,
+    line: String,
+    fields: [Option<String>; KIND_FIELDS.len()],
+    /// How many.
+    pub(super) suppressed: u64,
+}
+
+/// Reads an event's kind; no value that a client could have sent is part of it.
+#[derive(Default)]
+struct Reader {
+    message: String,
+    fields: [Option<String>; KIND_FIELDS.len()],
+}
+
+impl Bursts {
+    /// Nothing counted yet.
+    pub(super) fn new() -> Self {
+        let others = Kind::new(Level::WARN, "lines of many kinds".to_owned(), Default::default());
+        let kinds = Kinds { table: Bounded::new(MAX_KINDS), others, waiting: 0 };
+        Self { kinds: Mutex::new(kinds), left_out: AtomicU64::new(0) }
+    }
+
+    /// What becomes of an event at `now` (ns).
+    pub(super) fn judge(&self, event: &Event<'_>, now: u64) -> Verdict {
+        let of = event.metadata();
+        if *of.level() > Level::INFO || [AUDIT, TARGET].contains(&of.target()) {
+            return Verdict::Write;
+        }
+        let mut reader = Reader::default();
+        event.record(&mut reader);
+        self.count(of, reader, now)
+    }
+
+    fn count(&self, of: &'static Metadata<'static>, reader: Reader, now: u64) -> Verdict {
+        let key = (ptr::from_ref(of).addr(), reader.hash());
+        let mut kinds = self.kinds();
+        let Kinds { table, others, waiting } = &mut *kinds;
+        if table.find(&key).is_none() {
+            let kind = Kind::new(*of.level(), reader.message, reader.fields);
+            table.insert(key, kind, |old| old.left_out == 0 && old.ends <= now);
+        }
+        let verdict = table.find(&key).unwrap_or(others).judge(now);
+        if verdict == Verdict::First {
+            *waiting += 1;
+        }
+        if verdict != Verdict::Write {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+        }
+        verdict
+    }
+
+    /// The counts whose windows have ended, or `all` of them, and when the next one ends (ns).
+    pub(super) fn report(&self, now: u64, all: bool) -> (Vec<LeftOut>, Option<u64>) {
+        let mut kinds = self.kinds();
+        if kinds.waiting == 0 {
+            return (Vec::new(), None);
+        }
+        let Kinds { table, others, waiting } = &mut *kinds;
+        let (mut told, mut next) = (Vec::new(), None);
+        let counting = table.values_mut().chain([others]).filter(|kind| kind.left_out > 0);
+        for kind in counting {
+            if all || kind.ends <= now {
+                told.push(kind.take());
+                *waiting = waiting.saturating_sub(1);
+            } else {
+                next = Some(next.unwrap_or(kind.ends).min(kind.ends));
+            }
+        }
+        (told, next)
+    }
+
+    /// Lines that were counted and not written, in all.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "each change is one step: what is there is whole after a panic, too"
+    )]
+    fn kinds(&self) -> MutexGuard<'_, Kinds> {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kind {
+    fn new(level: Level, line: String, fields: [Option<String>; KIND_FIELDS.len()]) -> Self {
+        Self { level, line, fields, ends: 0, written: 0, left_out: 0 }
+    }
+
+    fn judge(&mut self, now: u64) -> Verdict {
+        if self.ends <= now {
+            let window = u64::try_from(WINDOW.as_nanos()).unwrap_or(u64::MAX);
+            (self.ends, self.written) = (now.saturating_add(window), 0);
+        }
+        if self.written < FEW {
+            self.written += 1;
+            return Verdict::Write;
+        }
+        self.left_out += 1;
+        if self.left_out == 1 { Verdict::First } else { Verdict::Count }
+    }
+
+    fn take(&mut self) -> LeftOut {
+        let suppressed = std::mem::take(&mut self.left_out);
+        let (line, fields) = (self.line.clone(), self.fields.clone());
+        LeftOut { level: self.level, line, fields, suppressed }
+    }
+}
+
+impl LeftOut {
+    /// Logs it, under the level of the lines themselves.
+    pub(super) fn log(&self) {
+        macro_rules! log {
+            ($level:ident) => {{
+                let [code, reason, subject, authority, service, actor, task, chore] =
+                    self.fields.each_ref().map(Option::as_deref);
+                let (suppressed, line) = (self.suppressed, &*self.line);
+                tracing::$level!(
+                    target: TARGET,
+                    suppressed, line, code, reason, subject, authority, service, actor, task, chore,
+                    "more lines of one kind come than are written: the others are counted"
+                );
+            }};
+        }
+        match self.level {
+            Level::ERROR => log!(error),
+            Level::WARN => log!(warn),
+            _ => log!(info),
+        }
+    }
+}
+
+impl Reader {
+    fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.fields.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Visit for Reader {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let places = KIND_FIELDS.iter().zip(&mut self.fields);
+        if let Some((_, place)) = places.into_iter().find(|(name, _)| **name == field.name()) {
+            *place = Some(value.to_owned());
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            // Writing to a String cannot fail.
+            let _ = write!(self.message, "{value:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
