@@ -3,6 +3,7 @@
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use latchkey_contract::problem::{self, Accepts, ProblemType};
 use latchkey_contract::verify::PrincipalKind;
 use serde::Serialize;
 
@@ -26,7 +27,7 @@ pub(crate) enum Problem {
 
 #[derive(Serialize)]
 struct Document {
-    r#type: &'static str,
+    r#type: String,
     title: &'static str,
     status: u16,
     detail: &'static str,
@@ -34,70 +35,39 @@ struct Document {
 
 /// Seconds after which the client may try again.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
-const BEARER: &str = r#"Bearer realm="latchkey""#;
-const BEARER_INVALID: &str = r#"Bearer realm="latchkey", error="invalid_token""#;
-const API_KEY: &str = r#"ApiKey realm="latchkey", header="x-api-key""#;
 
 impl Problem {
-    fn document(self) -> Document {
-        let (kind, title, status, detail) = match self {
-            Self::Twice => (
-                "urn:problem-type:latchkey:bad-request",
-                "Bad request",
-                StatusCode::BAD_REQUEST,
-                "A header with a credential was sent more than once.",
-            ),
-            Self::Unauthenticated { presented, .. } => (
-                "urn:problem-type:latchkey:unauthenticated",
-                "Unauthenticated",
-                StatusCode::UNAUTHORIZED,
-                if presented {
-                    "The authentication credentials are not accepted: malformed, expired, revoked or unknown."
-                } else {
-                    "This needs authentication: the header `WWW-Authenticate` says which."
-                },
-            ),
-            Self::Forbidden(PrincipalKind::User) => (
-                "urn:problem-type:latchkey:users-only",
-                "Users only",
-                StatusCode::FORBIDDEN,
-                "Only user accounts may do this: send an access token instead of an API key.",
-            ),
-            Self::Forbidden(PrincipalKind::Service) => (
-                "urn:problem-type:latchkey:services-only",
-                "Services only",
-                StatusCode::FORBIDDEN,
-                "Only services may do this: send an API key instead of an access token.",
-            ),
-            Self::Unavailable => (
-                "urn:problem-type:latchkey:unavailable",
-                "Service unavailable",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The credentials cannot be checked just now: try again shortly.",
-            ),
-        };
-        Document { r#type: kind, title, status: status.as_u16(), detail }
+    /// Its row in the table of problems.
+    fn row(self) -> &'static ProblemType {
+        match self {
+            Self::Twice => &problem::CREDENTIAL_TWICE,
+            Self::Unauthenticated { presented: true, .. } => &problem::NOT_ACCEPTED,
+            Self::Unauthenticated { presented: false, .. } => &problem::GUARDED,
+            Self::Forbidden(PrincipalKind::User) => &problem::GUARDED_USERS_ONLY,
+            Self::Forbidden(PrincipalKind::Service) => &problem::SERVICES_ONLY,
+            Self::Unavailable => &problem::GUARDED_UNAVAILABLE,
+        }
     }
 
     fn challenges(self) -> &'static [&'static str] {
         let Self::Unauthenticated { only, presented } = self else { return &[] };
-        match (only, presented) {
-            (Some(PrincipalKind::User), true) => &[BEARER_INVALID],
-            (Some(PrincipalKind::User), false) => &[BEARER],
-            (Some(PrincipalKind::Service), _) => &[API_KEY],
-            (None, true) => &[BEARER_INVALID, API_KEY],
-            (None, false) => &[BEARER, API_KEY],
-        }
+        let accepts = match only {
+            Some(PrincipalKind::User) => Accepts::Token,
+            Some(PrincipalKind::Service) => Accepts::Key,
+            None => Accepts::Either,
+        };
+        accepts.challenges(presented)
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let document = self.document();
-        let status = StatusCode::from_u16(document.status);
+        let ProblemType { status, title, detail, .. } = *self.row();
+        let document = Document { r#type: self.row().uri(), title, status, detail };
         let body = serde_json::to_string(&document).unwrap_or_default();
         let mut response = body.into_response();
         // Whatever else fails, nobody gets through.
+        let status = StatusCode::from_u16(status);
         *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

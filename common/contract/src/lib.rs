@@ -14,7 +14,8 @@
 //! | [`verify`] | what every other service may ask, in any language |
 //! | [`principal`] | whom a credential stands for |
 //! | [`verdict`] | what an authority says of a credential |
-//! | [`refusal`] | every expected "no", with a stable code |
+//! | [`refusal`] | every expected "no" of a service |
+//! | [`problem`] | the one table of problems: code, status, title, detail |
 //! | [`credential`] | the API key format: make, parse, hash |
 //! | [`secret`] | text that is never printed |
 //! | [`ids`] | identifiers and times |
@@ -32,6 +33,7 @@ pub mod lease;
 pub mod message;
 pub mod previous;
 pub mod principal;
+pub mod problem;
 pub mod refusal;
 pub mod rpc;
 pub mod secret;

@@ -1,6 +1,8 @@
-//! Every expected "no" of the services, with a stable code. The edge turns each into a status, once.
+//! Every expected "no" of the services. What each is called, here and in HTTP, is in the table of [`problem`](crate::problem)s.
 
 use serde::{Deserialize, Serialize};
+
+use crate::problem::{self, ProblemType};
 
 /// An answer that declines a request for a reason its sender can understand and act on.
 ///
@@ -62,51 +64,39 @@ impl FieldError {
 }
 
 impl Refusal {
+    /// This refusal's row in the table of problems.
+    #[must_use]
+    pub fn problem(&self) -> &'static ProblemType {
+        match self {
+            Self::Invalid(_) => &problem::INVALID,
+            Self::EmailTaken => &problem::EMAIL_TAKEN,
+            Self::UsernameTaken => &problem::USERNAME_TAKEN,
+            Self::WrongCredentials => &problem::WRONG_CREDENTIALS,
+            Self::InactiveUser => &problem::INACTIVE_USER,
+            Self::KeyNotFound => &problem::KEY_NOT_FOUND,
+            Self::UserNotFound => &problem::USER_NOT_FOUND,
+            Self::SessionEnded => &problem::SESSION_ENDED,
+            Self::Stale => &problem::STALE,
+            Self::TooManyRequests { .. } => &problem::TOO_MANY_REQUESTS,
+        }
+    }
+
     /// The stable code of this refusal, for logs, metrics and other languages.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Invalid(_) => "invalid",
-            Self::EmailTaken => "email_taken",
-            Self::UsernameTaken => "username_taken",
-            Self::WrongCredentials => "wrong_credentials",
-            Self::InactiveUser => "inactive_user",
-            Self::KeyNotFound => "key_not_found",
-            Self::UserNotFound => "user_not_found",
-            Self::SessionEnded => "session_ended",
-            Self::Stale => "stale",
-            Self::TooManyRequests { .. } => "too_many_requests",
-        }
+        self.problem().on_the_bus.code
     }
 
     /// The status of this refusal in the vocabulary of HTTP, for other languages.
     #[must_use]
     pub fn status(&self) -> u16 {
-        match self {
-            Self::Invalid(_) => 422,
-            Self::EmailTaken | Self::UsernameTaken | Self::InactiveUser => 400,
-            Self::WrongCredentials | Self::SessionEnded => 401,
-            Self::Stale => 409,
-            Self::KeyNotFound | Self::UserNotFound => 404,
-            Self::TooManyRequests { .. } => 429,
-        }
+        self.problem().on_the_bus.status
     }
 
     /// One sentence that says what is refused, for other languages.
     #[must_use]
     pub fn message(&self) -> &'static str {
-        match self {
-            Self::Invalid(_) => "the request has fields that break their rules",
-            Self::EmailTaken => "another account has this e-mail address",
-            Self::UsernameTaken => "another account has this username",
-            Self::WrongCredentials => "the username or the password is wrong",
-            Self::InactiveUser => "the account is deactivated",
-            Self::KeyNotFound => "there is no such key",
-            Self::UserNotFound => "there is no such user",
-            Self::SessionEnded => "the session that acts has ended",
-            Self::Stale => "something newer was decided since: nothing was done",
-            Self::TooManyRequests { .. } => "too many requests: try again later",
-        }
+        self.problem().on_the_bus.message
     }
 
     /// This refusal in JSON.

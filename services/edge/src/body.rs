@@ -9,6 +9,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
+use latchkey_contract::problem::{BROKEN_BODY, NOT_JSON, SLOW_BODY, TOO_LARGE};
 use latchkey_contract::{FieldError, KeyId};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -38,7 +39,7 @@ where
             return Err(Problem::compressed());
         }
         if !is_json(request.headers()) {
-            return Err(Problem::not_json());
+            return Err(Problem::of(&NOT_JSON));
         }
         let bytes = read(request, MOST).await?;
         // Whoever reads a list as the fields of an object, in their order, is serde.
@@ -67,9 +68,9 @@ impl<S: Send + Sync> FromRequest<S> for NoBody {
 async fn read(request: Request, most: usize) -> Result<Vec<u8>, Problem> {
     match tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body(), most)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => Err(Problem::too_large(most)),
-        Ok(Err(_broken)) => Err(Problem::bad_request("The request's body could not be read.")),
-        Err(_late) => Err(Problem::slow_body()),
+        Ok(Ok(None)) => Err(Problem::about(&TOO_LARGE, &most.to_string())),
+        Ok(Err(_broken)) => Err(Problem::of(&BROKEN_BODY)),
+        Err(_late) => Err(Problem::of(&SLOW_BODY)),
     }
 }
 

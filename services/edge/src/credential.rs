@@ -8,12 +8,13 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Uri};
 use latchkey_bus::Context;
+use latchkey_contract::problem::{Accepts, CREDENTIAL_IN_URL, CREDENTIAL_TWICE, USERS_ONLY};
 use latchkey_contract::verify::{MinRevision, PrincipalKind};
 use latchkey_contract::{Secret, UserDetail, UserId};
 use latchkey_gate::{CredentialText, Form, Gate, Remembered, Requirement, Unmet};
 
 use crate::acting;
-use crate::problem::{Accepts, Problem};
+use crate::problem::Problem;
 use crate::state::Edge;
 
 /// The header of an API key.
@@ -164,7 +165,7 @@ impl<'a> Presented<'a> {
         }
         let judged = requirement.judge(accepted, |principal| principal.kind());
         judged.map_err(|unmet| match unmet {
-            Unmet::WrongKind(PrincipalKind::User) => Problem::users_only(),
+            Unmet::WrongKind(PrincipalKind::User) => Problem::of(&USERS_ONLY),
             Unmet::WrongKind(PrincipalKind::Service) | Unmet::NotAccepted => {
                 Problem::unauthenticated(accepts(requirement), is_any)
             }
@@ -204,9 +205,7 @@ fn accepts(requirement: Requirement) -> Accepts {
 /// [`Problem`] where they are not for us to take: in the URL, or one twice.
 pub(crate) fn presented<'a>(uri: &Uri, headers: &'a HeaderMap) -> Result<Presented<'a>, Problem> {
     if uri.query().is_some_and(holds_secret) {
-        return Err(Problem::bad_request(
-            "Credentials do not belong in a URL, where logs keep them: send them in a header.",
-        ));
+        return Err(Problem::of(&CREDENTIAL_IN_URL));
     }
     let token = single(headers, &AUTHORIZATION)?.map(bearer);
     let key = single(headers, &API_KEY_HEADER)?;
@@ -223,7 +222,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(Problem::bad_request("A header with a credential was sent more than once."));
+        return Err(Problem::of(&CREDENTIAL_TWICE));
     }
     Ok(first.map(|value| value.to_str().unwrap_or_default()))
 }

@@ -21,6 +21,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::body::{Body as _, Incoming};
 use latchkey_bus::{Context, Limit, RequestId};
+use latchkey_contract::problem::{BAD_HOST, TOO_LARGE, TOO_MANY_HEADERS};
 use latchkey_runtime::{Clock, Entropy};
 use tokio::time::Instant;
 use tower::Service;
@@ -275,13 +276,13 @@ impl Core {
             return Problem::overloaded().into_response();
         };
         if request.headers().len() > MAX_HEADERS {
-            return Problem::too_many_headers(MAX_HEADERS).into_response();
+            return Problem::about(&TOO_MANY_HEADERS, &MAX_HEADERS.to_string()).into_response();
         }
         if !has_host(&request) {
-            return Problem::bad_host().into_response();
+            return Problem::of(&BAD_HOST).into_response();
         }
         if request.body().size_hint().lower() > MAX_BODY as u64 {
-            return Problem::too_large(MAX_BODY).into_response();
+            return Problem::about(&TOO_LARGE, &MAX_BODY.to_string()).into_response();
         }
         let answered = match FastPath::of(request.method(), request.uri()) {
             Some(fast_path) => {

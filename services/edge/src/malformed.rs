@@ -6,6 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::response::Response;
+use latchkey_contract::problem::{
+    BAD_HEADER, HEAD_TOO_LARGE, INCOMPLETE_HEAD, NO_REQUEST_LINE, NO_TLS, SLOW_HEAD,
+    TARGET_TOO_LONG, VERSION_NOT_SUPPORTED,
+};
 use latchkey_runtime::Clock;
 use metrics::{Counter, counter};
 use time::OffsetDateTime;
@@ -106,18 +110,14 @@ impl Fault {
     /// What its sender is told.
     pub(crate) fn problem(self) -> Problem {
         match self {
-            Self::RequestLine => Problem::bad_request("The first line is not that of a request."),
-            Self::Header => Problem::bad_request(
-                "A header line cannot be read, or two of them contradict each other.",
-            ),
-            Self::Incomplete => {
-                Problem::bad_request("The connection was closed before the request's head ended.")
-            }
-            Self::Tls => Problem::bad_request("This port speaks HTTP without TLS."),
-            Self::Version => Problem::version_not_supported(),
-            Self::LongTarget => Problem::target_too_long(),
-            Self::LongHead => Problem::head_too_large(),
-            Self::SlowHead => Problem::slow_head(),
+            Self::RequestLine => Problem::of(&NO_REQUEST_LINE),
+            Self::Header => Problem::of(&BAD_HEADER),
+            Self::Incomplete => Problem::of(&INCOMPLETE_HEAD),
+            Self::Tls => Problem::of(&NO_TLS),
+            Self::Version => Problem::of(&VERSION_NOT_SUPPORTED),
+            Self::LongTarget => Problem::of(&TARGET_TOO_LONG),
+            Self::LongHead => Problem::of(&HEAD_TOO_LARGE),
+            Self::SlowHead => Problem::of(&SLOW_HEAD),
         }
     }
 

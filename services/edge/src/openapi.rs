@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use latchkey_contract::problem::{
+    BAD_HOST, CREDENTIAL_TWICE, EMAIL_TAKEN, INACTIVE_USER, INTERNAL, INVALID, KEY_NOT_FOUND,
+    NOT_ACCEPTED, NOT_JSON, ProblemType, SLOW_BODY, TOO_LARGE, TOO_MANY_REQUESTS, UNAVAILABLE,
+    USERS_ONLY, WRONG_CREDENTIALS,
+};
 use serde_json::json;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema};
-
-use crate::problem::TYPE_PREFIX;
 
 /// The document without its paths.
 #[derive(OpenApi)]
@@ -62,117 +65,35 @@ struct FieldErrorSchema {
     message: String,
 }
 
-/// One answer that a route may give in place of the one it is for.
-struct Answer {
-    status: &'static str,
-    code: &'static str,
-    title: &'static str,
-    detail: &'static str,
-}
-
-const fn answer(
-    status: &'static str,
-    code: &'static str,
-    title: &'static str,
-    detail: &'static str,
-) -> Answer {
-    Answer { status, code, title, detail }
-}
-
-const TAKEN: Answer =
-    answer("400", "email-taken", "Email already registered", "Email already registered");
-const INACTIVE: Answer =
-    answer("400", "inactive-user", "Inactive user account", "Inactive user account");
-const MISUSED: Answer = answer(
-    "400",
-    "bad-request",
-    "Bad request",
-    "A header with a credential was sent more than once.",
-);
-const NO_HOST: Answer = answer(
-    "400",
-    "bad-request",
-    "Bad request",
-    "The header `Host` must be there once, and name a host and no more.",
-);
-const WRONG_LOGIN: Answer =
-    answer("401", "wrong-credentials", "Login refused", "Incorrect username or password");
-const UNAUTHENTICATED: Answer = answer(
-    "401",
-    "unauthenticated",
-    "Unauthenticated",
-    "The authentication credentials are not accepted: malformed, expired, revoked or unknown.",
-);
-const USERS_ONLY: Answer = answer(
-    "403",
-    "users-only",
-    "Users only",
-    "Only user accounts may do this: log in and send the token instead of an API key.",
-);
-const NO_KEY: Answer = answer("404", "key-not-found", "Not found", "API key not found");
-const SLOW: Answer = answer(
-    "408",
-    "request-timeout",
-    "Request timeout",
-    "The request's body did not arrive in time.",
-);
-const TOO_LARGE: Answer = answer(
-    "413",
-    "too-large",
-    "Payload too large",
-    "The request's body is too large: at most 16384 bytes are accepted.",
-);
-const NOT_JSON: Answer = answer(
-    "415",
-    "unsupported-media-type",
-    "Unsupported media type",
-    "The request's body must be JSON: send `Content-Type: application/json`.",
-);
-const INVALID: Answer = answer(
-    "422",
-    "invalid",
-    "Invalid request",
-    "The request is not valid: name is required and must be a text.",
-);
-const TOO_MANY: Answer = answer(
-    "429",
-    "too-many-requests",
-    "Too many requests",
-    "Too many requests: try again after the time in the header `Retry-After`.",
-);
-const INTERNAL: Answer = answer(
-    "500",
-    "internal",
-    "Internal error",
-    "Something went wrong here. The request's id helps to find out what.",
-);
-const UNAVAILABLE: Answer = answer(
-    "503",
-    "unavailable",
-    "Service unavailable",
-    "The service is unavailable just now: try again shortly.",
-);
-
-const BODY: [&Answer; 4] = [&SLOW, &TOO_LARGE, &NOT_JSON, &INVALID];
-const ALWAYS: [&Answer; 3] = [&NO_HOST, &INTERNAL, &UNAVAILABLE];
+const BODY: [&ProblemType; 4] = [&SLOW_BODY, &TOO_LARGE, &NOT_JSON, &INVALID];
+const ALWAYS: [&ProblemType; 3] = [&BAD_HOST, &INTERNAL, &UNAVAILABLE];
 
 /// What a route answers in place of the answer it is for.
-fn answers_of(path: &str) -> Vec<&'static Answer> {
-    let own: &[&Answer] = match path {
-        "/auth/signup" => &[&TAKEN, &TOO_MANY],
-        "/auth/login" => &[&INACTIVE, &WRONG_LOGIN, &TOO_MANY],
-        "/keys/create" => &[&MISUSED, &UNAUTHENTICATED, &USERS_ONLY, &TOO_MANY],
-        "/keys" => &[&MISUSED, &UNAUTHENTICATED, &USERS_ONLY, &INVALID],
-        "/keys/{key_id}" => &[&MISUSED, &UNAUTHENTICATED, &USERS_ONLY, &NO_KEY, &INVALID],
-        "/auth/password" => &[&MISUSED, &WRONG_LOGIN, &UNAUTHENTICATED, &TOO_MANY],
+fn answers_of(path: &str) -> Vec<&'static ProblemType> {
+    let own: &[&ProblemType] = match path {
+        "/auth/signup" => &[&EMAIL_TAKEN, &TOO_MANY_REQUESTS],
+        "/auth/login" => &[&INACTIVE_USER, &WRONG_CREDENTIALS, &TOO_MANY_REQUESTS],
+        "/keys/create" => &[&CREDENTIAL_TWICE, &NOT_ACCEPTED, &USERS_ONLY, &TOO_MANY_REQUESTS],
+        "/keys" => &[&CREDENTIAL_TWICE, &NOT_ACCEPTED, &USERS_ONLY, &INVALID],
+        "/keys/{key_id}" => {
+            &[&CREDENTIAL_TWICE, &NOT_ACCEPTED, &USERS_ONLY, &KEY_NOT_FOUND, &INVALID]
+        }
+        "/auth/password" => {
+            &[&CREDENTIAL_TWICE, &WRONG_CREDENTIALS, &NOT_ACCEPTED, &TOO_MANY_REQUESTS]
+        }
         "/auth/logout" | "/auth/logout-all" | "/protected/user" | "/protected/service"
-        | "/protected/any" => &[&MISUSED, &UNAUTHENTICATED],
+        | "/protected/any" => &[&CREDENTIAL_TWICE, &NOT_ACCEPTED],
         _ => &[],
     };
     let has_body =
         matches!(path, "/auth/signup" | "/auth/login" | "/auth/password" | "/keys/create");
-    let body: &[&Answer] = if has_body { &BODY } else { &[] };
+    let body: &[&ProblemType] = if has_body { &BODY } else { &[] };
     own.iter().chain(body).chain(&ALWAYS).copied().collect()
+}
+
+/// What an example puts into a detail with a place for it.
+fn example_of(row: &ProblemType) -> &'static str {
+    if *row == TOO_LARGE { "16384" } else { "name is required and must be a text" }
 }
 
 /// Adds the security schemes and every error answer.
@@ -196,8 +117,8 @@ pub fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::Open
     document
 }
 
-fn add_answers(operation: &mut Operation, answers: &[&Answer]) {
-    let mut by_status: BTreeMap<&str, Vec<&Answer>> = BTreeMap::new();
+fn add_answers(operation: &mut Operation, answers: &[&ProblemType]) {
+    let mut by_status: BTreeMap<u16, Vec<&ProblemType>> = BTreeMap::new();
     for answer in answers {
         by_status.entry(answer.status).or_default().push(answer);
     }
@@ -205,10 +126,10 @@ fn add_answers(operation: &mut Operation, answers: &[&Answer]) {
         let mut titles: Vec<&str> = answers.iter().map(|answer| answer.title).collect();
         titles.dedup();
         let example = json!({
-            "type": format!("{TYPE_PREFIX}{}", answers[0].code),
+            "type": answers[0].uri(),
             "title": answers[0].title,
-            "status": status.parse::<u16>().unwrap_or_default(),
-            "detail": answers[0].detail,
+            "status": status,
+            "detail": answers[0].filled(example_of(answers[0])),
             "request_id": "4f6c1c1e9a1b2d3c-1",
         });
         let content = ContentBuilder::new()
@@ -217,7 +138,7 @@ fn add_answers(operation: &mut Operation, answers: &[&Answer]) {
         let response = ResponseBuilder::new()
             .description(titles.join(", or "))
             .content("application/problem+json", content.build());
-        operation.responses.responses.insert(status.to_owned(), response.build().into());
+        operation.responses.responses.insert(status.to_string(), response.build().into());
     }
 }
 

@@ -1,4 +1,5 @@
-//! Every error answer: problem documents (RFC 9457), and the only table from reasons to statuses.
+//! Every error answer: problem documents (RFC 9457). Codes, statuses and sentences are rows of the contract's table;
+//! here is what an answer has besides.
 
 use std::borrow::Cow;
 
@@ -6,10 +7,12 @@ use axum::body::Body;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use latchkey_contract::problem::{
+    Accepts, COMPRESSED, CREDENTIAL_NEEDED, INTERNAL, INVALID, KEY_NEEDED, NOT_ACCEPTED,
+    ProblemType, TOKEN_NEEDED, TOO_MANY_REQUESTS, UNAVAILABLE, WRONG_CREDENTIALS, WRONG_FORM,
+};
 use latchkey_contract::{CallError, FieldError, Refusal};
 use serde::Serialize;
-
-mod request;
 
 /// Why a request is not answered as its sender wished.
 ///
@@ -19,9 +22,7 @@ pub struct Problem(Box<Reason>);
 
 #[derive(Clone, Debug)]
 struct Reason {
-    status: StatusCode,
-    code: &'static str,
-    title: &'static str,
+    row: &'static ProblemType,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after_s: Option<u64>,
@@ -44,17 +45,6 @@ enum Kind {
     Answer,
 }
 
-/// What a client may authenticate with on a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepts {
-    /// A user's access token.
-    Token,
-    /// An API key.
-    Key,
-    /// Either.
-    Either,
-}
-
 /// A problem document.
 #[derive(Serialize)]
 struct Document<'a> {
@@ -73,28 +63,14 @@ struct DocumentError<'a> {
     message: &'a str,
 }
 
-/// What a problem's `type` begins with; the rest is its stable code.
-pub const TYPE_PREFIX: &str = "urn:problem-type:latchkey:";
 /// Seconds after which a client may try again where we do not know better.
 const RETRY_AFTER_S: u64 = 1;
 
-const WRONG_CREDENTIALS: &str = "Incorrect username or password";
-const BEARER: &str = r#"Bearer realm="latchkey""#;
-const BEARER_INVALID: &str = r#"Bearer realm="latchkey", error="invalid_token""#;
-const API_KEY: &str = r#"ApiKey realm="latchkey", header="x-api-key""#;
-
 impl Reason {
-    fn new(
-        status: StatusCode,
-        code: &'static str,
-        title: &'static str,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    fn of(row: &'static ProblemType) -> Self {
         Self {
-            status,
-            code,
-            title,
-            detail: detail.into(),
+            row,
+            detail: row.detail.into(),
             errors: Vec::new(),
             retry_after_s: None,
             challenges: &[],
@@ -112,94 +88,72 @@ impl From<Reason> for Problem {
 }
 
 impl Problem {
+    /// The problem of this row, of which no more is to be said.
+    #[must_use]
+    pub fn of(row: &'static ProblemType) -> Self {
+        Reason::of(row).into()
+    }
+
+    /// The problem of a row whose detail has a place for `what`.
+    #[must_use]
+    pub fn about(row: &'static ProblemType, what: &str) -> Self {
+        Reason { detail: row.filled(what).into(), ..Reason::of(row) }.into()
+    }
+
     /// 422: fields that break their rules, every one named.
     #[must_use]
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let faults: Vec<String> =
             errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
-        let detail = format!("The request is not valid: {}.", faults.join("; "));
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        Reason { errors, ..Reason::new(status, "invalid", "Invalid request", detail) }.into()
-    }
-
-    /// 400: a header or query that is not to be used like this.
-    #[must_use]
-    pub fn bad_request(detail: &'static str) -> Self {
-        Reason::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request", detail).into()
+        let detail = INVALID.filled(&faults.join("; ")).into();
+        Reason { detail, errors, ..Reason::of(&INVALID) }.into()
     }
 
     /// 401: no credential, or one that is not accepted; which of the reasons it was is not told.
     #[must_use]
     pub fn unauthenticated(accepts: Accepts, presented: bool) -> Self {
-        let detail = match (presented, accepts) {
-            (true, _) => {
-                "The authentication credentials are not accepted: malformed, expired, revoked or unknown."
-            }
-            (false, Accepts::Token) => {
-                "This needs authentication: send `Authorization: Bearer TOKEN` with a token from /auth/login."
-            }
-            (false, Accepts::Key) => {
-                "This needs authentication: send an API key in the header `x-api-key`."
-            }
-            (false, Accepts::Either) => {
-                "This needs authentication: send `Authorization: Bearer TOKEN`, or an API key in `x-api-key`."
-            }
+        let row = match (presented, accepts) {
+            (true, _) => &NOT_ACCEPTED,
+            (false, Accepts::Token) => &TOKEN_NEEDED,
+            (false, Accepts::Key) => &KEY_NEEDED,
+            (false, Accepts::Either) => &CREDENTIAL_NEEDED,
         };
-        let challenges: &[&str] = match (accepts, presented) {
-            (Accepts::Token, true) => &[BEARER_INVALID],
-            (Accepts::Token, false) => &[BEARER],
-            (Accepts::Key, _) => &[API_KEY],
-            (Accepts::Either, true) => &[BEARER_INVALID, API_KEY],
-            (Accepts::Either, false) => &[BEARER, API_KEY],
-        };
-        let status = StatusCode::UNAUTHORIZED;
-        Reason { challenges, ..Reason::new(status, "unauthenticated", "Unauthenticated", detail) }
-            .into()
+        Reason { challenges: accepts.challenges(presented), ..Reason::of(row) }.into()
     }
 
     /// 401: a login with a wrong password or an unknown name; which of the two is not told. `hint` is about
     /// the form of what was sent, whoever exists.
     #[must_use]
     pub fn wrong_credentials(hint: Option<&str>) -> Self {
-        let detail = match hint {
-            None => Cow::Borrowed(WRONG_CREDENTIALS),
-            Some(hint) => format!("{WRONG_CREDENTIALS}: {hint}.").into(),
-        };
-        let status = StatusCode::UNAUTHORIZED;
-        let reason = Reason::new(status, "wrong-credentials", "Login refused", detail);
-        Reason { challenges: &[BEARER], ..reason }.into()
+        let Self(reason) = hint
+            .map_or_else(|| Self::of(&WRONG_CREDENTIALS), |hint| Self::about(&WRONG_FORM, hint));
+        Reason { challenges: Accepts::Token.challenges(false), ..*reason }.into()
     }
 
-    /// 403: an API key where only a user may act.
+    /// 415: a body in a coding.
     #[must_use]
-    pub fn users_only() -> Self {
-        let detail =
-            "Only user accounts may do this: log in and send the token instead of an API key.";
-        Reason::new(StatusCode::FORBIDDEN, "users-only", "Users only", detail).into()
+    pub fn compressed() -> Self {
+        Reason { accepts_coding: Some("identity"), ..Reason::of(&COMPRESSED) }.into()
     }
 
     /// 429: a limit was hit.
     #[must_use]
     pub fn too_many_requests(retry_after_ms: u64) -> Self {
-        let status = StatusCode::TOO_MANY_REQUESTS;
-        let detail = "Too many requests: try again after the time in the header `Retry-After`.";
-        let reason = Reason::new(status, "too-many-requests", "Too many requests", detail);
-        Reason { retry_after_s: Some(retry_after_ms.div_ceil(1_000).max(1)), ..reason }.into()
+        let seconds = retry_after_ms.div_ceil(1_000).max(1);
+        Reason { retry_after_s: Some(seconds), ..Reason::of(&TOO_MANY_REQUESTS) }.into()
     }
 
     /// 503: whatever the request needs is not there just now.
     #[must_use]
     pub fn unavailable(cause: impl Into<String>) -> Self {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        let detail = "The service is unavailable just now: try again shortly.";
-        let reason = Reason::new(status, "unavailable", "Service unavailable", detail);
-        Reason { retry_after_s: Some(RETRY_AFTER_S), cause: Some(cause.into()), ..reason }.into()
+        let (retry_after_s, cause) = (Some(RETRY_AFTER_S), Some(cause.into()));
+        Reason { retry_after_s, cause, ..Reason::of(&UNAVAILABLE) }.into()
     }
 
     /// 503: more is asked than can be done. It is counted, and no failure of ours.
     pub(crate) fn overloaded() -> Self {
-        let Self(reason) = Self::unavailable("");
-        Self(Box::new(Reason { cause: None, kind: Kind::Shed, ..*reason }))
+        let retry_after_s = Some(RETRY_AFTER_S);
+        Reason { retry_after_s, kind: Kind::Shed, ..Reason::of(&UNAVAILABLE) }.into()
     }
 
     /// 503: the answer to whoever asks whether requests are to be sent here.
@@ -211,13 +165,7 @@ impl Problem {
     /// 500: a fault of ours that trying again will not mend.
     #[must_use]
     pub fn internal() -> Self {
-        let detail = "Something went wrong here. The request's id helps to find out what.";
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        Reason::new(status, "internal", "Internal error", detail).into()
-    }
-
-    fn bad(code: &'static str, title: &'static str, detail: &'static str) -> Self {
-        Reason::new(StatusCode::BAD_REQUEST, code, title, detail).into()
+        Self::of(&INTERNAL)
     }
 
     /// The document's text, for the request with this id.
@@ -225,9 +173,9 @@ impl Problem {
     pub fn document(&self, request_id: &str) -> String {
         let errors = self.0.errors.iter();
         let document = Document {
-            r#type: format!("{TYPE_PREFIX}{}", self.0.code),
-            title: self.0.title,
-            status: self.0.status.as_u16(),
+            r#type: self.0.row.uri(),
+            title: self.0.row.title,
+            status: self.0.row.status,
             detail: &self.0.detail,
             errors: errors
                 .map(|error| DocumentError { field: &error.field, message: &error.message })
@@ -244,18 +192,22 @@ impl Problem {
 
     /// Whether something failed, and not at the client.
     pub(crate) fn is_failure(&self) -> bool {
-        self.0.kind == Kind::Failure && self.0.status.is_server_error()
+        self.0.kind == Kind::Failure && self.status().is_server_error()
     }
 
     /// Whether its sender is to come back later, and may do so at once.
     pub(crate) fn turns_away(&self) -> bool {
-        self.is_shed() || self.0.status == StatusCode::TOO_MANY_REQUESTS
+        self.is_shed() || self.status() == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// The problem's stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        self.0.code
+        self.0.row.code
+    }
+
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// Why we failed, where it was our fault.
@@ -269,29 +221,15 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Invalid(errors) => Self::invalid(errors),
-            Refusal::EmailTaken => {
-                Self::bad("email-taken", "Email already registered", "Email already registered")
-            }
-            Refusal::UsernameTaken => {
-                Self::bad("username-taken", "Username already taken", "Username already taken")
-            }
             Refusal::WrongCredentials => Self::wrong_credentials(None),
-            Refusal::InactiveUser => {
-                Self::bad("inactive-user", "Inactive user account", "Inactive user account")
-            }
-            Refusal::KeyNotFound => Reason::new(
-                StatusCode::NOT_FOUND,
-                "key-not-found",
-                "Not found",
-                "API key not found",
-            )
-            .into(),
-            // No route asks for a user by name.
-            Refusal::UserNotFound => Self::internal(),
             Refusal::SessionEnded => Self::unauthenticated(Accepts::Token, true),
-            // Whoever sends what can become stale reads anew, and this often it does not happen.
             Refusal::Stale => Self::unavailable("something newer was decided meanwhile"),
             Refusal::TooManyRequests { retry_after_ms } => Self::too_many_requests(retry_after_ms),
+            Refusal::EmailTaken
+            | Refusal::UsernameTaken
+            | Refusal::InactiveUser
+            | Refusal::KeyNotFound
+            | Refusal::UserNotFound => Self::of(refusal.problem()),
         }
     }
 }
@@ -310,7 +248,7 @@ impl From<CallError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.0.status;
+        *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         for challenge in self.0.challenges {

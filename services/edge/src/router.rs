@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::routing::get;
 use axum::{Extension, Router};
+use latchkey_contract::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -54,8 +55,8 @@ pub fn build(edge: Arc<Edge>) -> Routed {
         .route("/redoc", get(docs::redoc))
         .route("/redoc/redoc.standalone.js", get(docs::redoc_script))
         .route("/openapi.json", get(docs::openapi).layer(Extension(text)))
-        .fallback(async || Problem::no_such_route())
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .fallback(async || Problem::of(&NO_SUCH_ROUTE))
+        .method_not_allowed_fallback(async || Problem::of(&METHOD_NOT_ALLOWED))
         .with_state(edge);
     Routed { router, patterns }
 }

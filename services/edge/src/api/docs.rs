@@ -7,6 +7,7 @@ use axum::extract::Path;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use latchkey_contract::problem::NO_SUCH_ROUTE;
 use utoipa_swagger_ui::Config;
 
 use crate::problem::Problem;
@@ -44,10 +45,10 @@ pub(crate) async fn swagger_asset(Path(file): Path<String>) -> Result<Response, 
     let kind = match file.as_str() {
         "swagger-ui.css" => "text/css; charset=utf-8",
         "swagger-ui-bundle.js" => SCRIPT,
-        _ => return Err(Problem::no_such_route()),
+        _ => return Err(Problem::of(&NO_SUCH_ROUTE)),
     };
     let found = utoipa_swagger_ui::serve(&file, Arc::new(Config::from("openapi.json")));
-    let asset = found.ok().flatten().ok_or_else(Problem::no_such_route)?;
+    let asset = found.ok().flatten().ok_or_else(|| Problem::of(&NO_SUCH_ROUTE))?;
     Ok(answer(kind, asset.bytes.into_owned()))
 }
 
