@@ -13,9 +13,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::envelope::{Context, Response};
-use crate::local::Endpoint;
-use crate::topic::MessageHandler;
-use crate::{Bus, Local};
+use crate::local::endpoint::Endpoint;
+use crate::subscriber::MessageHandler;
 
 /// Says what becomes of each message.
 pub trait Faults: Send + Sync {
@@ -51,56 +50,36 @@ pub struct Delivery {
     pub answer: Option<Duration>,
 }
 
-impl Bus {
-    /// A bus inside this process on which messages fare as `faults` says. It is the way of process 0;
-    /// further ones have [`of_process`](Self::of_process).
-    #[must_use]
-    pub fn with_faults(faults: Arc<dyn Faults>) -> Self {
-        Self::Local(Local { faults: Some(faults), ..Local::default() })
+/// Sends a request of the process `from` on its way to those who serve its subject, and waits for the first answer.
+pub(crate) async fn carry(
+    faults: &dyn Faults,
+    from: u32,
+    replicas: Vec<Endpoint>,
+    subject: &'static str,
+    context: &Context,
+    payload: Bytes,
+) -> Result<Response, CallError> {
+    if replicas.is_empty() {
+        return Err(CallError::NoResponder);
     }
-
-    /// The same bus as another process has it. One over NATS stays as it is.
-    #[must_use]
-    pub fn of_process(&self, process: u32) -> Self {
-        match self {
-            Self::Local(local) => Self::Local(local.of_process(process)),
-            Self::Nats(nats) => Self::Nats(nats.clone()),
-        }
+    let to: Vec<u32> = replicas.iter().map(|replica| replica.process).collect();
+    let request_id = &context.request_id;
+    let deliveries = faults.request(&Sent { subject, request_id, from, to: &to });
+    // The sender stays here: where every answer is lost, the asker waits for its deadline.
+    let (answers, mut answered) = mpsc::channel(deliveries.len().max(1));
+    for delivery in deliveries {
+        let Some(replica) = replicas.get(delivery.to).cloned() else { continue };
+        let (context, payload, answers) = (context.clone(), payload.clone(), answers.clone());
+        replica.tasks.clone().spawn(async move {
+            if let Some(response) = deliver(replica, delivery, context, payload).await {
+                // An asker that gave up has dropped its end: this answer is nobody's.
+                drop(answers.send(response).await);
+            }
+        });
     }
-}
-
-impl Local {
-    /// Sends a request on its way, and waits for the first answer.
-    pub(crate) async fn carry(
-        &self,
-        faults: &dyn Faults,
-        subject: &'static str,
-        context: &Context,
-        payload: Bytes,
-    ) -> Result<Response, CallError> {
-        let replicas = self.replicas(subject);
-        if replicas.is_empty() {
-            return Err(CallError::NoResponder);
-        }
-        let to: Vec<u32> = replicas.iter().map(|replica| replica.process).collect();
-        let (request_id, from) = (&context.request_id, self.process);
-        let deliveries = faults.request(&Sent { subject, request_id, from, to: &to });
-        // The sender stays here: where every answer is lost, the asker waits for its deadline.
-        let (answers, mut answered) = mpsc::channel(deliveries.len().max(1));
-        for delivery in deliveries {
-            let Some(replica) = replicas.get(delivery.to).cloned() else { continue };
-            let (context, payload, answers) = (context.clone(), payload.clone(), answers.clone());
-            replica.tasks.clone().spawn(async move {
-                if let Some(response) = deliver(replica, delivery, context, payload).await {
-                    // An asker that gave up has dropped its end: this answer is nobody's.
-                    drop(answers.send(response).await);
-                }
-            });
-        }
-        match timeout_at(context.deadline, answered.recv()).await {
-            Ok(Some(response)) => Ok(response),
-            Ok(None) | Err(_) => Err(CallError::Timeout),
-        }
+    match timeout_at(context.deadline, answered.recv()).await {
+        Ok(Some(response)) => Ok(response),
+        Ok(None) | Err(_) => Err(CallError::Timeout),
     }
 }
 

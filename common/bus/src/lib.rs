@@ -22,6 +22,7 @@ mod negotiation;
 mod observe;
 mod resource;
 mod retry;
+mod subscriber;
 
 use std::time::Duration;
 

@@ -1,27 +1,30 @@
 //! The bus inside one process: the same bytes, limits and deadlines as over NATS, without a network. A test
-//! may have [`faults`](crate::faults) on it.
+//! may have [`faults`] on it.
 //!
 //! Each request runs in a task of its own, as it would in another process: a caller that gives up
 //! does not stop work that has begun.
+
+pub(crate) mod endpoint;
+pub(crate) mod topic;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use latchkey_contract::CallError;
-use latchkey_contract::wire::{Contracts, Encoding};
-use metrics::Counter;
+use latchkey_contract::wire::Contracts;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
-use crate::envelope::{self, Context, Incoming, Response, Status};
-use crate::faults::Faults;
+use crate::envelope::{self, Context, Response};
+use crate::faults::{self, Faults};
 use crate::limit::Limit;
 use crate::negotiation::Negotiation;
-use crate::routes::{Handler, Routes};
-use crate::topic::LocalListener;
-use crate::{BusError, observe};
+use crate::routes::Routes;
+use crate::subscriber::MessageHandler;
+use crate::{Bus, BusError, observe};
+use endpoint::Endpoint;
 
 /// Callers and services of one process.
 #[derive(Clone)]
@@ -38,15 +41,12 @@ pub struct Local {
     pub(crate) faults: Option<Arc<dyn Faults>>,
 }
 
-/// One replica's answer to a subject.
+/// Who listens inside this process.
 #[derive(Clone)]
-pub(crate) struct Endpoint {
-    handler: Handler,
-    limit: Limit,
-    shed: Counter,
-    pub(crate) tasks: TaskTracker,
+pub(crate) struct LocalListener {
+    pub(crate) pattern: String,
+    pub(crate) hear: MessageHandler,
     pub(crate) process: u32,
-    reads: Contracts,
 }
 
 /// A service's subjects while this process serves them.
@@ -69,25 +69,21 @@ impl Default for Local {
     }
 }
 
-impl Endpoint {
-    /// Takes a request, or says at once that there is too much work.
-    pub(crate) fn begin(
-        &self,
-        mut context: Context,
-        payload: Bytes,
-    ) -> Result<impl Future<Output = Response> + Send + use<>, Response> {
-        let Some(permit) = self.limit.try_enter() else {
-            self.shed.increment(1);
-            return Err(Response::empty(Status::Overloaded));
-        };
-        let caller = context.caller.take().map(Ok);
-        let incoming = Incoming { encoding: Encoding::Bincode, reads: self.reads, caller, payload };
-        let work = (self.handler)(context, incoming);
-        Ok(async move {
-            let response = work.await;
-            drop(permit);
-            response
-        })
+impl Bus {
+    /// A bus inside this process on which messages fare as `faults` says. It is the way of process 0;
+    /// further ones have [`of_process`](Self::of_process).
+    #[must_use]
+    pub fn with_faults(faults: Arc<dyn Faults>) -> Self {
+        Self::Local(Local { faults: Some(faults), ..Local::default() })
+    }
+
+    /// The same bus as another process has it. One over NATS stays as it is.
+    #[must_use]
+    pub fn of_process(&self, process: u32) -> Self {
+        match self {
+            Self::Local(local) => Self::Local(local.of_process(process)),
+            Self::Nats(nats) => Self::Nats(nats.clone()),
+        }
     }
 }
 
@@ -145,7 +141,10 @@ impl Local {
     ) -> Result<Response, CallError> {
         let context = Context { asker: Some(Arc::clone(&self.user)), ..context.clone() };
         if let Some(faults) = &self.faults {
-            return Box::pin(self.carry(&**faults, subject, &context, payload)).await;
+            let replicas = self.replicas(subject);
+            let carried =
+                faults::carry(&**faults, self.process, replicas, subject, &context, payload);
+            return Box::pin(carried).await;
         }
         let deadline = context.deadline;
         let endpoint = self.find(subject).ok_or(CallError::NoResponder)?;
@@ -173,7 +172,7 @@ impl Local {
     }
 
     /// Everybody who serves a subject, in the order in which they began.
-    pub(crate) fn replicas(&self, subject: &'static str) -> Vec<Endpoint> {
+    fn replicas(&self, subject: &'static str) -> Vec<Endpoint> {
         #[expect(clippy::disallowed_methods, reason = "nobody panics while it is changed")]
         let table = self.subjects.read().unwrap_or_else(PoisonError::into_inner);
         table.get(subject).cloned().unwrap_or_default()

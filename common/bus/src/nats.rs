@@ -9,7 +9,7 @@ mod forbidden;
 mod hearing;
 mod inbox;
 mod serving;
-mod topic;
+pub(crate) mod topic;
 mod upkeep;
 
 use std::net::IpAddr;

@@ -1,24 +1,16 @@
 //! Messages that nobody answers: published to whoever listens, at most once, and lost where nobody does.
 //! Nothing may depend on one arriving.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use latchkey_runtime::Child;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
-use crate::{Bus, BusError, Local, faults};
-
-/// What is done with each message: its subject, and its payload. It is run where messages are received: it may
-/// not wait.
-pub type MessageHandler = Arc<dyn Fn(&str, Bytes) + Send + Sync>;
-
-/// What is done when a subscription hears nothing any more.
-pub type Ended = Box<dyn FnOnce() + Send>;
-
-/// Does it when dropped, be it by a panic.
-pub(crate) struct AtEnd(Option<Ended>);
+use crate::local::topic::LocalSubscription;
+use crate::nats::topic::NatsSubscription;
+pub use crate::subscriber::{Ended, MessageHandler};
+use crate::{Bus, BusError};
 
 /// Hears messages until it is dropped.
 #[must_use = "dropping it ends it"]
@@ -28,24 +20,6 @@ pub enum Subscription {
     /// Over a NATS server.
     Nats(NatsSubscription),
 }
-
-/// A subscription inside this process.
-pub struct LocalSubscription {
-    bus: Local,
-    number: u64,
-    _at_end: AtEnd,
-}
-
-/// Who listens inside this process.
-#[derive(Clone)]
-pub(crate) struct LocalListener {
-    pattern: String,
-    hear: MessageHandler,
-    process: u32,
-}
-
-/// The task that reads a subscription over NATS.
-pub struct NatsSubscription(pub(crate) AbortHandle);
 
 impl Bus {
     /// Sends `payload` to everybody who listens to `subject`.
@@ -75,79 +49,10 @@ impl Bus {
         ended: Ended,
     ) -> Result<Subscription, BusError> {
         match self {
-            Self::Local(local) => {
-                let number = local.listen(pattern, hear);
-                let (bus, at_end) = (local.clone(), AtEnd::new(ended));
-                Ok(Subscription::Local(LocalSubscription { bus, number, _at_end: at_end }))
-            }
+            Self::Local(local) => Ok(Subscription::Local(local.subscribe(pattern, hear, ended))),
             Self::Nats(nats) => nats.subscribe(pattern, hear, ended).await.map(Subscription::Nats),
         }
     }
-}
-
-impl Local {
-    fn publish(&self, subject: &str, payload: &Bytes) {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "each change is one step of a map: it is whole after a panic, too"
-        )]
-        let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
-        let hearing = listeners.values().filter(|listener| fits(&listener.pattern, subject));
-        let hearing: Vec<LocalListener> = hearing.cloned().collect();
-        drop(listeners);
-        for LocalListener { hear, process, .. } in hearing {
-            match &self.faults {
-                None => hear(subject, payload.clone()),
-                Some(faults) => {
-                    let copies = faults.publication(subject, self.process, process);
-                    faults::tell(&hear, subject, payload, copies);
-                }
-            }
-        }
-    }
-
-    fn listen(&self, pattern: &str, hear: MessageHandler) -> u64 {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "each change is one step of a map: it is whole after a panic, too"
-        )]
-        let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
-        let number = listeners.last_key_value().map_or(0, |(last, _)| last + 1);
-        let (pattern, process) = (pattern.to_owned(), self.process);
-        listeners.insert(number, LocalListener { pattern, hear, process });
-        number
-    }
-}
-
-impl Drop for LocalSubscription {
-    fn drop(&mut self) {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "each change is one step of a map: it is whole after a panic, too"
-        )]
-        let mut listeners = self.bus.listeners.write().unwrap_or_else(PoisonError::into_inner);
-        listeners.remove(&self.number);
-    }
-}
-
-impl Drop for NatsSubscription {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Whether `subject` is one of `pattern`'s.
-fn fits(pattern: &str, subject: &str) -> bool {
-    let mut tokens = subject.split('.');
-    for part in pattern.split('.') {
-        match (part, tokens.next()) {
-            (">", Some(_)) => return true,
-            ("*", Some(_)) => {}
-            (part, Some(token)) if part == token => {}
-            _ => return false,
-        }
-    }
-    tokens.next().is_none()
 }
 
 /// The child that hears everything of `pattern` for as long as it lives. Each of its lives subscribes anew.
@@ -170,37 +75,4 @@ pub fn listener(name: &'static str, bus: Bus, pattern: String, hear: MessageHand
             }
         }
     })
-}
-
-impl AtEnd {
-    pub(crate) fn new(ended: Ended) -> Self {
-        Self(Some(ended))
-    }
-}
-
-impl Drop for AtEnd {
-    fn drop(&mut self) {
-        if let Some(ended) = self.0.take() {
-            ended();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_are_those_of_nats() {
-        for (pattern, subject) in
-            [("a.b", "a.b"), ("a.*", "a.b"), ("a.>", "a.b"), ("a.>", "a.b.c"), ("*.b", "a.b")]
-        {
-            assert!(fits(pattern, subject), "{pattern} {subject}");
-        }
-        for (pattern, subject) in
-            [("a.b", "a"), ("a", "a.b"), ("a.*", "a"), ("a.>", "a"), ("a.*", "a.b.c"), ("b", "a")]
-        {
-            assert!(!fits(pattern, subject), "{pattern} {subject}");
-        }
-    }
 }

@@ -7,7 +7,7 @@ use latchkey_contract::keys::Ready;
 use latchkey_contract::{Failure, Rpc};
 
 use super::*;
-use crate::{BusError, Routes};
+use crate::{Bus, BusError, Routes};
 
 /// Bound on whatever comes by itself.
 const SOON: Duration = Duration::from_mins(1);

@@ -2,10 +2,14 @@
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use tokio::task::AbortHandle;
 
 use super::Nats;
 use crate::BusError;
-use crate::topic::{AtEnd, Ended, MessageHandler, NatsSubscription};
+use crate::subscriber::{AtEnd, Ended, MessageHandler};
+
+/// The task that reads a subscription over NATS.
+pub struct NatsSubscription(AbortHandle);
 
 impl Nats {
     pub(crate) async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
@@ -43,5 +47,11 @@ impl Nats {
             }
         });
         Ok(NatsSubscription(reading.abort_handle()))
+    }
+}
+
+impl Drop for NatsSubscription {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
