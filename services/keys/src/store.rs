@@ -84,7 +84,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.push(skip_ids);
     all.extend([find, INSERT, LIST, REVOKE, SET_REVISION, MARK_CONFIRMED, record_uses]);
     all.extend([FIND_ISSUED, IS_DISABLED]);
-    all.extend([owner::FIND, owner::TELL, owner::DISABLE, owner::ENABLE]);
+    all.extend([owner::FIND, owner::TELL, telling::DISABLE, telling::ENABLE]);
     all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);
     all.extend([telling::DELETE_OLDER, telling::NEWER, telling::DISABLED]);
     all.push(DELETE_EXPIRED);

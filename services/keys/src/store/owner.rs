@@ -7,16 +7,14 @@ use latchkey_contract::keys::{SetOwner, Telling};
 use latchkey_contract::lease::{Epoch, Revision, Tag};
 use latchkey_store::{Db, StoreError, values};
 
-use super::{AUTHORITY, IS_DISABLED, telling};
+use super::telling::{self, DISABLE, ENABLE};
+use super::{AUTHORITY, IS_DISABLED};
 
 pub(super) const FIND: &str =
     "SELECT made, timeline, revision FROM keys_told_owners WHERE owner_id = $1";
 pub(super) const TELL: &str = "INSERT INTO keys_told_owners (owner_id, made, timeline, revision) \
     VALUES ($1, $2, $3, $4) ON CONFLICT (owner_id) DO UPDATE \
     SET made = excluded.made, timeline = excluded.timeline, revision = excluded.revision";
-pub(super) const DISABLE: &str = "INSERT INTO keys_disabled_owners (owner_id, disabled_at) VALUES ($1, $2) \
-    ON CONFLICT DO NOTHING";
-pub(super) const ENABLE: &str = "DELETE FROM keys_disabled_owners WHERE owner_id = $1";
 
 /// What became of a message.
 #[derive(Debug)]

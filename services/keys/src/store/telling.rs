@@ -12,7 +12,6 @@ use latchkey_store::{Db, StoreError, Tx, values};
 use sqlx::FromRow;
 
 use super::AUTHORITY;
-use super::owner::{DISABLE, ENABLE};
 
 pub(super) const READ: &str = "SELECT version, made, timeline, revision, through, for_made, for_timeline \
     FROM keys_telling WHERE id = 1";
@@ -32,6 +31,10 @@ pub(super) const DELETE_OLDER: &str = "DELETE FROM keys_told_owners WHERE owner_
 /// After [`DELETE_OLDER`].
 pub(super) const NEWER: &str =
     "SELECT owner_id FROM keys_told_owners WHERE owner_id > $1 AND owner_id <= $2";
+/// What becomes of an owner, told of in a page or alone.
+pub(super) const DISABLE: &str = "INSERT INTO keys_disabled_owners (owner_id, disabled_at) VALUES ($1, $2) \
+    ON CONFLICT DO NOTHING";
+pub(super) const ENABLE: &str = "DELETE FROM keys_disabled_owners WHERE owner_id = $1";
 pub(super) const DISABLED: &str = "SELECT owner_id FROM keys_disabled_owners \
     WHERE owner_id > $1 AND owner_id <= $2 ORDER BY owner_id LIMIT $3";
 
