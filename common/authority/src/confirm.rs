@@ -7,7 +7,7 @@ use bytes::Bytes;
 use latchkey_contract::authority::{
     Authority as Named, Changed, Invalidating, Receipt as Confirmation,
 };
-use latchkey_contract::lease::{Acknowledge, Invalidate, Invalidation};
+use latchkey_contract::lease::{Acknowledge, Invalidate, Invalidation, MemberId};
 use latchkey_contract::wire::{self, WireError};
 use latchkey_contract::{CredentialHash, Failure};
 use latchkey_revocation::revoker::{Commit, Revocation, Step};
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::acknowledgements::Heard;
 use crate::awaited::Awaited;
 use crate::store::Member;
-use crate::{Authority, Change};
+use crate::{Authority, Change, RETIRED};
 
 impl<A: Named> Authority<A> {
     /// Answers for a change: after every edge is past it, or at once where the sender does not wait. When
@@ -77,12 +77,7 @@ impl<A: Named> Authority<A> {
         let authority = Arc::clone(self);
         self.tasks.spawn(async move {
             for member in aftermath.retire {
-                tracing::warn!(
-                    authority = A::NAME,
-                    "an edge was silent through a whole wait: it is retired"
-                );
-                counter!("latchkey_members_retired_total", "authority" => A::NAME).increment(1);
-                Self::complain(authority.store.retire(member).await);
+                authority.retire(member).await;
             }
             if aftermath.mark_confirmed {
                 Self::complain(mark_confirmed.await);
@@ -92,6 +87,21 @@ impl<A: Named> Authority<A> {
             revision: receipt.revision,
             edges_confirmed: u32::try_from(receipt.edges_confirmed).unwrap_or(u32::MAX),
             waited_ms: receipt.waited.div_ceil(Moment::MILLISECOND),
+        }
+    }
+
+    /// Retires a member that was silent through a whole wait. However many changes waited for it: one of them says so.
+    async fn retire(&self, member: MemberId) {
+        match self.store.retire(member).await {
+            Ok(true) => {
+                tracing::warn!(
+                    authority = A::NAME,
+                    "an edge was silent through a whole wait: it is retired"
+                );
+                counter!(RETIRED, "authority" => A::NAME).increment(1);
+            }
+            Ok(false) => {}
+            Err(error) => Self::complain(Err(error)),
         }
     }
 

@@ -51,6 +51,9 @@ const NOTE_EVERY: i64 = 5_000;
 /// Members whose last note this replica knows of at most; beyond, it asks the database each time.
 const MAX_NOTED: usize = 100_000;
 
+/// Counts the edges that were retired because revokes waited for them in vain.
+const RETIRED: &str = "latchkey_members_retired_total";
+
 /// One authority. `A` says which.
 pub struct Authority<A: Named> {
     store: Store,
@@ -107,7 +110,7 @@ impl<A: Named> Authority<A> {
         });
         let observe = || authority.observe();
         wait_while_away(A::NAME, None, StoreError::is_away, observe).await.map_err(unusable)?;
-        counter!("latchkey_members_retired_total", "authority" => A::NAME).increment(0);
+        counter!(RETIRED, "authority" => A::NAME).increment(0);
         let (bus, subject) = (authority.bus.clone(), authority.waiter.subject::<A>('*'));
         let (heard, reads) = (Arc::clone(&authority.acknowledgements), bus.contracts());
         let hear: MessageHandler = Arc::new(move |subject, message| {

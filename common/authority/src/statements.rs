@@ -26,7 +26,7 @@ pub struct Statements {
     pub members: &'static str,
     /// Every member's row.
     pub rows: &'static str,
-    /// Retires a member.
+    /// Retires a member that is not retired yet.
     pub retire: &'static str,
     /// Retires a member that has not renewed since `$2`.
     pub retire_quiet: &'static str,
@@ -150,7 +150,10 @@ macro_rules! sql {
                 $authority, "_members AS members ON members.id IS NOT NULL"
             ),
             rows: concat!("SELECT id, state, renewed_at FROM ", $authority, "_members"),
-            retire: concat!("UPDATE ", $authority, "_members SET state = 'retired' WHERE id = $1"),
+            retire: concat!(
+                "UPDATE ", $authority, "_members SET state = 'retired' ",
+                "WHERE id = $1 AND state <> 'retired'"
+            ),
             retire_quiet: concat!(
                 "UPDATE ", $authority, "_members SET state = 'retired' ",
                 "WHERE id = $1 AND state = 'member' AND renewed_at < $2"

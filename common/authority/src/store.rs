@@ -285,12 +285,12 @@ impl Store {
         Ok(rows.into_iter().filter_map(row).collect())
     }
 
-    /// Retires a member: it is granted nothing any more.
+    /// Retires a member: it is granted nothing any more. `false` where somebody else has done so.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn retire(&self, id: MemberId) -> Result<(), StoreError> {
-        self.write(self.sql().retire, values![&id.0]).await
+    pub async fn retire(&self, id: MemberId) -> Result<bool, StoreError> {
+        Ok(self.db.execute(self.sql().retire, values![&id.0]).await? > 0)
     }
 
     /// Retires a member that has not renewed since `before`.

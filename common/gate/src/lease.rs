@@ -2,6 +2,7 @@
 //! invalidations and then acknowledges them. What to do when is the [`Keeper`]'s to say.
 
 use std::marker::PhantomData;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -89,6 +90,9 @@ pub struct State {
     waiting: Arc<AtomicUsize>,
     timer: u64,
     connected: bool,
+    /// Whether it has ever joined, and whether its last attempt failed, which is said once.
+    has_joined: bool,
+    cannot_join: bool,
     /// While there is none, nobody joins.
     invalidations: Option<Subscription>,
     _subscribing: AbortOnDropHandle<()>,
@@ -103,6 +107,25 @@ pub fn child<A: Authority>(name: &'static str, deps: LeaseDeps) -> (Address<Mess
         (LeaseKeeper::<A> { deps, is_first, authority: PhantomData }, ())
     });
     (address, child)
+}
+
+impl State {
+    /// Says that it has joined, and whether that was so before.
+    fn has_joined(&mut self, service: &'static str, authority: &'static str) {
+        self.cannot_join = false;
+        if mem::replace(&mut self.has_joined, true) {
+            tracing::info!(service, authority, "joined again: answers are remembered");
+        } else {
+            tracing::info!(service, authority, "joined: answers are remembered");
+        }
+    }
+
+    /// Says that it cannot join, once until it has.
+    fn cannot_join(&mut self, service: &'static str, authority: &'static str, error: &CallError) {
+        if !mem::replace(&mut self.cannot_join, true) {
+            tracing::warn!(service, authority, %error, "cannot join: nothing is remembered until it can");
+        }
+    }
 }
 
 impl<A: Authority> Actor for LeaseKeeper<A> {
@@ -127,6 +150,8 @@ impl<A: Authority> Actor for LeaseKeeper<A> {
             waiting,
             timer: 0,
             connected: true,
+            has_joined: false,
+            cannot_join: false,
             invalidations: None,
             _subscribing: subscribing,
         })
@@ -152,14 +177,12 @@ impl<A: Authority> Actor for LeaseKeeper<A> {
             }
             Message::Joined(nonce, Ok(joined)) => {
                 state.keeper.joined(memory, nonce, joined);
-                tracing::info!(
-                    service = self.deps.name,
-                    authority = A::NAME,
-                    "joined: answers are remembered"
-                );
+                if was.is_none() && state.keeper.member().is_some() {
+                    state.has_joined(self.deps.name, A::NAME);
+                }
             }
             Message::Joined(nonce, Err(error)) => {
-                tracing::warn!(service = self.deps.name, authority = A::NAME, %error, "cannot join: nothing is remembered");
+                state.cannot_join(self.deps.name, A::NAME, &error);
                 state.keeper.failed(nonce);
             }
             Message::Renewed(nonce, Ok(renewed)) => {

@@ -92,6 +92,24 @@ async fn an_acknowledgement_in_another_s_name_does_not_count_and_is_said_once() 
 }
 
 #[tokio::test]
+async fn an_edge_that_is_silent_is_one_line_however_many_changes_waited_for_it() {
+    let warnings = warnings();
+    let bench = hasty_bench("retired").await;
+    bench.member(1, CONTRACT).await;
+    let first = bench.commit(Tag::Credential(HASH)).await;
+    let (second, third) =
+        (bench.commit(Tag::Credential(HASH)).await, bench.commit(Tag::Credential(HASH)).await);
+    let wait = |change| bench.authority.confirm(change, nothing());
+    let receipts = tokio::join!(wait(first), wait(second), wait(third));
+    let confirmed = [receipts.0, receipts.1, receipts.2].map(|receipt| receipt.edges_confirmed);
+    assert_eq!(confirmed, [0; 3]);
+    bench.authority.tasks.close();
+    bench.authority.tasks.wait().await;
+    assert_eq!(warnings(), 1);
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn in_a_history_that_nobody_has_watched_it_takes_the_whole_wait() {
     let bench = hasty_bench("history").await;
     let mut tx = bench.store.db.begin("test").await.unwrap();

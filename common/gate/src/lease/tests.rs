@@ -1,5 +1,7 @@
 //! The actor, message by message: what it sends to itself comes to the test, which hands it in.
 
+use std::cell::RefCell;
+use std::fmt;
 use std::sync::Mutex;
 
 use latchkey_bus::Serving;
@@ -11,6 +13,8 @@ use latchkey_contract::{Timestamp, Verdict};
 use latchkey_revocation::Reply;
 use latchkey_revocation::bounds::Settings;
 use latchkey_revocation::{Capacity, Question};
+use tracing::field::{Field, Visit};
+use tracing::span;
 
 use super::*;
 use crate::played::{AT, Counted, EXPIRY, HERE, Played, Told, program, read_at, until};
@@ -98,6 +102,55 @@ impl Bench {
     }
 }
 
+thread_local! {
+    /// What one test has logged, which runs on one thread.
+    static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Hears what is logged.
+struct Ear;
+
+struct Text<'a>(&'a mut String);
+
+impl Visit for Text<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            *self.0 = format!("{value:?}");
+        }
+    }
+}
+
+impl tracing::Subscriber for Ear {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO && metadata.target().starts_with("latchkey")
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut Text(&mut text));
+        SAID.with_borrow_mut(|said| said.push(text));
+    }
+
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// What this test has logged since it was last asked. For all threads at once: what a subscriber of one thread alone
+/// hears depends on who comes first to each line.
+fn said() -> impl Fn() -> Vec<String> {
+    // Another test may have been faster.
+    drop(tracing::subscriber::set_global_default(Ear));
+    SAID.take();
+    || SAID.take()
+}
+
 fn is_remembered(memory: &Memory, now: Moment) -> bool {
     memory.look(&HASH, now, Timestamp(0), Revision::default()).is_some()
 }
@@ -135,6 +188,33 @@ async fn who_does_not_hear_yet_what_is_revoked_does_not_join() {
     assert_eq!(bench.state.timer, 0, "it asks nothing, and plans nothing");
     bench.take().await;
     assert!(bench.state.timer > 0);
+}
+
+#[tokio::test]
+async fn that_it_cannot_join_is_said_once_until_it_has() {
+    let said = said();
+    let mut bench = bench().await;
+    bench.take().await;
+    let joined = bench.told.next().await;
+    let fail = || Message::Joined(u64::MAX, Err(CallError::Timeout));
+    for _ in 0..3 {
+        bench.hear(fail()).await;
+    }
+    assert_eq!(said(), ["cannot join: nothing is remembered until it can"]);
+    bench.hear(joined).await;
+    bench.take().await;
+    assert_eq!(said(), ["joined: answers are remembered"]);
+    let id = bench.member().unwrap();
+    bench.hear(Message::Expelled(id)).await;
+    let joined = bench.told.next().await;
+    for _ in 0..2 {
+        bench.hear(fail()).await;
+    }
+    bench.hear(joined).await;
+    assert_eq!(
+        said()[1..],
+        ["cannot join: nothing is remembered until it can", "joined again: answers are remembered"]
+    );
 }
 
 #[tokio::test]
