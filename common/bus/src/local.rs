@@ -160,7 +160,8 @@ impl Local {
         });
         match timeout_at(deadline, answered).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(_gone)) => Err(CallError::NoResponder),
+            // It had begun: nobody can say how far it came.
+            Ok(Err(_gone)) => Err(CallError::Fault),
             Err(_late) => Err(CallError::Timeout),
         }
     }

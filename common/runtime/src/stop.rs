@@ -45,12 +45,32 @@ impl Stop {
         self.given_up.cancelled().await;
     }
 
-    /// What `work` gives; `None` where the process is asked to end before that.
+    /// What `work` gives; `None` where the process is asked to end before that. Work that ends in the same moment has
+    /// ended: a failure is not lost by a signal.
     pub async fn unless_asked<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            () = self.asked() => None,
-            done = work => Some(done),
-        }
+        self.asked.run_until_cancelled(work).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_fails_in_the_moment_of_being_asked_has_failed() {
+        let stop = Stop::new();
+        let asked_meanwhile = async {
+            tokio::task::yield_now().await;
+            stop.ask();
+            "failed"
+        };
+        assert_eq!(stop.unless_asked(asked_meanwhile).await, Some("failed"));
+        assert_eq!(stop.unless_asked(async { "begun" }).await, None, "it was asked before");
+        let stop = Stop::new();
+        let asked_and_not_done = async {
+            stop.ask();
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(stop.unless_asked(asked_and_not_done).await, None);
     }
 }

@@ -61,11 +61,7 @@ impl TaskContext {
 
     /// What `work` gives; `None` where the task is to end before that.
     pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            () = self.stopped() => None,
-            done = work => Some(done),
-        }
+        self.stop.run_until_cancelled(work).await
     }
 }
 
