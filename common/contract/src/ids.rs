@@ -114,7 +114,7 @@ pub struct MalformedSessionId;
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -128,23 +128,11 @@ impl FromStr for SessionId {
     type Err = MalformedSessionId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.as_bytes();
-        let mut id = [0_u8; 16];
-        if digits.len() != 2 * id.len() {
-            return Err(MalformedSessionId);
-        }
-        for (byte, pair) in id.iter_mut().zip(digits.as_chunks::<2>().0) {
-            *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
-        }
-        Ok(Self(id))
-    }
-}
-
-fn hex_digit(digit: u8) -> Result<u8, MalformedSessionId> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        _ => Err(MalformedSessionId),
+        let mut id = [0; 16];
+        hex::decode_to_slice(text, &mut id).map_err(|_not_hex| MalformedSessionId)?;
+        // One spelling of each.
+        let is_lower_case = !text.bytes().any(|digit| digit.is_ascii_uppercase());
+        is_lower_case.then_some(Self(id)).ok_or(MalformedSessionId)
     }
 }
 

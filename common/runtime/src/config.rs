@@ -7,6 +7,8 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
+use percent_encoding::percent_decode_str;
+
 /// One variable, as help texts and documents show it.
 #[derive(Clone, Copy, Debug)]
 pub struct Variable {
@@ -192,19 +194,10 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
 /// A text without its percent-encoding (RFC 3986 §2.1); `None` where that is not one, or gives no UTF-8.
 #[must_use]
 pub fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-                let value = digit(rest.next())? * 16 + digit(rest.next())?;
-                u8::try_from(value).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
+    let is_code = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    let is_encoded = text.split('%').skip(1).all(is_code);
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    is_encoded.then(|| decoded.into_owned())
 }
 
 #[cfg(test)]

@@ -14,13 +14,15 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -49,9 +51,8 @@ const MAX_HEAD: usize = 8 * 1_024;
 /// The pause after the system gave no connection (too many open files, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-const PROMETHEUS: HeaderValue =
-    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROMETHEUS: (HeaderName, &str) = (CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
+const NO_STORE: (HeaderName, &str) = (CACHE_CONTROL, "no-store");
 
 /// Writes the metrics as Prometheus text.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
@@ -189,6 +190,7 @@ impl Monitor {
 }
 
 async fn accept(listener: TcpListener, render: Render, readiness: Readiness) {
+    let router = TowerToHyperService::new(router(render, readiness));
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Ended with the listener, unlike tasks that nobody owns.
     let mut connections = JoinSet::new();
@@ -197,10 +199,12 @@ async fn accept(listener: TcpListener, render: Render, readiness: Readiness) {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _peer)) => {
-                let (render, readiness) = (Arc::clone(&render), readiness.clone());
+                let router = router.clone();
                 connections.spawn(async move {
-                    let serving = serve(stream, &render, &readiness);
-                    if tokio::time::timeout(CONNECTION_TIMEOUT, serving).await.is_err() {
+                    if tokio::time::timeout(CONNECTION_TIMEOUT, serve(stream, router))
+                        .await
+                        .is_err()
+                    {
                         tracing::debug!("a connection to the monitor took too long");
                     }
                     drop(place);
@@ -214,52 +218,34 @@ async fn accept(listener: TcpListener, render: Render, readiness: Readiness) {
     }
 }
 
-async fn serve(stream: TcpStream, render: &Render, readiness: &Readiness) {
+async fn serve(stream: TcpStream, router: TowerToHyperService<Router>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .keep_alive(false);
-    let answers = service_fn(async |request: Request<Incoming>| {
-        Ok::<_, Infallible>(answer(&request, render, readiness))
-    });
-    if let Err(error) = http.serve_connection(TokioIo::new(stream), answers).await {
+    if let Err(error) = http.serve_connection(TokioIo::new(stream), router).await {
         tracing::debug!(%error, "a connection to the monitor ended early");
     }
 }
 
-fn answer(
-    request: &Request<Incoming>,
-    render: &Render,
-    readiness: &Readiness,
-) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, JSON, r#"{"status":"refused"}"#);
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refused;
-    }
-    match request.uri().path() {
-        "/metrics" => response(StatusCode::OK, PROMETHEUS, render()),
-        "/health/live" => response(StatusCode::OK, JSON, r#"{"status":"alive"}"#),
-        "/health/ready" if readiness.is_ready() => {
-            response(StatusCode::OK, JSON, r#"{"status":"ready"}"#)
+fn router(render: Render, readiness: Readiness) -> Router {
+    let metrics = async move || ([PROMETHEUS, NO_STORE], render());
+    let ready = async move || {
+        if readiness.is_ready() {
+            status(StatusCode::OK, "ready")
+        } else {
+            status(StatusCode::SERVICE_UNAVAILABLE, "not ready")
         }
-        "/health/ready" => {
-            response(StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"status":"not ready"}"#)
-        }
-        _ => response(StatusCode::NOT_FOUND, JSON, r#"{"status":"not found"}"#),
-    }
+    };
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health/live", get(async || status(StatusCode::OK, "alive")))
+        .route("/health/ready", get(ready))
+        .fallback(async || status(StatusCode::NOT_FOUND, "not found"))
+        .method_not_allowed_fallback(async || status(StatusCode::METHOD_NOT_ALLOWED, "refused"))
 }
 
-fn response(
-    status: StatusCode,
-    content_type: HeaderValue,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, content_type);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+fn status(code: StatusCode, status: &'static str) -> impl IntoResponse {
+    (code, [NO_STORE], Json(json!({ "status": status })))
 }

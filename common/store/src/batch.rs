@@ -1,7 +1,6 @@
 //! Sets as arguments: arrays on Postgres, a JSON text on SQLite.
 
-use std::fmt::Write;
-
+use serde_json::json;
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, Error, Sqlite};
 
@@ -96,24 +95,12 @@ impl BatchedPairs {
 }
 
 fn json_of_pairs(pairs: &[(i64, i64)]) -> String {
-    let pairs: Vec<String> = pairs.iter().map(|(a, b)| format!("[{a},{b}]")).collect();
-    format!("[{}]", pairs.join(","))
+    json!(pairs).to_string()
 }
 
 fn json_of(values: &[&[u8]]) -> String {
-    let bytes: usize = values.iter().map(|value| 2 * value.len() + 3).sum();
-    let mut json = String::with_capacity(bytes + 2);
-    json.push('[');
-    for (index, value) in values.iter().enumerate() {
-        json.push_str(if index == 0 { "\"" } else { ",\"" });
-        for byte in *value {
-            // Writing to a String cannot fail.
-            let _ = write!(json, "{byte:02x}");
-        }
-        json.push('"');
-    }
-    json.push(']');
-    json
+    let texts: Vec<String> = values.iter().map(hex::encode).collect();
+    json!(texts).to_string()
 }
 
 #[cfg(test)]
