@@ -16,8 +16,7 @@ mod step;
 pub(crate) mod world;
 
 use explore::{Explored, Order, explore};
-use scenario::{LARGE, SCENARIOS, Scenario};
-use step::Model;
+use scenario::{LARGE, Model, SCENARIOS, Scenario};
 
 use crate::rules::{Mutant, Rules};
 

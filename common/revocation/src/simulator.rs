@@ -6,8 +6,12 @@
 
 #![expect(clippy::print_stdout, reason = "the figures are the point")]
 
+mod asking;
 mod edge;
+mod events;
 mod oracle;
+mod revoking;
+mod run;
 mod service;
 mod world;
 

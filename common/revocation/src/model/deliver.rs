@@ -2,9 +2,8 @@
 
 use latchkey_contract::lease::{Joined, MemberResult};
 
-use super::scenario::ASKED;
-use super::step::{Model, Violation};
-use super::world::{Message, Small, WALL, World};
+use super::scenario::{ASKED, Model};
+use super::world::{Message, Small, Violation, WALL, World};
 use crate::authority::{self, MemberState};
 use crate::rules::Mutant;
 use crate::verdict::{Question, Reply};

@@ -4,8 +4,9 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::fingerprint::fingerprint;
-use super::step::{Action, Model, Violation};
-use super::world::World;
+use super::scenario::Model;
+use super::step::Action;
+use super::world::{Violation, World};
 
 /// What an exploration has seen.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 use latchkey_contract::Owner;
 use latchkey_contract::lease::{Epoch, MemberId, MemberResult, Missed, Revision, SharedTag, Tag};
 
-use super::step::Model;
+use super::scenario::Model;
 use super::world::{Edge, Hasher, Message, Small, World};
 use crate::authority::MemberState;
 use crate::bounds::Moment;

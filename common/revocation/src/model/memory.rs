@@ -7,7 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use latchkey_contract::lease::{Revision, SharedTag};
 
-use super::world::{Hasher, Small, shared, tags_of};
+use super::scenario::shared;
+use super::world::{Hasher, Small, tags_of};
 use crate::rules::{Mutant, Rules};
 use crate::tags::{ApplyStep, Change, JudgeStep, Judgement, SharedTags};
 use crate::verdict::CacheableVerdict;

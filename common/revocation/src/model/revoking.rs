@@ -2,9 +2,8 @@
 
 use latchkey_contract::lease::{Invalidate, Invalidation, Revision};
 
-use super::scenario::ASKED;
-use super::step::{Model, small};
-use super::world::{Message, Revoked, World, ends};
+use super::scenario::{ASKED, Model};
+use super::world::{Message, Revoked, World, ends, small};
 use crate::authority::MemberState;
 use crate::bounds::{Bounds, Moment};
 use crate::janitor::{Row, Upkeep};

@@ -1,9 +1,10 @@
 //! What may happen in one exploration: the bounds of the model.
 
-use latchkey_contract::lease::Tag;
+use latchkey_contract::lease::{SharedTag, Tag};
+use latchkey_contract::{Owner, UserId};
 
-use super::world::shared;
 use crate::cache::Capacity;
+use crate::rules::Rules;
 
 /// The bounds of one exploration. Everything is explored within them, in every order.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,12 @@ pub(super) struct Scenario {
     pub(super) reader: bool,
     /// Revokes may return early.
     pub(super) early: bool,
+}
+
+/// A scenario, and the rules by which it goes on.
+pub(super) struct Model {
+    pub(super) scenario: Scenario,
+    pub(super) rules: Rules,
 }
 
 /// The credentials that edges ask about: they share their first tag.
@@ -82,6 +89,10 @@ const BASE: Scenario = Scenario {
     reader: false,
     early: true,
 };
+
+pub(super) const fn shared(number: i64) -> SharedTag {
+    SharedTag::Owner(Owner::User(UserId(number)))
+}
 
 impl Scenario {
     pub(super) fn capacity(&self) -> Capacity {

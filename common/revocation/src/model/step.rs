@@ -5,12 +5,12 @@ use std::sync::Arc;
 use latchkey_contract::lease::{Epoch, Invalidate, Revision};
 
 use super::revoking::{clean_up, sweep};
-use super::scenario::{ASKED, H, Scenario};
-use super::world::{Edge, Message, Reading, Revoker, Small, WALL, World, member};
+use super::scenario::{ASKED, H, Model};
+use super::world::{Edge, Message, Reading, Revoker, Small, Violation, WALL, World, member, small};
 use crate::bounds::Bounds;
 use crate::keeper::{Ask, State};
 use crate::revoker::{Revocation, Step};
-use crate::rules::{Mutant, Rules};
+use crate::rules::Mutant;
 use crate::shard::ReadView;
 
 /// One thing that happens. Numbers are places in the world's lists.
@@ -38,27 +38,6 @@ pub(super) enum Action {
     Prune,
     FailOver,
     Replicate,
-}
-
-/// What must not happen once a revoke has returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Violation {
-    /// An edge accepts the credential by a reply.
-    ByReply,
-    /// An edge accepts the credential from its cache.
-    FromCache,
-    /// A reader that began after the return accepts.
-    ByReader,
-}
-
-pub(super) struct Model {
-    pub(super) scenario: Scenario,
-    pub(super) rules: Rules,
-}
-
-/// A place in a list of the model, which are all short.
-pub(super) fn small(number: usize) -> u8 {
-    u8::try_from(number).unwrap()
 }
 
 impl Model {

@@ -3,13 +3,13 @@
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
+use latchkey_contract::Timestamp;
 use latchkey_contract::lease::{
     Acknowledge, Epoch, Invalidate, Invalidation, Joined, MemberId, MemberResult, Renewed,
     Revision, SharedTag, Tag,
 };
-use latchkey_contract::{Owner, Timestamp, UserId};
 
-use super::scenario::{ASKED, Scenario};
+use super::scenario::{ASKED, Scenario, shared};
 use crate::authority::{self, Changes, MemberState, Snapshot};
 use crate::bounds::{Bounds, Moment};
 use crate::cache::Cache;
@@ -64,10 +64,6 @@ pub(super) fn tags_of(credential: u8) -> [SharedTag; 2] {
     [shared(i64::from(credential % 2)), shared(50 + i64::from(credential))]
 }
 
-pub(super) const fn shared(number: i64) -> SharedTag {
-    SharedTag::Owner(Owner::User(UserId(number)))
-}
-
 /// Whether a change with this tag ends a credential.
 pub(super) fn ends(tag: Tag<u8>, credential: u8) -> bool {
     match tag {
@@ -93,6 +89,17 @@ pub(super) struct World {
     pub(super) returned: [bool; ASKED.len()],
     pub(super) left: Left,
     pub(super) next_member: u8,
+}
+
+/// What must not happen once a revoke has returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Violation {
+    /// An edge accepts the credential by a reply.
+    ByReply,
+    /// An edge accepts the credential from its cache.
+    FromCache,
+    /// A reader that began after the return accepts.
+    ByReader,
 }
 
 /// What may still happen.
@@ -257,6 +264,11 @@ impl Db {
             }
         }
     }
+}
+
+/// A place in a list of the model, which are all short.
+pub(super) fn small(number: usize) -> u8 {
+    u8::try_from(number).unwrap()
 }
 
 pub(super) const WALL: Timestamp = Timestamp(0);

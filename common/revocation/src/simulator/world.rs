@@ -1,171 +1,27 @@
-//! True time, the queue of what happens, the bus, and the faults.
+//! True time, the queue of what happens, and the bus. What the outside does is planned at the beginning.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use latchkey_contract::lease::{
-    Acknowledge, Invalidate, Joined, MemberResult, Renewed, Revision, SharedTag, Tag,
-};
-use latchkey_contract::{Owner, Timestamp, UserId};
+use latchkey_contract::lease::Tag;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::edge::Edge;
+use super::events::{Drifting, Event, MS, OTHERS, OWNERS, SECOND, other, owner};
 use super::oracle::Oracle;
 use super::service::{Db, Service};
-use crate::bounds::{Bounds, Moment};
-use crate::cache::Weigh;
-use crate::keeper::Ask;
+use crate::bounds::Bounds;
 use crate::rules::Rules;
-use crate::shard::ReadView;
-use crate::verdict::{CacheableVerdict, Kept, Question, Reply};
 
-pub(super) const MS: u64 = 1_000_000;
-pub(super) const SECOND: u64 = 1_000 * MS;
 /// How long faults happen, and how long it goes on without.
-const TROUBLE: u64 = 12 * SECOND;
-const QUIET: u64 = 15 * SECOND;
+pub(super) const TROUBLE: u64 = 12 * SECOND;
+pub(super) const QUIET: u64 = 15 * SECOND;
 /// In the quiet time, when whoever died is found out, and when nobody is waited for in vain any more.
 const CLEANED: [u64; 2] = [TROUBLE + SECOND, TROUBLE + 5 * SECOND];
 pub(super) const SETTLED: u64 = TROUBLE + 13 * SECOND;
-const EDGES: usize = 3;
+pub(super) const EDGES: usize = 3;
 const SERVICES: usize = 2;
-pub(super) const OWNERS: i64 = 6;
-/// Tags of another kind, so to say.
-pub(super) const OTHERS: i64 = 9;
-
-pub(super) fn owner(number: i64) -> SharedTag {
-    SharedTag::Owner(Owner::User(UserId(number)))
-}
-
-pub(super) fn other(number: i64) -> SharedTag {
-    owner(100 + number)
-}
-
-/// What is said of a credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
-    /// It is good, and stands for itself; it has this owner, and hangs on this other tag.
-    Valid(u32, SharedTag, SharedTag),
-    Revoked,
-    /// Its owner is disabled.
-    Disabled(SharedTag),
-    Unknown,
-}
-
-impl Weigh for Says {
-    fn heap_bytes(&self) -> usize {
-        0
-    }
-}
-
-impl CacheableVerdict for Says {
-    fn kept(&self) -> Kept {
-        match self {
-            Self::Valid(..) => Kept::AsGood,
-            Self::Revoked => Kept::AsFact,
-            Self::Disabled(_) | Self::Unknown => Kept::AsRefusal,
-        }
-    }
-
-    /// Nothing expires, however the wall clocks step.
-    fn holds_at(&self, _: Timestamp) -> bool {
-        true
-    }
-
-    fn tags(&self) -> impl Iterator<Item = SharedTag> {
-        let (first, second) = match *self {
-            Self::Valid(_, owner, other) => (Some(owner), Some(other)),
-            Self::Disabled(owner) => (Some(owner), None),
-            Self::Revoked | Self::Unknown => (None, None),
-        };
-        first.into_iter().chain(second)
-    }
-}
-
-/// A clock that starts anywhere and runs up to 1 % fast or slow.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Drifting {
-    offset: u64,
-    /// Millionths of the true rate.
-    rate: u64,
-}
-
-impl Drifting {
-    fn new(rng: &mut SmallRng) -> Self {
-        let rate = *[990_000, 1_000_000, 1_010_000, rng.random_range(990_000..=1_010_000)]
-            .get(rng.random_range(0..4_usize))
-            .unwrap();
-        Self { offset: rng.random_range(0..1_000 * SECOND), rate }
-    }
-
-    pub(super) fn read(&self, now: u64) -> Moment {
-        Moment(self.offset + now * self.rate / 1_000_000)
-    }
-
-    /// The true time at which it shows `at`, or just after.
-    pub(super) fn when(&self, at: Moment) -> u64 {
-        at.0.saturating_sub(self.offset) * 1_000_000 / self.rate + 2
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Event {
-    KeeperTimer(usize),
-    Request {
-        edge: usize,
-        credential: u32,
-    },
-    /// The second step of a reader that was stopped between.
-    Finish {
-        edge: usize,
-        life: u32,
-        credential: u32,
-        view: ReadView,
-        began: u64,
-    },
-    /// One who waits for a shared reply looks at it.
-    Judge {
-        edge: usize,
-        life: u32,
-        credential: u32,
-        question: Question,
-        reply: Reply<Says>,
-    },
-    Timeout {
-        edge: usize,
-        credential: u32,
-        nonce: u64,
-    },
-    ToService {
-        edge: usize,
-        letter: Letter,
-    },
-    ToEdge {
-        edge: usize,
-        letter: Letter,
-    },
-    ToRevokers(Acknowledge),
-    Revoke(Tag<u32>),
-    /// An owner is disabled, or enabled again.
-    Enable(i64, bool),
-    RevokerTimer(u64),
-    CleanUp(u64),
-    Sweep(usize),
-    Fault,
-    Heal(usize),
-    Issue,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Letter {
-    Ask(Ask),
-    Joined(u64, Joined),
-    Renewed(u64, MemberResult<Renewed<u32>>),
-    AskVerify { question: Question, credential: u32 },
-    Verified { question: Question, credential: u32, answer: MemberResult<Reply<Says>> },
-    Invalidate(Invalidate<u32>),
-}
 
 pub(super) struct World {
     pub(super) now: u64,
@@ -176,8 +32,8 @@ pub(super) struct World {
     pub(super) services: Vec<Service>,
     pub(super) db: Db,
     pub(super) oracle: Oracle,
-    queue: BinaryHeap<Reverse<(u64, u64)>>,
-    events: std::collections::HashMap<u64, Event>,
+    pub(super) queue: BinaryHeap<Reverse<(u64, u64)>>,
+    pub(super) events: std::collections::HashMap<u64, Event>,
     next_event: u64,
     loss: f64,
     pub(super) early: bool,
@@ -278,47 +134,10 @@ impl World {
         }
     }
 
-    pub(super) fn run(&mut self) {
-        while let Some(Reverse((at, number))) = self.queue.pop() {
-            self.now = self.now.max(at);
-            let Some(event) = self.events.remove(&number) else { continue };
-            if self.now > TROUBLE + QUIET {
-                break;
-            }
-            self.happen(event);
-        }
-        self.check_recovery();
-    }
-
     pub(super) fn at(&mut self, when: u64, event: Event) {
         self.queue.push(Reverse((when.max(self.now), self.next_event)));
         self.events.insert(self.next_event, event);
         self.next_event += 1;
-    }
-
-    fn happen(&mut self, event: Event) {
-        match event {
-            Event::KeeperTimer(edge) => self.ring(edge),
-            Event::Request { edge, credential } => self.request(edge, credential),
-            Event::Finish { edge, life, credential, view, began } => {
-                self.finish(edge, life, credential, view, began);
-            }
-            Event::Judge { edge, life, credential, question, reply } => {
-                self.judge(edge, life, credential, question, reply);
-            }
-            Event::Timeout { edge, credential, nonce } => self.timeout(edge, credential, nonce),
-            Event::ToService { edge, letter } => self.serve(edge, &letter),
-            Event::ToEdge { edge, letter } => self.receive(edge, letter),
-            Event::ToRevokers(a) => self.acknowledge(a),
-            Event::Revoke(tag) => self.revoke(tag),
-            Event::Enable(owner, enabled) => self.enable(owner, enabled),
-            Event::RevokerTimer(id) => self.drive(id),
-            Event::CleanUp(id) => self.clean_up(id),
-            Event::Sweep(service) => self.sweep(service),
-            Event::Fault => self.fault(),
-            Event::Heal(edge) => self.edges[edge].cut_off = false,
-            Event::Issue => self.db.issue(),
-        }
     }
 
     /// Sends something, or loses it, or doubles it; it takes as long as it takes.
@@ -335,45 +154,6 @@ impl World {
                 _ => self.rng.random_range(MS / 10..3 * MS),
             };
             self.at(self.now + delay, event.clone());
-        }
-    }
-
-    fn fault(&mut self) {
-        let edge = self.rng.random_range(0..EDGES);
-        let long = self.now + self.rng.random_range(0..6 * SECOND);
-        match self.rng.random_range(0..8) {
-            0 | 1 => self.edges[edge].stopped_until = long.min(TROUBLE),
-            2 | 3 => {
-                self.edges[edge].cut_off = true;
-                self.at(long.min(TROUBLE), Event::Heal(edge));
-            }
-            4 => self.restart_edge(edge),
-            5 => self.crash_service(),
-            6 => self.edges[edge].wall_step = self.rng.random_range(-3_600_000..3_600_000),
-            _ => {
-                if self.rng.random_bool(0.3) {
-                    self.db.fail_over();
-                } else {
-                    self.db.pruned = self.db.revision;
-                }
-            }
-        }
-    }
-
-    /// After the quiet time everything works again: members, leases, answers.
-    fn check_recovery(&mut self) {
-        if !self.oracle.faults.is_empty() {
-            return;
-        }
-        for at in 0..EDGES {
-            let (now, edge) = (self.edges[at].clock.read(self.now), &self.edges[at]);
-            if !edge.cache.is_live(now) {
-                self.oracle.fault(format!("edge {at} has no lease after the quiet time"));
-            }
-            let behind = edge.keeper.revision().unwrap_or_default();
-            if behind < Revision(self.db.revision.0 - 30) {
-                self.oracle.fault(format!("edge {at} has not caught up"));
-            }
         }
     }
 }
