@@ -51,7 +51,8 @@ pub(crate) enum Lane {
 /// The gates, and what refusals wait for.
 pub(crate) struct Admission {
     gates: [Gate; 3],
-    lanes: Box<[Option<(Method, Lane)>]>,
+    /// The dear methods of each pattern, in their order.
+    lanes: Box<[Vec<(Method, Lane)>]>,
     /// When all refusals so far would have been told, had each waited for its time (ns).
     refused_until: AtomicU64,
     clock: Clock,
@@ -89,17 +90,6 @@ pub(crate) struct Permit<'a> {
 impl Lane {
     const ALL: [Self; 3] = [Self::Passwords, Self::NewKeys, Self::Lists];
 
-    fn of(pattern: &str) -> Option<(Method, Self)> {
-        match pattern {
-            "/auth/login" | "/auth/signup" | "/auth/password" => {
-                Some((Method::POST, Self::Passwords))
-            }
-            "/keys/create" => Some((Method::POST, Self::NewKeys)),
-            "/keys" => Some((Method::GET, Self::Lists)),
-            _ => None,
-        }
-    }
-
     fn name(self) -> &'static str {
         match self {
             Self::Passwords => "passwords",
@@ -118,11 +108,15 @@ impl Lane {
 }
 
 impl Admission {
-    /// Open gates for the dear routes among `patterns`.
-    pub(crate) fn new(patterns: &Patterns, clock: Clock) -> Self {
+    /// Open gates for the dear among the routes on `patterns`: path, method and lane of each.
+    pub(crate) fn new(patterns: &Patterns, dear: &[(&str, &Method, Lane)], clock: Clock) -> Self {
+        let lanes_of = |pattern: &&str| {
+            let there = dear.iter().filter(|(path, ..)| path == pattern);
+            there.map(|(_, method, lane)| ((*method).clone(), *lane)).collect()
+        };
         Self {
             gates: Lane::ALL.map(Gate::new),
-            lanes: patterns.all().iter().map(|pattern| Lane::of(pattern)).collect(),
+            lanes: patterns.all().iter().map(lanes_of).collect(),
             refused_until: AtomicU64::new(0),
             clock,
             spread: Spread::default(),
@@ -133,8 +127,7 @@ impl Admission {
 
     /// The lane of a request on the route at this place, if it is dear.
     pub(crate) fn lane(&self, route: usize, method: &Method) -> Option<Lane> {
-        let (dear, lane) = self.lanes.get(route)?.as_ref()?;
-        (dear == method).then_some(*lane)
+        self.lanes.get(route)?.iter().find(|(dear, _)| dear == method).map(|(_, lane)| *lane)
     }
 
     /// Waits to be let in; `None` where that takes too long.
@@ -353,12 +346,19 @@ mod tests {
     #[test]
     fn the_first_refusals_are_told_at_once_and_many_are_held_back() {
         let patterns = ["/auth/login", "/keys", "/"].map(str::to_owned).into_iter();
-        let admission = Admission::new(&Patterns::new(patterns), Clock::manual(0));
+        let dear = [
+            ("/auth/login", &Method::POST, Lane::Passwords),
+            ("/keys", &Method::GET, Lane::Lists),
+            ("/keys", &Method::POST, Lane::NewKeys),
+        ];
+        let patterns = Patterns::new(patterns);
+        let admission = Admission::new(&patterns, &dear, Clock::manual(0));
         assert!((0..REFUSALS_AT_ONCE).all(|_| !admission.are_many()));
         assert!((0..REFUSALS_AT_ONCE).any(|_| admission.are_many()));
         assert_eq!(admission.lane(0, &Method::POST), Some(Lane::Passwords));
         assert_eq!(admission.lane(0, &Method::GET), None);
         assert_eq!(admission.lane(1, &Method::GET), Some(Lane::Lists));
+        assert_eq!(admission.lane(1, &Method::POST), Some(Lane::NewKeys));
         assert_eq!(admission.lane(2, &Method::GET), None);
     }
 }

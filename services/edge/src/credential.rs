@@ -191,7 +191,7 @@ impl<'a> Presented<'a> {
 }
 
 /// What a client may authenticate with, as it is told.
-fn accepts(requirement: Requirement) -> Accepts {
+pub(crate) fn accepts(requirement: Requirement) -> Accepts {
     match requirement.forms() {
         [Form::Key] => Accepts::Key,
         _ if requirement.kind() == Some(PrincipalKind::User) => Accepts::Token,

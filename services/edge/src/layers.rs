@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK,
@@ -38,8 +39,10 @@ use crate::idle_timeout::Swept;
 use crate::lent_body;
 use crate::malformed::{self, Fault, Malformed};
 use crate::observe::{Observer, Request as Observed};
+use crate::patterns::Patterns;
 use crate::problem::Problem;
-use crate::router::{self, Routed};
+use crate::route::{Facts, Route};
+use crate::router;
 use crate::state::Edge;
 use crate::trailing_slash::without_slash;
 
@@ -76,7 +79,8 @@ pub struct EdgeService {
 #[derive(Clone)]
 struct Core {
     edge: Arc<Edge>,
-    routed: Routed,
+    router: Router,
+    patterns: Patterns,
     in_flight: Limit,
     admission: Arc<Admission>,
     trusted_proxies: usize,
@@ -95,22 +99,36 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Sen
 impl EdgeService {
     /// Puts the layer around the routes.
     #[must_use]
-    pub fn new(config: &Config, edge: Arc<Edge>, clock: Clock, entropy: &Entropy) -> Self {
-        let routed = router::build(Arc::clone(&edge));
+    pub fn new(
+        config: &Config,
+        routes: Vec<Route>,
+        edge: Arc<Edge>,
+        clock: Clock,
+        entropy: &Entropy,
+    ) -> Self {
+        let facts = || routes.iter().map(Route::facts);
+        let patterns = Patterns::new(facts().map(|route| route.path.clone()));
+        let dear = routes.iter().filter_map(|route| {
+            let Facts { path, method, .. } = route.facts();
+            Some((path.as_str(), method, route.dear()?))
+        });
+        let admission = Admission::new(&patterns, &dear.collect::<Vec<_>>(), clock.clone());
+        let methods = methods(facts());
         let prefix = format!("{:016x}-", u64::from_be_bytes(entropy.bytes()));
         let in_flight = Limit::new(MAX_IN_FLIGHT);
         let plain = Core {
-            observer: Observer::new(&routed.patterns, &in_flight),
-            admission: Arc::new(Admission::new(&routed.patterns, clock.clone())),
+            observer: Observer::new(&patterns, &in_flight),
+            admission: Arc::new(admission),
+            router: router::build(routes, Arc::clone(&edge)),
             edge,
-            routed,
+            patterns,
             in_flight,
             trusted_proxies: config.trusted_proxies,
             ids: Arc::new(RequestIds { prefix, next: AtomicU64::new(1) }),
         };
         let cors = CorsLayer::new()
             .allow_origin(AllowOrigin::list(config.origins.iter().cloned()))
-            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            .allow_methods(methods)
             .allow_headers([AUTHORIZATION, CONTENT_TYPE, API_KEY_HEADER, REQUEST_ID])
             .expose_headers([LINK, RETRY_AFTER, WWW_AUTHENTICATE, REQUEST_ID])
             .max_age(CORS_MAX_AGE);
@@ -171,6 +189,13 @@ impl EdgeService {
     }
 }
 
+/// The methods that a page of another origin may use: those that routes have.
+fn methods<'a>(routes: impl Iterator<Item = &'a Facts>) -> Vec<Method> {
+    let all: Vec<&Method> = routes.map(|route| &route.method).collect();
+    let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    known.into_iter().filter(|method| all.contains(&method)).collect()
+}
+
 fn has_host<B>(request: &Request<B>) -> bool {
     host::is_good(request.version(), request.headers())
 }
@@ -202,7 +227,7 @@ impl Core {
         let answer = fast_path.at_once(&self.edge.gate, uri, headers)?;
         let mut response = answer.into_response();
         finish(response.headers_mut(), self.ids.of(headers));
-        let route = self.routed.patterns.place_of(request.uri().path());
+        let route = self.patterns.place_of(request.uri().path());
         let observed = Observed { route, method, begun };
         let span = self.observer.begin(&observed, headers);
         self.observer.end(&observed, response.status(), false, &span);
@@ -213,7 +238,7 @@ impl Core {
         let (begun, id) = (Instant::now(), self.ids.of(request.headers()));
         let request_id = RequestId::new(id.to_str().unwrap_or_default());
         let method = request.method().clone();
-        let route = self.routed.patterns.place_of(request.uri().path());
+        let route = self.patterns.place_of(request.uri().path());
         let observed = Observed { route, method: &method, begun };
         let span = self.observer.begin(&observed, request.headers());
         let context = Context::until(request_id.clone(), begun + REQUEST_TIMEOUT);
@@ -305,7 +330,7 @@ impl Core {
         extensions.insert(context);
         extensions.insert(client);
         extensions.insert(known);
-        match within(REQUEST_TIMEOUT, self.routed.router.clone().call(request)).await {
+        match within(REQUEST_TIMEOUT, self.router.clone().call(request)).await {
             Some(Ok(response)) => response,
             None => Problem::unavailable("the request took too long").into_response(),
         }

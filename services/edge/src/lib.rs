@@ -35,6 +35,7 @@ mod patterns;
 pub mod problem;
 pub mod readiness;
 pub mod replica;
+mod route;
 pub mod router;
 pub mod server;
 pub mod state;
@@ -55,6 +56,7 @@ use latchkey_runtime::{Child, Clock, Entropy, Exit, Root, StartError, periodic};
 pub use config::Config;
 pub use name::NAME;
 use readiness::EdgeReadiness;
+pub use route::{Facts, Route};
 pub use server::Server;
 use state::Edge;
 
@@ -128,8 +130,19 @@ pub fn build(config: &Config, deps: Deps) -> Built {
     children.push(readiness::child(&readiness));
     let entropy = asking.entropy.clone();
     let ready = Arc::clone(&readiness);
-    let edge =
-        Arc::new(Edge { bus, gate, limits, unshown, readiness: ready, entropy, change_attempt });
-    let service = layers::EdgeService::new(config, edge, asking.clock.clone(), &asking.entropy);
+    let routes = router::list();
+    let description = openapi::text(&routes).into();
+    let edge = Arc::new(Edge {
+        bus,
+        gate,
+        limits,
+        unshown,
+        readiness: ready,
+        description,
+        entropy,
+        change_attempt,
+    });
+    let clock = asking.clock.clone();
+    let service = layers::EdgeService::new(config, routes, edge, clock, &asking.entropy);
     Built { service, readiness, children }
 }

@@ -25,6 +25,19 @@ const KEYS: Quota = Quota { burst: 100, interval: SECOND };
 const SECOND: NonZeroU64 = NonZeroU64::new(1_000).unwrap();
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
+/// What counts requests against what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitClass {
+    /// Logins from one address.
+    Logins,
+    /// Signups from one address.
+    Signups,
+    /// Changes of password by one user.
+    Passwords,
+    /// New keys of one user.
+    Keys,
+}
+
 /// The edge's limits, or none.
 pub struct Limits {
     clock: Clock,
@@ -38,6 +51,20 @@ struct All {
     keys: Buckets<UserId>,
 }
 
+impl LimitClass {
+    const ALL: [Self; 4] = [Self::Logins, Self::Signups, Self::Passwords, Self::Keys];
+
+    /// What metrics call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Logins => "logins",
+            Self::Signups => "signups",
+            Self::Passwords => "passwords",
+            Self::Keys => "keys",
+        }
+    }
+}
+
 impl Limits {
     /// The limits, switched on or off.
     #[must_use]
@@ -48,9 +75,9 @@ impl Limits {
             passwords: Buckets::new(PASSWORDS),
             keys: Buckets::new(KEYS),
         };
-        for name in ["logins", "signups", "passwords", "keys"] {
+        for class in LimitClass::ALL {
             // So that the first one is seen as a rise.
-            counter!("latchkey_rate_limited_total", "limit" => name).increment(0);
+            counter!("latchkey_rate_limited_total", "limit" => class.name()).increment(0);
         }
         Self { clock, limits: on.then(all) }
     }
@@ -60,7 +87,9 @@ impl Limits {
     /// # Errors
     /// 429 where it is one too many.
     pub fn login(&self, client: ClientAddress) -> Result<(), Problem> {
-        self.limits.as_ref().map_or(Ok(()), |all| self.take("logins", &all.logins, client))
+        self.limits
+            .as_ref()
+            .map_or(Ok(()), |all| self.take(LimitClass::Logins, &all.logins, client))
     }
 
     /// Counts a signup from `client`.
@@ -68,7 +97,9 @@ impl Limits {
     /// # Errors
     /// 429 where it is one too many.
     pub fn signup(&self, client: ClientAddress) -> Result<(), Problem> {
-        self.limits.as_ref().map_or(Ok(()), |all| self.take("signups", &all.signups, client))
+        self.limits
+            .as_ref()
+            .map_or(Ok(()), |all| self.take(LimitClass::Signups, &all.signups, client))
     }
 
     /// Counts a change of the password of `user`.
@@ -76,7 +107,9 @@ impl Limits {
     /// # Errors
     /// 429 where it is one too many.
     pub fn password(&self, user: UserId) -> Result<(), Problem> {
-        self.limits.as_ref().map_or(Ok(()), |all| self.take("passwords", &all.passwords, user))
+        self.limits
+            .as_ref()
+            .map_or(Ok(()), |all| self.take(LimitClass::Passwords, &all.passwords, user))
     }
 
     /// Counts a new key of `user`.
@@ -84,19 +117,19 @@ impl Limits {
     /// # Errors
     /// 429 where it is one too many.
     pub fn key(&self, user: UserId) -> Result<(), Problem> {
-        self.limits.as_ref().map_or(Ok(()), |all| self.take("keys", &all.keys, user))
+        self.limits.as_ref().map_or(Ok(()), |all| self.take(LimitClass::Keys, &all.keys, user))
     }
 
     fn take<K: Grouped>(
         &self,
-        name: &'static str,
+        class: LimitClass,
         buckets: &Buckets<K>,
         client: K,
     ) -> Result<(), Problem> {
         // The clock of leases: nobody sets it.
         let now = self.clock.lease_nanos() / NANOS_PER_MILLI;
         buckets.take(client, now).map_err(|wait| {
-            counter!("latchkey_rate_limited_total", "limit" => name).increment(1);
+            counter!("latchkey_rate_limited_total", "limit" => class.name()).increment(1);
             Problem::too_many_requests(wait)
         })
     }

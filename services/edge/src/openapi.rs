@@ -1,17 +1,26 @@
-//! The OpenAPI 3.1 document: what the handlers' attributes cannot say once for all.
+//! The OpenAPI 3.1 document: what the handlers' attributes say, and what follows from the list of routes.
 
 use std::collections::BTreeMap;
 
 use latchkey_contract::problem::{
-    BAD_HOST, CREDENTIAL_TWICE, EMAIL_TAKEN, INACTIVE_USER, INTERNAL, INVALID, KEY_NOT_FOUND,
-    NOT_ACCEPTED, NOT_JSON, ProblemType, SLOW_BODY, TOO_LARGE, TOO_MANY_REQUESTS, UNAVAILABLE,
-    USERS_ONLY, WRONG_CREDENTIALS,
+    Accepts, BAD_HOST, CREDENTIAL_TWICE, INTERNAL, INVALID, NOT_ACCEPTED, NOT_JSON, ProblemType,
+    SLOW_BODY, TOO_LARGE, TOO_MANY_REQUESTS, UNAVAILABLE, USERS_ONLY,
 };
+use latchkey_gate::{Form, Requirement};
 use serde_json::json;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema};
+
+use crate::credential::accepts;
+use crate::route::{Description, Facts, Route, described};
+
+/// What the description calls the two forms of credential.
+const TOKEN: &str = "token";
+const KEY: &str = "key";
 
 /// The document without its paths.
 #[derive(OpenApi)]
@@ -33,7 +42,7 @@ use utoipa::{OpenApi, ToSchema};
     servers((url = ".", description = "This server")),
     components(schemas(ProblemSchema, FieldErrorSchema))
 )]
-pub struct Skeleton;
+struct Skeleton;
 
 /// A problem document (RFC 9457).
 #[derive(ToSchema)]
@@ -65,61 +74,78 @@ struct FieldErrorSchema {
     message: String,
 }
 
+/// How any route may be refused whose body is JSON, and how any at all.
 const BODY: [&ProblemType; 4] = [&SLOW_BODY, &TOO_LARGE, &NOT_JSON, &INVALID];
 const ALWAYS: [&ProblemType; 3] = [&BAD_HOST, &INTERNAL, &UNAVAILABLE];
 
-/// What a route answers in place of the answer it is for.
-fn answers_of(path: &str) -> Vec<&'static ProblemType> {
-    let own: &[&ProblemType] = match path {
-        "/auth/signup" => &[&EMAIL_TAKEN, &TOO_MANY_REQUESTS],
-        "/auth/login" => &[&INACTIVE_USER, &WRONG_CREDENTIALS, &TOO_MANY_REQUESTS],
-        "/keys/create" => &[&CREDENTIAL_TWICE, &NOT_ACCEPTED, &USERS_ONLY, &TOO_MANY_REQUESTS],
-        "/keys" => &[&CREDENTIAL_TWICE, &NOT_ACCEPTED, &USERS_ONLY, &INVALID],
-        "/keys/{key_id}" => {
-            &[&CREDENTIAL_TWICE, &NOT_ACCEPTED, &USERS_ONLY, &KEY_NOT_FOUND, &INVALID]
-        }
-        "/auth/password" => {
-            &[&CREDENTIAL_TWICE, &WRONG_CREDENTIALS, &NOT_ACCEPTED, &TOO_MANY_REQUESTS]
-        }
-        "/auth/logout" | "/auth/logout-all" | "/protected/user" | "/protected/service"
-        | "/protected/any" => &[&CREDENTIAL_TWICE, &NOT_ACCEPTED],
-        _ => &[],
-    };
-    let has_body =
-        matches!(path, "/auth/signup" | "/auth/login" | "/auth/password" | "/keys/create");
-    let body: &[&ProblemType] = if has_body { &BODY } else { &[] };
-    own.iter().chain(body).chain(&ALWAYS).copied().collect()
-}
-
-/// What an example puts into a detail with a place for it.
-fn example_of(row: &ProblemType) -> &'static str {
-    if *row == TOO_LARGE { "16384" } else { "name is required and must be a text" }
-}
-
-/// Adds the security schemes and every error answer.
-#[must_use]
-pub fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+/// Describes the routes.
+fn describe(routes: &[Route]) -> utoipa::openapi::OpenApi {
+    let mut document = Skeleton::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     let components = document.components.get_or_insert_default();
     let token = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
         .description(Some("An access token from `POST /auth/login`"));
-    components.add_security_scheme("token", SecurityScheme::Http(token.build()));
+    components.add_security_scheme(TOKEN, SecurityScheme::Http(token.build()));
     let key = ApiKeyValue::with_description("x-api-key", "An API key from `POST /keys/create`");
-    components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(key)));
-    for (path, item) in &mut document.paths.paths {
-        let operations = [&mut item.get, &mut item.post, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
-            add_answers(operation, &answers_of(path));
-        }
+    components.add_security_scheme(KEY, SecurityScheme::ApiKey(ApiKey::Header(key)));
+    for route in routes {
+        let Some(Description { schemas, mut operation }) = route.description().cloned() else {
+            continue;
+        };
+        components.schemas.extend(schemas);
+        operation.security = route.facts().who.map(security);
+        add_answers(&mut operation, route);
+        let Facts { method, path, .. } = route.facts();
+        document.paths.add_path_operation(path, vec![described(method)], operation);
     }
     document
 }
 
-fn add_answers(operation: &mut Operation, answers: &[&ProblemType]) {
+/// The schemes by which whoever meets the requirement may authenticate.
+fn security(requirement: Requirement) -> Vec<SecurityRequirement> {
+    let scheme = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
+    match accepts(requirement) {
+        Accepts::Token => vec![scheme(TOKEN)],
+        Accepts::Key => vec![scheme(KEY)],
+        Accepts::Either => vec![scheme(TOKEN), scheme(KEY)],
+    }
+}
+
+/// How a route may be refused: as it says of itself, and as follows from who may call it, from what counts its
+/// requests and from its body.
+fn problems_of(route: &Route) -> Vec<&'static ProblemType> {
+    let Facts { who, limit, max_body, .. } = route.facts();
+    let mut all = route.own_problems().to_vec();
+    if let Some(requirement) = who {
+        all.extend([&CREDENTIAL_TWICE, &NOT_ACCEPTED]);
+        // Whoever looks at keys and takes users alone knows a key when it sees one.
+        if requirement.forms().contains(&Form::Key) && accepts(*requirement) == Accepts::Token {
+            all.push(&USERS_ONLY);
+        }
+    }
+    if limit.is_some() {
+        all.push(&TOO_MANY_REQUESTS);
+    }
+    if max_body.is_some() {
+        all.extend(BODY);
+    }
+    all.extend(ALWAYS);
+    all
+}
+
+/// What an example puts into a detail with a place for it.
+fn example_of(row: &ProblemType, max_body: Option<usize>) -> String {
+    match max_body {
+        Some(max) if *row == TOO_LARGE => max.to_string(),
+        _ => "name is required and must be a text".to_owned(),
+    }
+}
+
+fn add_answers(operation: &mut Operation, route: &Route) {
     let mut by_status: BTreeMap<u16, Vec<&ProblemType>> = BTreeMap::new();
-    for answer in answers {
+    for answer in problems_of(route) {
         by_status.entry(answer.status).or_default().push(answer);
     }
     for (status, answers) in by_status {
@@ -129,7 +155,7 @@ fn add_answers(operation: &mut Operation, answers: &[&ProblemType]) {
             "type": answers[0].uri(),
             "title": answers[0].title,
             "status": status,
-            "detail": answers[0].filled(example_of(answers[0])),
+            "detail": answers[0].filled(&example_of(answers[0], route.facts().max_body)),
             "request_id": "4f6c1c1e9a1b2d3c-1",
         });
         let content = ContentBuilder::new()
@@ -143,8 +169,7 @@ fn add_answers(operation: &mut Operation, answers: &[&ProblemType]) {
 }
 
 /// The document's text.
-#[must_use]
-pub fn text(document: &utoipa::openapi::OpenApi) -> String {
+pub(crate) fn text(routes: &[Route]) -> String {
     // The document is built from constants; a test reads it.
-    document.to_pretty_json().unwrap_or_default()
+    describe(routes).to_pretty_json().unwrap_or_default()
 }

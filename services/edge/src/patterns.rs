@@ -14,13 +14,20 @@ pub struct Patterns {
 const UNMATCHED: &str = "unmatched";
 
 impl Patterns {
+    /// Each of these once, and the last one.
     pub(crate) fn new(patterns: impl Iterator<Item = String>) -> Self {
         // Made once, and needed for as long as the process runs.
         let lasting = |pattern: String| -> &'static str { Box::leak(pattern.into_boxed_str()) };
-        let all: Arc<[_]> = patterns.map(lasting).chain([UNMATCHED]).collect();
+        let mut all: Vec<&'static str> = Vec::new();
+        for pattern in patterns {
+            if !all.contains(&pattern.as_str()) {
+                all.push(lasting(pattern));
+            }
+        }
+        all.push(UNMATCHED);
         let literal = all.iter().enumerate().filter(|(_, pattern)| !pattern.contains('{'));
         let literal = literal.map(|(place, pattern)| (*pattern, place)).collect();
-        Self { all, literal: Arc::new(literal) }
+        Self { all: all.into(), literal: Arc::new(literal) }
     }
 
     /// All of them.

@@ -2,61 +2,99 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::routing::get;
-use axum::{Extension, Router};
-use latchkey_contract::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE};
-use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use latchkey_contract::problem::{
+    EMAIL_TAKEN, INACTIVE_USER, INVALID, KEY_NOT_FOUND, METHOD_NOT_ALLOWED, NO_SUCH_ROUTE,
+    USERNAME_TAKEN, WRONG_CREDENTIALS,
+};
+use latchkey_contract::verify::PrincipalKind;
+use latchkey_gate::Requirement;
 use utoipa_axum::routes;
 
-use crate::api::docs::{self, Document};
-use crate::api::{auth, health, keys, protected};
-use crate::openapi;
-use crate::patterns::Patterns;
+use crate::admission::Lane;
+use crate::api::{auth, docs, health, keys, protected};
+use crate::body::{MAX_AUTH_BODY, MAX_BODY};
+use crate::limits::LimitClass;
 use crate::problem::Problem;
+use crate::route::{Facts, Route};
 use crate::state::Edge;
 
-/// The routes, and the patterns of their paths.
-#[derive(Clone)]
-pub struct Routed {
-    /// Answers requests.
-    pub router: Router,
-    /// What logs, spans and metrics say in place of a path, which may hold anything.
-    pub patterns: Patterns,
+/// By token: a key is no credential.
+const TOKEN: Requirement = Requirement::USER;
+/// By token: whoever shows a key is told that only users may.
+const USER: Requirement = Requirement::of_kind(PrincipalKind::User);
+
+/// The list.
+#[must_use]
+pub fn list() -> Vec<Route> {
+    let others = [
+        Route::new(routes!(protected::user)).who(Requirement::USER),
+        Route::new(routes!(protected::service)).who(Requirement::SERVICE),
+        Route::new(routes!(protected::any)).who(Requirement::ANYBODY),
+        Route::new(routes!(health::root)),
+        Route::new(routes!(health::live)),
+        Route::new(routes!(health::ready)),
+        Route::page("/docs", get(docs::swagger)),
+        Route::page("/docs/{file}", get(docs::swagger_asset)),
+        Route::page("/redoc", get(docs::redoc)),
+        Route::page("/redoc/redoc.standalone.js", get(docs::redoc_script)),
+        Route::page("/openapi.json", get(docs::openapi)),
+    ];
+    accounts().into_iter().chain(api_keys()).chain(others).collect()
 }
 
-/// Puts the routes together.
+fn accounts() -> [Route; 5] {
+    [
+        Route::new(routes!(auth::sign_up))
+            .problems(&[&EMAIL_TAKEN, &USERNAME_TAKEN])
+            .limit(LimitClass::Signups)
+            .body(MAX_AUTH_BODY)
+            .lane(Lane::Passwords),
+        Route::new(routes!(auth::log_in))
+            .problems(&[&INACTIVE_USER, &WRONG_CREDENTIALS])
+            .limit(LimitClass::Logins)
+            .body(MAX_AUTH_BODY)
+            .lane(Lane::Passwords),
+        Route::new(routes!(auth::log_out)).who(TOKEN),
+        Route::new(routes!(auth::log_out_all)).who(TOKEN),
+        Route::new(routes!(auth::change_password))
+            .who(TOKEN)
+            .problems(&[&WRONG_CREDENTIALS])
+            .limit(LimitClass::Passwords)
+            .body(MAX_AUTH_BODY)
+            .lane(Lane::Passwords),
+    ]
+}
+
+fn api_keys() -> [Route; 3] {
+    [
+        Route::new(routes!(keys::create))
+            .who(USER)
+            .limit(LimitClass::Keys)
+            .body(MAX_BODY)
+            .lane(Lane::NewKeys),
+        Route::new(routes!(keys::list)).who(USER).problems(&[&INVALID]).lane(Lane::Lists),
+        Route::new(routes!(keys::revoke)).who(USER).problems(&[&KEY_NOT_FOUND, &INVALID]),
+    ]
+}
+
+/// What anybody may know of each route, in the order of the list.
 #[must_use]
-pub fn build(edge: Arc<Edge>) -> Routed {
-    let (router, document) = OpenApiRouter::with_openapi(openapi::Skeleton::openapi())
-        .routes(routes!(auth::sign_up))
-        .routes(routes!(auth::log_in))
-        .routes(routes!(auth::log_out))
-        .routes(routes!(auth::log_out_all))
-        .routes(routes!(auth::change_password))
-        .routes(routes!(keys::create))
-        .routes(routes!(keys::list))
-        .routes(routes!(keys::revoke))
-        .routes(routes!(protected::user))
-        .routes(routes!(protected::service))
-        .routes(routes!(protected::any))
-        .routes(routes!(health::root))
-        .routes(routes!(health::live))
-        .routes(routes!(health::ready))
-        .split_for_parts();
-    let document = openapi::complete(document);
-    let pages = ["/docs", "/docs/{file}", "/redoc", "/redoc/redoc.standalone.js", "/openapi.json"];
-    let patterns = document.paths.paths.keys().cloned().chain(pages.map(str::to_owned));
-    let patterns = Patterns::new(patterns);
-    let text = Document(openapi::text(&document).into());
-    let router = router
-        .route("/docs", get(docs::swagger))
-        .route("/docs/{file}", get(docs::swagger_asset))
-        .route("/redoc", get(docs::redoc))
-        .route("/redoc/redoc.standalone.js", get(docs::redoc_script))
-        .route("/openapi.json", get(docs::openapi).layer(Extension(text)))
+pub fn facts() -> Vec<Facts> {
+    list().iter().map(|route| route.facts().clone()).collect()
+}
+
+/// The router of these routes.
+pub(crate) fn build(routes: Vec<Route>, edge: Arc<Edge>) -> Router {
+    let add = |router: Router<Arc<Edge>>, route: Route| {
+        let (path, handler) = route.into_handler();
+        router.route(&path, handler)
+    };
+    routes
+        .into_iter()
+        .fold(Router::new(), add)
         .fallback(async || Problem::of(&NO_SUCH_ROUTE))
         .method_not_allowed_fallback(async || Problem::of(&METHOD_NOT_ALLOWED))
-        .with_state(edge);
-    Routed { router, patterns }
+        .with_state(edge)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use latchkey_bus::{Bus, Context};
 use latchkey_contract::{CallError, Mark, Rpc, Secret};
 use latchkey_gate::Gate;
@@ -19,6 +20,8 @@ pub struct Edge {
     pub(crate) limits: Limits,
     pub(crate) unshown: Arc<UnshownKeys>,
     pub(crate) readiness: Arc<EdgeReadiness>,
+    /// The text of the OpenAPI document.
+    pub(crate) description: Bytes,
     pub(crate) entropy: Entropy,
     /// How long one attempt at a change waits.
     pub(crate) change_attempt: Duration,

@@ -31,6 +31,7 @@ mod expiry;
 mod faults;
 mod guessing;
 mod headers;
+mod insiders;
 mod key_list;
 mod keys;
 mod late;

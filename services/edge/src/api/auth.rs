@@ -59,7 +59,7 @@ pub(crate) async fn log_in(
 }
 
 /// Log out: the token is refused from the answer on
-#[utoipa::path(post, path = "/auth/logout", tag = "auth", security(("token" = [])),
+#[utoipa::path(post, path = "/auth/logout", tag = "auth",
     responses((status = 200, description = "The session has ended", body = EndedBody)))]
 pub(crate) async fn log_out(
     State(edge): State<Arc<Edge>>,
@@ -71,7 +71,7 @@ pub(crate) async fn log_out(
 }
 
 /// Log out everywhere: every token of the user is refused from the answer on
-#[utoipa::path(post, path = "/auth/logout-all", tag = "auth", security(("token" = [])),
+#[utoipa::path(post, path = "/auth/logout-all", tag = "auth",
     responses((status = 200, description = "Every session has ended", body = EndedBody)))]
 pub(crate) async fn log_out_all(
     State(edge): State<Arc<Edge>>,
@@ -86,7 +86,7 @@ pub(crate) async fn log_out_all(
 }
 
 /// Change the password: every other session's token is refused from the answer on
-#[utoipa::path(post, path = "/auth/password", tag = "auth", security(("token" = [])),
+#[utoipa::path(post, path = "/auth/password", tag = "auth",
     request_body = ChangePasswordBody,
     responses((status = 200, description = "The password is changed", body = EndedBody)))]
 pub(crate) async fn change_password(

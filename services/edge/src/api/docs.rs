@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -11,11 +11,8 @@ use latchkey_contract::problem::NO_SUCH_ROUTE;
 use utoipa_swagger_ui::Config;
 
 use crate::problem::Problem;
+use crate::state::Edge;
 use crate::trailing_slash::Slashed;
-
-/// The OpenAPI document's text.
-#[derive(Clone)]
-pub struct Document(pub Arc<str>);
 
 const SWAGGER_PAGE: &str = include_str!("../../assets/docs.html");
 const SWAGGER_START: &str = include_str!("../../assets/docs.js");
@@ -60,8 +57,8 @@ pub(crate) async fn redoc_script() -> Response {
     answer(SCRIPT, REDOC_SCRIPT)
 }
 
-pub(crate) async fn openapi(Extension(Document(text)): Extension<Document>) -> Response {
-    answer("application/json", text.to_string())
+pub(crate) async fn openapi(State(edge): State<Arc<Edge>>) -> Response {
+    answer("application/json", edge.description.clone())
 }
 
 /// A page. What it names is relative to where it is, so that it is found under whatever prefix a proxy has

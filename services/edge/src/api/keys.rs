@@ -30,7 +30,7 @@ const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
 
 /// Make an API key; the answer is the only one that shows it
-#[utoipa::path(post, path = "/keys/create", tag = "keys", security(("token" = [])),
+#[utoipa::path(post, path = "/keys/create", tag = "keys",
     request_body = CreateKeyBody,
     responses((status = 201, description = "The key", body = CreatedKeyBody)))]
 pub(crate) async fn create(
@@ -64,7 +64,7 @@ pub struct ListQuery {
 }
 
 /// List your API keys, newest last
-#[utoipa::path(get, path = "/keys", tag = "keys", security(("token" = [])), params(ListQuery),
+#[utoipa::path(get, path = "/keys", tag = "keys", params(ListQuery),
     responses((status = 200, description = "A page of keys; `Link` names the next one",
         body = Vec<KeyBody>, headers(("Link" = String, description = "`<…>; rel=\"next\"` while there are more")))))]
 pub(crate) async fn list(
@@ -94,7 +94,7 @@ pub struct RevokeQuery {
 }
 
 /// Revoke an API key: it is refused from the answer on
-#[utoipa::path(delete, path = "/keys/{key_id}", tag = "keys", security(("token" = [])),
+#[utoipa::path(delete, path = "/keys/{key_id}", tag = "keys",
     params(("key_id" = i64, Path, minimum = 1, description = "The key's id"), RevokeQuery),
     responses(
         (status = 200, description = "The key is revoked, now or already", body = RevokedBody),
