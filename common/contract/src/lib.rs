@@ -16,6 +16,7 @@
 //! | [`verdict`] | what an authority says of a credential |
 //! | [`refusal`] | every expected "no" of a service |
 //! | [`problem`] | the one table of problems: code, status, title, detail |
+//! | [`scope`] | named rights: granted, required, covered |
 //! | [`credential`] | the API key format: make, parse, hash |
 //! | [`secret`] | text that is never printed |
 //! | [`ids`] | identifiers and times |
@@ -36,6 +37,7 @@ pub mod principal;
 pub mod problem;
 pub mod refusal;
 pub mod rpc;
+pub mod scope;
 pub mod secret;
 pub mod text;
 pub mod verdict;
