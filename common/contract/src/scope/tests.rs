@@ -181,10 +181,9 @@ impl Numbers {
 /// The rule as the contract words it, apart from the code that is tested.
 fn may(granted: &Scopes, scope: &str) -> bool {
     granted.iter().any(|grant| {
-        let is_wildcard = grant.ends_with('*');
-        let start = &grant[..grant.len() - usize::from(is_wildcard)];
+        let Some((start, "")) = grant.rsplit_once('*') else { return grant == scope };
         let is_reserved = scope.starts_with("latchkey:") && start.len() < "latchkey:".len();
-        grant == scope || is_wildcard && scope.starts_with(start) && !is_reserved
+        scope.starts_with(start) && !is_reserved
     })
 }
 
