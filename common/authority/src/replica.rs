@@ -3,11 +3,9 @@
 
 use clap::Subcommand;
 use latchkey_bus::{Bus, NatsOptions};
-use latchkey_runtime::{
-    ConfigError, Entropy, Environment, Resource, StartError, Variable, process,
-};
+use latchkey_runtime::{ConfigError, Entropy, Environment, Resource, StartError, Table, process};
 use latchkey_store::command::migrate;
-use latchkey_store::config::{DATABASE_POOL, DATABASE_URL};
+use latchkey_store::config::DATABASE_URL;
 use latchkey_store::{Db, Migration, Opening};
 
 use crate::operator;
@@ -47,11 +45,11 @@ pub enum TablesCommand {
     NewEpoch,
 }
 
-/// Every variable of such a service that listens for its monitor as `monitor` says and reads `own`, too.
+/// The variables of such a service that reads `own`, too.
 #[must_use]
-pub fn variables(monitor: &'static Variable, own: &[&'static Variable]) -> Vec<&'static Variable> {
-    let own = [&latchkey_bus::config::VARIABLES[..], own];
-    latchkey_service::help(&[&DATABASE_URL, &DATABASE_POOL], monitor, &own)
+pub fn tables(own: Vec<Table>) -> Vec<Table> {
+    let data = latchkey_store::config::table(&DATABASE_URL);
+    [data].into_iter().chain(own).chain([latchkey_bus::config::table()]).collect()
 }
 
 impl Tables {
@@ -114,20 +112,21 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
+    use latchkey_runtime::process::WORKER_THREADS;
+    use latchkey_store::config::DATABASE_POOL;
     use tokio::time::timeout;
 
     use super::*;
 
-    const MONITOR: Variable = latchkey_runtime::monitor::variable("127.0.0.1:1");
-    const OWN: Variable = Variable { name: "OWN", default: "", help: "", accepted: "" };
-
     #[test]
     fn it_reads_where_its_data_and_its_bus_are_and_what_is_its_own() {
-        let all = variables(&MONITOR, &[&OWN]);
-        let names: Vec<_> = all.iter().map(|variable| variable.name).collect();
-        let bus = latchkey_bus::config::VARIABLES.iter().map(|variable| variable.name);
-        let others = [DATABASE_URL.name, DATABASE_POOL.name, MONITOR.name, OWN.name];
-        for name in bus.chain(others) {
+        let own = Table::new("Own", &[&WORKER_THREADS]);
+        let shown = |tables: &[Table]| -> Vec<_> {
+            tables.iter().flat_map(|table| &table.settings).map(|setting| setting.name()).collect()
+        };
+        let names = shown(&tables(vec![own]));
+        let others = [DATABASE_URL.name, DATABASE_POOL.name, WORKER_THREADS.name];
+        for name in shown(&[latchkey_bus::config::table()]).into_iter().chain(others) {
             assert!(names.contains(&name), "{name}");
         }
     }

@@ -1,6 +1,6 @@
 //! The bus's own variables.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 
 use async_nats::ServerAddr;
@@ -10,54 +10,72 @@ use async_nats::rustls::pki_types::pem::PemObject;
 use latchkey_contract::wire;
 use latchkey_contract::wire::Contracts;
 use latchkey_contract::{Secret, Sender};
-use latchkey_runtime::{ConfigError, Entropy, Environment, Exit, StartError, Variable};
+#[cfg(debug_assertions)]
+use latchkey_runtime::config::Switch;
+use latchkey_runtime::config::{Confidential, Fault, Parsed, Preset, Text};
+use latchkey_runtime::{ConfigError, Entropy, Environment, Exit, StartError, Table, Variable};
 
 use crate::nats::{User, is_user_name};
 use crate::{Bus, BusError, Nats, NatsOptions};
 
 /// Where the bus is.
-pub const NATS_URL: Variable = Variable {
+pub const NATS_URL: Variable<Parsed<String>> = Variable {
     name: "NATS_URL",
-    default: "nats://127.0.0.1:4222",
+    kind: Parsed {
+        read: url,
+        accepted: "nats://HOST:PORT, or tls://HOST:PORT for a bus behind TLS; several separated by commas",
+        placeholder: "URL",
+    },
+    default: Preset::Value("nats://127.0.0.1:4222"),
     help: "where the bus is, for services that are processes of their own",
-    accepted: "nats://HOST:PORT, or tls://HOST:PORT for a bus behind TLS; several separated by commas",
 };
 
 /// Who this process is on the bus.
-pub const NATS_USER: Variable = Variable {
+pub const NATS_USER: Variable<Parsed<String>> = Variable {
     name: "NATS_USER",
-    default: "none",
+    kind: Parsed {
+        read: user_name,
+        accepted: "letters, digits, - and _, together with NATS_PASSWORD",
+        placeholder: "NAME",
+    },
+    default: Preset::Described("none"),
     help: "who this process is on the bus; deploy/nats says what each user may do",
-    accepted: "letters, digits, - and _, together with NATS_PASSWORD",
 };
 
 /// What proves it.
-pub const NATS_PASSWORD: Variable = Variable {
+pub const NATS_PASSWORD: Variable<Confidential<Text>> = Variable {
     name: "NATS_PASSWORD",
-    default: "none",
-    help: "the password of NATS_USER; NATS_PASSWORD_FILE names a file that holds it instead",
-    accepted: "any text, together with NATS_USER",
+    kind: Confidential(Text { accepted: "any text, together with NATS_USER" }),
+    default: Preset::Described("none"),
+    help: "the password of NATS_USER",
 };
 
 /// Who may vouch for the server.
-pub const NATS_CA_FILE: Variable = Variable {
+pub const NATS_CA_FILE: Variable<Parsed<PathBuf>> = Variable {
     name: "NATS_CA_FILE",
-    default: "the system's",
+    kind: Parsed {
+        read: certificates,
+        accepted: "the path of a readable PEM file with certificates",
+        placeholder: "FILE",
+    },
+    default: Preset::Described("the system's"),
     help: "certificate authorities that may vouch for a bus behind TLS",
-    accepted: "the path of a readable PEM file with certificates",
 };
 
 /// The tests' own: with it a process speaks and reads as one of the release before does.
 #[cfg(debug_assertions)]
-const TEST_PREVIOUS_CONTRACT: Variable = Variable {
+const TEST_PREVIOUS_CONTRACT: Variable<Switch> = Variable {
     name: "LATCHKEY_TEST_PREVIOUS_CONTRACT",
-    default: "off",
+    kind: Switch,
+    default: Preset::Value("off"),
     help: "speaks the contract before this one, as the release before; not in release builds",
-    accepted: "on, off",
 };
 
-/// All of them, for help texts.
-pub const VARIABLES: [&Variable; 4] = [&NATS_URL, &NATS_USER, &NATS_PASSWORD, &NATS_CA_FILE];
+/// All of them.
+#[must_use]
+pub fn table() -> Table {
+    Table::new("Bus", &[&NATS_URL, &NATS_USER, &NATS_PASSWORD, &NATS_CA_FILE])
+}
 
 impl NatsOptions {
     /// What the environment says, for `service`.
@@ -69,14 +87,12 @@ impl NatsOptions {
         service: &str,
         entropy: &Entropy,
     ) -> Result<Self, ConfigError> {
-        let url = environment.text(&NATS_URL).unwrap_or(NATS_URL.default);
-        check_url(url)?;
         Ok(Self {
-            url: url.to_owned(),
+            url: environment.read(&NATS_URL)?,
             name: service.to_owned(),
             unique: format!("{:016x}", u64::from_be_bytes(entropy.bytes())),
             user: read_user(environment)?,
-            ca_file: environment.text(&NATS_CA_FILE).map(check_certificates).transpose()?,
+            ca_file: environment.find(&NATS_CA_FILE)?,
             #[cfg(debug_assertions)]
             contracts: read_contracts(environment)?,
             #[cfg(not(debug_assertions))]
@@ -138,49 +154,49 @@ impl Bus {
 
 #[cfg(debug_assertions)]
 fn read_contracts(environment: &Environment) -> Result<Contracts, ConfigError> {
-    let previous = environment.switch(&TEST_PREVIOUS_CONTRACT, false)?;
+    let previous = environment.read(&TEST_PREVIOUS_CONTRACT)?;
     Ok(if previous { Contracts::of(wire::PREVIOUS) } else { Contracts::OWN })
 }
 
 /// Logs show addresses, so a password in one is refused, also one that ends the address' first part too early.
-fn check_url(url: &str) -> Result<(), ConfigError> {
-    if url.contains('@') {
-        return Err(NATS_URL.wrong("a user or password belongs in NATS_USER, NATS_PASSWORD"));
+fn url(text: &str) -> Result<String, Fault> {
+    let wrong = |fault: &str| Err(Fault::Because(fault.to_owned()));
+    if text.contains('@') {
+        return wrong("a user or password belongs in NATS_USER, NATS_PASSWORD");
     }
-    for part in url.split(',') {
+    for part in text.split(',') {
         let place = part.strip_prefix("nats://").or_else(|| part.strip_prefix("tls://"));
         let bare = place.is_some_and(|place| !place.contains(['/', '?', '#', '%']));
         if !bare || part.parse::<ServerAddr>().is_err() {
-            return Err(NATS_URL.wrong("not the address of a NATS server"));
+            return wrong("not the address of a NATS server");
         }
     }
-    Ok(())
+    Ok(text.to_owned())
+}
+
+/// The name is part of the subjects on which replies arrive.
+fn user_name(text: &str) -> Result<String, Fault> {
+    is_user_name(text).then(|| text.to_owned()).ok_or(Fault::Unusable)
 }
 
 fn read_user(environment: &Environment) -> Result<Option<User>, ConfigError> {
-    match (environment.text(&NATS_USER), environment.secret(&NATS_PASSWORD)?) {
+    match (environment.find(&NATS_USER)?, environment.find(&NATS_PASSWORD)?) {
         (None, None) => Ok(None),
         (None, Some(_)) => Err(NATS_USER.wrong("not set, while NATS_PASSWORD is")),
         (Some(_), None) => Err(NATS_PASSWORD.wrong("not set, while NATS_USER is")),
-        // The name is part of the subjects on which replies arrive.
-        (Some(name), Some(_)) if !is_user_name(name) => {
-            Err(NATS_USER.wrong(format!("{name:?} cannot be used")))
-        }
-        (Some(name), Some(password)) => {
-            Ok(Some(User { name: name.to_owned(), password: Secret::new(password) }))
-        }
+        (Some(name), Some(password)) => Ok(Some(User { name, password: Secret::new(password) })),
     }
 }
 
-fn check_certificates(path: &str) -> Result<PathBuf, ConfigError> {
-    let wrong = |fault: String| NATS_CA_FILE.wrong(format!("{path:?} {fault}"));
+fn certificates(path: &str) -> Result<PathBuf, Fault> {
+    let wrong = |fault: String| Fault::Because(format!("{path:?} {fault}"));
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(format!("cannot be read: {error}")))?;
     if certificates.is_empty() {
         return Err(wrong("holds no certificate".to_owned()));
     }
-    Ok(Path::new(path).to_owned())
+    Ok(PathBuf::from(path))
 }
 
 #[cfg(test)]

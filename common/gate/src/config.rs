@@ -3,38 +3,45 @@
 use latchkey_revocation::bounds::Settings;
 use latchkey_revocation::config as revocation;
 use latchkey_revocation::{Bounds, BoundsError, Capacity};
-use latchkey_runtime::{ConfigError, Environment, Variable};
+use latchkey_runtime::config::{Number, Preset, Switch};
+use latchkey_runtime::{ConfigError, Environment, Table, Variable};
 
 /// Whether verdicts are remembered.
-pub const CACHE: Variable = Variable {
+pub const CACHE: Variable<Switch> = Variable {
     name: "CACHE",
-    default: "on",
+    kind: Switch,
+    default: Preset::Value("on"),
     help: "verdicts are remembered under a lease; `off` asks for each request",
-    accepted: "on, off",
 };
 /// How many.
-pub const CACHE_ENTRIES: Variable = Variable {
+pub const CACHE_ENTRIES: Variable<Number<usize>> = Variable {
     name: "CACHE_ENTRIES",
-    default: "1000000",
+    kind: Number { min: 64, max: 100_000_000, note: "" },
+    default: Preset::Value("1000000"),
     help: "credentials of each kind that are remembered at most",
-    accepted: "a whole number from 64 to 100000000",
 };
 /// How much memory they take.
-pub const CACHE_MIB: Variable = Variable {
+pub const CACHE_MIB: Variable<Number<usize>> = Variable {
     name: "CACHE_MIB",
-    default: "192",
+    kind: Number { min: 1, max: 65_536, note: "" },
+    default: Preset::Value("192"),
     help: "memory for remembered credentials of each kind at most, in MiB",
-    accepted: "a whole number from 1 to 65536",
 };
 
 /// The fault tests' own: with it answers are used without a lease, and they must notice.
 #[cfg(debug_assertions)]
-const TEST_WITHOUT_LEASE: Variable = Variable {
+const TEST_WITHOUT_LEASE: Variable<Switch> = Variable {
     name: "LATCHKEY_TEST_WITHOUT_LEASE",
-    default: "off",
+    kind: Switch,
+    default: Preset::Value("off"),
     help: "answers are used without a lease: wrong, and not in release builds",
-    accepted: "on, off",
 };
+
+/// The memory's variables.
+#[must_use]
+pub fn table() -> Table {
+    Table::new("Memory", &[&CACHE, &CACHE_ENTRIES, &CACHE_MIB])
+}
 
 /// What is remembered.
 #[derive(Clone, Copy, Debug)]
@@ -74,15 +81,14 @@ impl MemoryConfig {
     /// # Errors
     /// [`ConfigError`] names the first variable that cannot be used.
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
-        let usual = Capacity::default();
-        let mebibytes: usize = environment.number(&CACHE_MIB, usual.bytes >> 20, 1, 65_536)?;
-        let entries = environment.number(&CACHE_ENTRIES, usual.entries, 64, 100_000_000)?;
+        let (entries, mebibytes) =
+            (environment.read(&CACHE_ENTRIES)?, environment.read(&CACHE_MIB)?);
         Ok(Self {
-            enabled: environment.switch(&CACHE, true)?,
+            enabled: environment.read(&CACHE)?,
             bounds: revocation::bounds(environment)?,
-            capacity: Capacity { entries, bytes: mebibytes << 20, ..usual },
+            capacity: Capacity { entries, bytes: mebibytes << 20, ..Capacity::default() },
             #[cfg(debug_assertions)]
-            without_lease: environment.switch(&TEST_WITHOUT_LEASE, false)?,
+            without_lease: environment.read(&TEST_WITHOUT_LEASE)?,
         })
     }
 }

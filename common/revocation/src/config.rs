@@ -1,7 +1,8 @@
 //! The variables of exact revocation. They must be the same for every process of a cluster; a set that
 //! would break the guarantee is refused at the start, and an edge with a longer lease is not taken in.
 
-use latchkey_runtime::{ConfigError, Environment, Variable};
+use latchkey_runtime::config::{Number, Preset, Switch};
+use latchkey_runtime::{ConfigError, Environment, Table, Variable};
 
 use crate::bounds::{Bounds, BoundsError, Settings as Times};
 
@@ -12,44 +13,58 @@ const MAX_LEASE: u64 = 7_000;
 pub const MAX_WAIT: u64 = 8_000;
 
 /// How long an edge relies on an answer.
-pub const LEASE_MS: Variable = Variable {
+pub const LEASE_MS: Variable<Number<u64>> = Variable {
     name: "LEASE_MS",
-    default: "2000",
+    kind: Number { min: Bounds::MIN_LEASE, max: MAX_LEASE, note: "the same for every process" },
+    default: Preset::Value("2000"),
     help: "how long an edge may rely on an answer without hearing from its authority, in ms",
-    accepted: "a whole number from 20 to 7000, the same for every process",
 };
 /// How often it renews.
-pub const RENEWAL_MS: Variable = Variable {
+pub const RENEWAL_MS: Variable<Number<u64>> = Variable {
     name: "RENEWAL_MS",
-    default: "a quarter of LEASE_MS",
+    kind: Number { min: 1, max: MAX_LEASE / 2, note: "at most half of LEASE_MS" },
+    default: Preset::Described("a quarter of LEASE_MS"),
     help: "how often an edge renews its lease, in ms",
-    accepted: "a whole number from 1 to half of LEASE_MS",
 };
 /// How long a revoke waits at most.
-pub const REVOKE_WAIT_MS: Variable = Variable {
+pub const REVOKE_WAIT_MS: Variable<Number<u64>> = Variable {
     name: "REVOKE_WAIT_MS",
-    default: "LEASE_MS and a tenth, at least 50 ms more than the clocks demand",
+    kind: Number {
+        min: 1,
+        max: MAX_WAIT,
+        note: "at least LEASE_MS * (1 + drift) / (1 - drift) + 50",
+    },
+    default: Preset::Described("LEASE_MS and a tenth, at least 50 ms more than the clocks demand"),
     help: "how long a revoke waits for edges that do not confirm, in ms",
-    accepted: "at least LEASE_MS * (1 + drift) / (1 - drift) + 50, at most 8000",
 };
 /// How far clocks may drift.
-pub const CLOCK_DRIFT: Variable = Variable {
+pub const CLOCK_DRIFT: Variable<Number<u64>> = Variable {
     name: "CLOCK_DRIFT",
-    default: "10",
+    kind: Number { min: 0, max: Bounds::MAX_DRIFT, note: "" },
+    default: Preset::Value("10"),
     help: "how far the rate of a machine's clock may be off, in thousandths",
-    accepted: "a whole number from 0 to 100",
 };
 /// Whether a revoke may return before the whole wait.
-pub const REVOKE_EARLY: Variable = Variable {
+pub const REVOKE_EARLY: Variable<Switch> = Variable {
     name: "REVOKE_EARLY",
-    default: "on",
+    kind: Switch,
+    default: Preset::Value("on"),
     help: "a revoke returns as soon as every edge has confirmed; `off` always waits REVOKE_WAIT_MS",
-    accepted: "on, off",
 };
 
+const TITLE: &str = "Exact revocation";
+
 /// The variables of an authority.
-pub const VARIABLES: &[&Variable] =
-    &[&LEASE_MS, &RENEWAL_MS, &REVOKE_WAIT_MS, &CLOCK_DRIFT, &REVOKE_EARLY];
+#[must_use]
+pub fn table() -> Table {
+    Table::new(TITLE, &[&LEASE_MS, &RENEWAL_MS, &REVOKE_WAIT_MS, &CLOCK_DRIFT, &REVOKE_EARLY])
+}
+
+/// The variables of an edge.
+#[must_use]
+pub fn table_of_bounds() -> Table {
+    Table::new(TITLE, &[&LEASE_MS, &RENEWAL_MS, &REVOKE_WAIT_MS, &CLOCK_DRIFT])
+}
 
 /// How an authority waits.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +81,7 @@ impl Settings {
     /// # Errors
     /// [`ConfigError`] names the variable whose value breaks the proof.
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
-        let early = environment.switch(&REVOKE_EARLY, true)?;
+        let early = environment.read(&REVOKE_EARLY)?;
         Ok(Self { bounds: bounds(environment)?, early })
     }
 }
@@ -76,12 +91,15 @@ impl Settings {
 /// # Errors
 /// [`ConfigError`] names the variable whose value breaks the proof.
 pub fn bounds(environment: &Environment) -> Result<Bounds, ConfigError> {
-    let lease = environment.number(&LEASE_MS, 2_000, Bounds::MIN_LEASE, MAX_LEASE)?;
-    let drift = environment.number(&CLOCK_DRIFT, 10, 0, Bounds::MAX_DRIFT)?;
-    let renewal = environment.number(&RENEWAL_MS, (lease / 4).max(1), 1, lease / 2)?;
+    let (lease, drift) = (environment.read(&LEASE_MS)?, environment.read(&CLOCK_DRIFT)?);
+    let renewal = environment.find(&RENEWAL_MS)?.unwrap_or((lease / 4).max(1));
+    if renewal > lease / 2 {
+        let fault = format!("\"{renewal}\" cannot be used with LEASE_MS={lease}");
+        return Err(RENEWAL_MS.wrong(fault));
+    }
     let shortest = (lease * (1_000 + drift)).div_ceil(1_000 - drift) + Bounds::MIN_MARGIN;
     let usual = shortest.max(lease + lease / 10);
-    let wait = environment.number(&REVOKE_WAIT_MS, usual, 1, MAX_WAIT)?;
+    let wait = environment.find(&REVOKE_WAIT_MS)?.unwrap_or(usual);
     if wait > MAX_WAIT {
         let fault = format!(
             "a lease of {lease} ms and a drift of {drift} thousandths demand a wait of {wait} ms, \

@@ -39,7 +39,7 @@ pub mod trace;
 
 pub use bounded::Bounded;
 pub use clock::Clock;
-pub use config::{ConfigError, Environment, Variable};
+pub use config::{ConfigError, Environment, Setting, Table, Variable};
 pub use entropy::Entropy;
 pub use latchkey_os as os;
 pub use monitor::{Monitor, Readiness};

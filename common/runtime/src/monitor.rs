@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::config::{ConfigError, Environment, Variable};
+use crate::config::{Fault, Parsed, Preset, Variable};
 use crate::lock::lock_or_begin_anew;
 use crate::process::{Exit, StartError};
 
@@ -79,31 +79,24 @@ pub struct Monitor {
     listener: Option<TcpListener>,
 }
 
+/// `MONITOR_ADDR`: where the monitor listens, if anywhere.
+pub type MonitorAddress = Variable<Parsed<Option<SocketAddr>>>;
+
 /// The variable `MONITOR_ADDR` of a service that listens at `default` where it is not set.
 #[must_use]
-pub const fn variable(default: &'static str) -> Variable {
+pub const fn variable(default: &'static str) -> MonitorAddress {
     Variable {
         name: "MONITOR_ADDR",
-        default,
+        kind: Parsed { read: address, accepted: "ADDRESS:PORT, or off", placeholder: "ADDRESS" },
+        default: Preset::Value(default),
         help: "where metrics and health checks are served",
-        accepted: "ADDRESS:PORT, or off",
     }
 }
 
-/// The address that `variable` or its default names; `None` for `off`.
-///
-/// # Errors
-/// [`ConfigError`] where it is no address.
-pub fn address(
-    environment: &Environment,
-    variable: &Variable,
-) -> Result<Option<SocketAddr>, ConfigError> {
-    match environment.text(variable).unwrap_or(variable.default) {
+fn address(text: &str) -> Result<Option<SocketAddr>, Fault> {
+    match text {
         "off" => Ok(None),
-        text => {
-            let address = text.parse().ok();
-            address.map(Some).ok_or_else(|| variable.wrong(format!("{text:?} cannot be used")))
-        }
+        text => text.parse().map(Some).map_err(|_not_one| Fault::Unusable),
     }
 }
 

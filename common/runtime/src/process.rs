@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{ConfigError, Environment, Variable};
+use crate::config::{ConfigError, Environment, Number, Preset, Variable};
 use crate::telemetry::{self, LastLines};
 
 /// How a process ends that does not end well, after `sysexits.h`. (A faulty command line ends with 2.)
@@ -67,23 +67,27 @@ impl From<Exit> for ExitCode {
 /// How many threads answer requests.
 ///
 /// Each further one makes every request dearer: threads take work from each other and wake each other up.
-pub const WORKER_THREADS: Variable = Variable {
+pub const WORKER_THREADS: Variable<Number<usize>> = Variable {
     name: "WORKER_THREADS",
-    default: "half of the cores, rounded up",
+    kind: Number { min: 1, max: 1_024, note: "" },
+    default: Preset::Described("half of the cores, rounded up"),
     help: "threads that answer requests; passwords are hashed by others",
-    accepted: "1 to 1024",
 };
-const MAX_WORKER_THREADS: usize = 1_024;
 
-/// Runs `work` on a runtime, with the process' variables; an error becomes one line on standard error.
-pub fn run<F>(name: &str, work: impl FnOnce(Environment) -> F) -> ExitCode
+/// Runs `work` on a runtime, with the process' variables and the command line's `flags`; an error becomes one line on
+/// standard error.
+pub fn run<F>(
+    name: &str,
+    flags: Vec<(String, String)>,
+    work: impl FnOnce(Environment) -> F,
+) -> ExitCode
 where
     F: Future<Output = Result<(), StartError>>,
 {
     // Also where the work ends in a panic.
     let _written = LastLines;
     latchkey_os::raise_open_files_limit();
-    let outcome = runtime().and_then(|(runtime, environment)| {
+    let outcome = runtime(flags).and_then(|(runtime, environment)| {
         let outcome = runtime.block_on(work(environment));
         // Nothing is waited for any more: what had to be finished is, or was given up.
         runtime.shutdown_background();
@@ -101,12 +105,12 @@ pub fn open_files_limit() -> Option<u64> {
     latchkey_os::open_files_limit()
 }
 
-fn runtime() -> Result<(Runtime, Environment), StartError> {
-    let environment = Environment::load()?;
+fn runtime(flags: Vec<(String, String)>) -> Result<(Runtime, Environment), StartError> {
+    let environment = Environment::load(flags)?;
     let half = available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
-    let threads = environment.number(&WORKER_THREADS, half, 1, MAX_WORKER_THREADS)?;
+    let threads = environment.find(&WORKER_THREADS)?;
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
+        .worker_threads(threads.unwrap_or(half))
         .enable_all()
         .build()
         .map(|runtime| (runtime, environment))

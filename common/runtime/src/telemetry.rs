@@ -14,7 +14,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
-use crate::config::{ConfigError, Environment, Variable};
+use crate::config::{ConfigError, Environment, Preset, Text, Variable};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
 use crate::monitor::Render;
@@ -25,11 +25,11 @@ use logs::Logs;
 pub(crate) use logs::{LastLines, left_out, write_line};
 
 /// What is logged.
-pub const RUST_LOG: Variable = Variable {
+pub const RUST_LOG: Variable<Text> = Variable {
     name: "RUST_LOG",
-    default: "info",
+    kind: Text { accepted: "a filter such as `info` or `latchkey_edge=debug,warn`" },
+    default: Preset::Value("info"),
     help: "what is logged",
-    accepted: "a filter such as `info` or `latchkey_edge=debug,warn`",
 };
 
 /// How long the end of what the process tells others may take, all told. It comes after everything else, and with that
@@ -96,7 +96,7 @@ impl Telemetry {
 }
 
 fn start_logs(environment: &Environment) -> Result<(), ConfigError> {
-    let filter = environment.text(&RUST_LOG).unwrap_or("info");
+    let filter = environment.read(&RUST_LOG)?;
     let filter = EnvFilter::try_new(format!("{filter},{ALWAYS}"))
         .map_err(|error| RUST_LOG.wrong(format!("{filter:?} is no filter ({error})")))?;
     let (gate, lines) = Logs::ends();

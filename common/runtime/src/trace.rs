@@ -31,7 +31,7 @@ use crate::entropy::Entropy;
 pub use export::Exporting;
 pub use opentelemetry::KeyValue;
 pub use opentelemetry::trace::SpanKind;
-pub use settings::{Sampler, VARIABLES};
+pub use settings::{Sampler, table};
 
 /// Other requests that the span of a batch is linked to at most.
 const MAX_LINKS: usize = 64;

@@ -8,14 +8,16 @@
 //! It knows no database: what a service needs is behind [`Resource`], so that the edge links none.
 
 mod arguments;
+pub mod limits;
 mod process;
 mod start;
 
 use std::future::Future;
 
-use latchkey_runtime::{Environment, Resource, StartError, Variable};
+use latchkey_runtime::monitor::MonitorAddress;
+use latchkey_runtime::{Environment, Resource, StartError, Table};
 
-pub use arguments::{Command, NoCommand, help};
+pub use arguments::{Command, NoCommand, tables};
 pub use process::{Actors, Process, failed_too_often};
 pub use start::run;
 
@@ -31,7 +33,7 @@ pub trait Service: Sized + Send + 'static {
     /// What it does, in a sentence or two.
     const DETAIL: &'static str;
     /// Where its metrics and health checks are served.
-    const MONITOR_ADDR: Variable;
+    const MONITOR_ADDR: &'static MonitorAddress;
     /// The commands that no other service has.
     type Command: Command;
     /// What it needs outside the process.
@@ -41,8 +43,8 @@ pub trait Service: Sized + Send + 'static {
     /// What runs once it is started.
     type Running: Running;
 
-    /// Every variable that it reads, for the help text.
-    fn variables() -> Vec<&'static Variable>;
+    /// The settings that it reads, beside those of every process: a flag each, but for secrets.
+    fn tables() -> Vec<Table>;
 
     /// Reads and checks the configuration. `--check-config` does this, and a start does nothing else before it
     /// touches something outside.

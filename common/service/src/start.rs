@@ -9,7 +9,7 @@ use latchkey_runtime::{
     Environment, Exit, Monitor, Readiness, Resource, StartError, Stop, monitor, telemetry,
 };
 
-use crate::arguments::{self, AnyCommand, Arguments};
+use crate::arguments::{self, AnyCommand, CommandLine};
 use crate::{Command, Process, Running, Service};
 
 /// How long what is in hand may take when the process is asked to end: container runtimes kill it after 10 s. The
@@ -22,25 +22,32 @@ const GIVE_UP: Duration = Duration::from_millis(500);
 /// The whole of a service's `main`.
 #[must_use]
 pub fn run<S: Service>() -> ExitCode {
-    let arguments = arguments::read::<S>();
-    process::run(S::PROCESS, |environment| carry_out::<S>(arguments, environment))
+    let CommandLine { command, check_config, flags } = arguments::read::<S>();
+    if let Some(AnyCommand::Completions { shell }) = command {
+        process::print_line(arguments::completions::<S>(shell).trim_end());
+        return ExitCode::SUCCESS;
+    }
+    process::run(S::PROCESS, flags, |environment| {
+        carry_out::<S>(command, check_config, environment)
+    })
 }
 
 async fn carry_out<S: Service>(
-    arguments: Arguments<S::Command>,
+    command: Option<AnyCommand<S::Command>>,
+    check_config: bool,
     environment: Environment,
 ) -> Result<(), StartError> {
-    if let Some(AnyCommand::Healthcheck) = arguments.command {
-        return monitor::healthcheck(&environment, &S::MONITOR_ADDR).await;
+    if let Some(AnyCommand::Healthcheck) = command {
+        return monitor::healthcheck(&environment, S::MONITOR_ADDR).await;
     }
     let telemetry = telemetry::start(&environment, S::PROCESS, env!("CARGO_PKG_VERSION"))?;
-    match arguments.command {
+    match command {
         Some(AnyCommand::Own(command)) => {
             let outcome = Box::pin(command.carry_out(&environment)).await;
             telemetry.end().await;
             outcome
         }
-        _ => Box::pin(serve::<S>(arguments.check_config, &environment, telemetry)).await,
+        _ => Box::pin(serve::<S>(check_config, &environment, telemetry)).await,
     }
 }
 
@@ -50,7 +57,7 @@ async fn serve<S: Service>(
     mut telemetry: Telemetry,
 ) -> Result<(), StartError> {
     let service = S::configure(environment)?;
-    let monitor_address = monitor::address(environment, &S::MONITOR_ADDR)?;
+    let monitor_address = environment.read(S::MONITOR_ADDR)?;
     if check_config {
         process::print_line("The configuration is good.");
         return Ok(());

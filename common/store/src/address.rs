@@ -60,6 +60,12 @@ const SCHEMES: [&str; 2] = ["postgres", "postgresql"];
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT_NAME: &str = "connect_timeout";
 
+/// Whether an address is that of a Postgres server, by how it begins.
+#[must_use]
+pub fn is_postgres(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(scheme, _)| SCHEMES.contains(&scheme))
+}
+
 /// Reads the address of a Postgres server.
 ///
 /// # Errors

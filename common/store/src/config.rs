@@ -1,32 +1,50 @@
 //! Where a service that is a process of its own has its data.
 
-use latchkey_runtime::{ConfigError, Environment, StartError, Variable};
+use latchkey_runtime::config::{Confidential, Fault, Number, Parsed, Preset};
+use latchkey_runtime::{ConfigError, Environment, StartError, Table, Variable};
 
-use crate::{Db, address, postgres};
+use crate::{Db, address};
+
+/// The kind of `DATABASE_URL`. An address is never shown: it may hold a password.
+pub type Address = Confidential<Parsed<String>>;
 
 /// The Postgres server.
-pub const DATABASE_URL: Variable = Variable {
-    name: "DATABASE_URL",
-    default: "required",
-    help: "where the data is",
-    accepted: "postgres://USER:PASSWORD@HOST/NAME, with ?sslmode=verify-full&sslrootcert=FILE for TLS",
-};
+pub const DATABASE_URL: Variable<Address> = database_url(
+    Confidential(Parsed {
+        read: postgres_url,
+        accepted: "postgres://USER:PASSWORD@HOST/NAME, with ?sslmode=verify-full&sslrootcert=FILE for TLS",
+        placeholder: "URL",
+    }),
+    Preset::Described("required"),
+);
 /// Connections to Postgres.
-pub const DATABASE_POOL: Variable = Variable {
+pub const DATABASE_POOL: Variable<Number<u32>> = Variable {
     name: "DATABASE_POOL",
-    default: "8",
+    kind: Number { min: 1, max: 100, note: "" },
+    default: Preset::Value("8"),
     help: "connections to Postgres at most",
-    accepted: "a whole number from 1 to 100",
 };
 
 /// The tests' own: how many of the newest steps a process plays not to know, as a release before does.
 #[cfg(debug_assertions)]
-const TEST_UNKNOWN_STEPS: Variable = Variable {
+const TEST_UNKNOWN_STEPS: Variable<Number<usize>> = Variable {
     name: "LATCHKEY_TEST_UNKNOWN_STEPS",
-    default: "0",
+    kind: Number { min: 0, max: 9, note: "" },
+    default: Preset::Value("0"),
     help: "steps of the tables that are left out, as in a release before; not in release builds",
-    accepted: "a whole number from 0 to 9",
 };
+
+/// The variable `DATABASE_URL` of a service that takes addresses of this kind.
+#[must_use]
+pub const fn database_url(kind: Address, default: Preset) -> Variable<Address> {
+    Variable { name: "DATABASE_URL", kind, default, help: "where the data is" }
+}
+
+/// What says where the data is, `url` among it.
+#[must_use]
+pub fn table(url: &'static Variable<Address>) -> Table {
+    Table::new("Data", &[url, &DATABASE_POOL])
+}
 
 /// Which database a service uses, and how.
 #[derive(Clone)]
@@ -43,10 +61,10 @@ impl Config {
     /// [`ConfigError`] names the first variable that cannot be used.
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
-            url: postgres_url(environment)?,
-            connections: connections(environment)?,
+            url: environment.read(&DATABASE_URL)?,
+            connections: environment.read(&DATABASE_POOL)?,
             #[cfg(debug_assertions)]
-            unknown_steps: environment.number(&TEST_UNKNOWN_STEPS, 0, 0, 9)?,
+            unknown_steps: environment.read(&TEST_UNKNOWN_STEPS)?,
             #[cfg(not(debug_assertions))]
             unknown_steps: 0,
         })
@@ -65,22 +83,12 @@ impl Config {
     }
 }
 
-/// Connections to Postgres at most, by `DATABASE_POOL`.
-///
-/// # Errors
-/// [`ConfigError`] where it is no such number.
-pub fn connections(environment: &Environment) -> Result<u32, ConfigError> {
-    environment.number(&DATABASE_POOL, postgres::CONNECTIONS, 1, 100)
-}
-
-/// The address of the Postgres server. It is never shown: it may hold a password.
-fn postgres_url(environment: &Environment) -> Result<String, ConfigError> {
-    match environment.secret(&DATABASE_URL)? {
-        Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
-            address::postgres(&url).map_err(|error| DATABASE_URL.wrong(error.to_string()))?;
-            Ok(url)
-        }
-        Some(_other) => Err(DATABASE_URL.wrong("not the address of a Postgres server")),
-        None => Err(DATABASE_URL.wrong("not set")),
+fn postgres_url(url: &str) -> Result<String, Fault> {
+    if !address::is_postgres(url) {
+        return Err(Fault::Because("not the address of a Postgres server".to_owned()));
+    }
+    match address::postgres(url) {
+        Ok(_read) => Ok(url.to_owned()),
+        Err(error) => Err(Fault::Because(error.to_string())),
     }
 }

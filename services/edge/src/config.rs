@@ -7,62 +7,57 @@ use axum::http::HeaderValue;
 use latchkey_gate::MemoryConfig;
 use latchkey_gate::config as memory;
 use latchkey_revocation::config as revocation;
-use latchkey_runtime::{ConfigError, Environment, Variable};
+use latchkey_runtime::config::{Fault, Number, Parsed, Preset};
+use latchkey_runtime::{ConfigError, Environment, Setting, Table, Variable};
+use latchkey_service::limits::{self, RATE_LIMIT};
 
 use crate::origin;
 
 /// Where HTTP is served.
-pub const LISTEN_ADDR: Variable = Variable {
+pub const LISTEN_ADDR: Variable<Parsed<SocketAddr>> = Variable {
     name: "LISTEN_ADDR",
-    default: "127.0.0.1:8000",
+    kind: Parsed {
+        read: |text| text.parse().map_err(|_not_one| Fault::Unusable),
+        accepted: "ADDRESS:PORT, for example 0.0.0.0:8000 or [::1]:8000",
+        placeholder: "ADDRESS",
+    },
+    default: Preset::Value("127.0.0.1:8000"),
     help: "where HTTP is served; port 0 takes a free one",
-    accepted: "ADDRESS:PORT, for example 0.0.0.0:8000 or [::1]:8000",
 };
 /// Which web pages may call the API.
-pub const CORS_ORIGINS: Variable = Variable {
+pub const CORS_ORIGINS: Variable<Parsed<Vec<HeaderValue>>> = Variable {
     name: "CORS_ORIGINS",
-    default: "http://localhost:3000,http://localhost:8000",
+    kind: Parsed {
+        read: origins,
+        accepted: "origins such as https://app.example.com or http://localhost:3000, no patterns, separated by commas, or `none`",
+        placeholder: "LIST",
+    },
+    default: Preset::Value("http://localhost:3000,http://localhost:8000"),
     help: "web pages that may call the API from a browser",
-    accepted: "origins such as https://app.example.com or http://localhost:3000, no patterns, separated by commas, or `none`",
 };
 /// How many proxies stand before the edge.
-pub const TRUSTED_PROXIES: Variable = Variable {
+pub const TRUSTED_PROXIES: Variable<Number<usize>> = Variable {
     name: "TRUSTED_PROXIES",
-    default: "0",
+    kind: Number { min: 0, max: 10, note: "" },
+    default: Preset::Value("0"),
     help: "proxies before the edge that append to X-Forwarded-For; limits count the address they saw",
-    accepted: "a whole number from 0 to 10",
 };
 /// How long an idle connection stays open.
-pub const KEEP_ALIVE_SECONDS: Variable = Variable {
+pub const KEEP_ALIVE_SECONDS: Variable<Number<u64>> = Variable {
     name: "KEEP_ALIVE_SECONDS",
-    default: "75",
+    kind: Number { min: 5, max: 3_600, note: "" },
+    default: Preset::Value("75"),
     help: "how long an idle connection stays open; longer than a proxy before the edge keeps its own",
-    accepted: "a whole number from 5 to 3600",
-};
-/// Lifts the limits.
-pub const RATE_LIMIT: Variable = Variable {
-    name: "RATE_LIMIT",
-    default: "on",
-    help: "limits on logins, signups and new keys; `off` is for tests and benchmarks",
-    accepted: "on, off",
 };
 
-/// Every variable of this service.
-pub const VARIABLES: &[&Variable] = &[
-    &LISTEN_ADDR,
-    &CORS_ORIGINS,
-    &TRUSTED_PROXIES,
-    &KEEP_ALIVE_SECONDS,
-    &RATE_LIMIT,
-    &memory::CACHE,
-    &memory::CACHE_ENTRIES,
-    &memory::CACHE_MIB,
-    &revocation::LEASE_MS,
-    &revocation::RENEWAL_MS,
-    &revocation::CLOCK_DRIFT,
-];
-
-const DEFAULT_ORIGINS: &str = "http://localhost:3000,http://localhost:8000";
+/// The variables of this service.
+#[must_use]
+pub fn tables() -> Vec<Table> {
+    let own: [&dyn Setting; 4] =
+        [&LISTEN_ADDR, &CORS_ORIGINS, &TRUSTED_PROXIES, &KEEP_ALIVE_SECONDS];
+    let memory = [memory::table(), revocation::table_of_bounds()];
+    [Table::new("HTTP", &own), limits::table()].into_iter().chain(memory).collect()
+}
 
 /// How the edge works.
 #[derive(Clone, Debug)]
@@ -87,24 +82,18 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the first variable that cannot be used.
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
-        let default_address = SocketAddr::from(([127, 0, 0, 1], 8000));
         Ok(Self {
-            listen: environment.parse(&LISTEN_ADDR, default_address, |text| text.parse().ok())?,
-            origins: origins(environment.text(&CORS_ORIGINS).unwrap_or(DEFAULT_ORIGINS))?,
-            trusted_proxies: environment.number(&TRUSTED_PROXIES, 0, 0, 10)?,
-            keep_alive: Duration::from_secs(environment.number(
-                &KEEP_ALIVE_SECONDS,
-                75,
-                5,
-                3_600,
-            )?),
-            rate_limit: environment.switch(&RATE_LIMIT, true)?,
+            listen: environment.read(&LISTEN_ADDR)?,
+            origins: environment.read(&CORS_ORIGINS)?,
+            trusted_proxies: environment.read(&TRUSTED_PROXIES)?,
+            keep_alive: Duration::from_secs(environment.read(&KEEP_ALIVE_SECONDS)?),
+            rate_limit: environment.read(&RATE_LIMIT)?,
             memory: MemoryConfig::read(environment)?,
         })
     }
 }
 
-fn origins(text: &str) -> Result<Vec<HeaderValue>, ConfigError> {
+fn origins(text: &str) -> Result<Vec<HeaderValue>, Fault> {
     if text.trim() == "none" {
         return Ok(Vec::new());
     }
@@ -113,7 +102,7 @@ fn origins(text: &str) -> Result<Vec<HeaderValue>, ConfigError> {
         // What stands before an `@` may be a secret.
         let is_secret = part.contains('@');
         let shown = if is_secret { format!("number {}", index + 1) } else { format!("{part:?}") };
-        let wrong = |fault| CORS_ORIGINS.wrong(format!("{shown} {fault}"));
+        let wrong = |fault| Fault::Because(format!("{shown} {fault}"));
         let origin = origin::normal(part).map_err(wrong)?;
         // What a browser may send is ASCII.
         let origin = HeaderValue::try_from(origin).map_err(|_bytes| wrong("is no origin"))?;
@@ -147,8 +136,8 @@ mod tests {
         ] {
             assert!(origins(bad).is_err(), "{bad}");
         }
-        let secret = origins("https://a.example,https://ada:tr0ub4dor@b.example").unwrap_err();
-        let said = secret.to_string();
+        let secret = "https://a.example,https://ada:tr0ub4dor@b.example";
+        let said = CORS_ORIGINS.check(secret).unwrap_err().to_string();
         assert!(said.contains("number 2") && !said.contains("tr0ub4dor"), "{said}");
     }
 }

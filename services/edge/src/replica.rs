@@ -4,13 +4,14 @@ use std::future::ready;
 
 use latchkey_bus::{Bus, Connecting, NatsOptions};
 use latchkey_contract::Sender;
-use latchkey_runtime::{Clock, Entropy, Environment, StartError, Variable, monitor};
+use latchkey_runtime::monitor::{self, MonitorAddress};
+use latchkey_runtime::{Clock, Entropy, Environment, StartError, Table};
 use latchkey_service::{NoCommand, Process, Running, Service, failed_too_often};
 
 use crate::{Built, Config, Deps, NAME, Server, config, start_actors};
 
 /// Where metrics and health checks are served.
-pub const MONITOR_ADDR: Variable = monitor::variable("127.0.0.1:9100");
+pub const MONITOR_ADDR: MonitorAddress = monitor::variable("127.0.0.1:9100");
 
 /// One of any number of replicas, configured.
 pub struct Replica {
@@ -33,15 +34,16 @@ impl Service for Replica {
     const ABOUT: &'static str = "Latchkey's public HTTP API";
     const DETAIL: &'static str =
         "Asks the other services over a NATS bus. Any number of replicas may run.";
-    const MONITOR_ADDR: Variable = MONITOR_ADDR;
+    const MONITOR_ADDR: &'static MonitorAddress = &MONITOR_ADDR;
     type Command = NoCommand;
     type Needs = Bus;
     type Opened = (Config, Server, Connecting);
     type Running = RunningReplica;
 
-    fn variables() -> Vec<&'static Variable> {
-        let own = [&latchkey_bus::config::VARIABLES[..], config::VARIABLES];
-        latchkey_service::help(&[], &MONITOR_ADDR, &own)
+    fn tables() -> Vec<Table> {
+        let mut tables = config::tables();
+        tables.push(latchkey_bus::config::table());
+        tables
     }
 
     fn configure(environment: &Environment) -> Result<Self, StartError> {

@@ -2,103 +2,109 @@
 
 use latchkey_contract::Secret;
 use latchkey_revocation::config::{self as revocation, Settings};
-use latchkey_runtime::{ConfigError, Environment, Variable};
+use latchkey_runtime::config::{Confidential, Fault, Number, Parsed, Preset, Text};
+use latchkey_runtime::{ConfigError, Environment, Setting, Table, Variable};
+use latchkey_service::limits::{self, RATE_LIMIT};
 
 use crate::password;
 use crate::token;
 
-/// Signs and verifies access tokens (HS256).
-pub const SECRET_KEY: Variable = Variable {
-    name: "SECRET_KEY",
-    default: "standalone: made at the first start and kept beside the database; cluster: required",
-    help: "signs access tokens",
-    accepted: "at least 32 characters, the same for every replica",
-};
-/// Accepted besides, for a change of the secret.
-pub const SECRET_KEY_PREVIOUS: Variable = Variable {
-    name: "SECRET_KEY_PREVIOUS",
-    default: "none",
-    help: "a second secret, while SECRET_KEY is changed: tokens signed with it are accepted, and it signs none",
-    accepted: "at least 32 characters, other ones than SECRET_KEY",
-};
-/// How long a login lasts.
-pub const ACCESS_TOKEN_EXPIRE_MINUTES: Variable = Variable {
-    name: "ACCESS_TOKEN_EXPIRE_MINUTES",
-    default: "30",
-    help: "how long a login lasts, in minutes",
-    accepted: "a whole number from 1 to 525600",
-};
-/// The `iss` claim.
-pub const JWT_ISSUER: Variable = Variable {
-    name: "JWT_ISSUER",
-    default: "latchkey",
-    help: "the `iss` claim of access tokens, written and required",
-    accepted: "a text",
-};
-/// The `aud` claim.
-pub const JWT_AUDIENCE: Variable = Variable {
-    name: "JWT_AUDIENCE",
-    default: "latchkey",
-    help: "the `aud` claim of access tokens, written and required",
-    accepted: "a text",
-};
-/// Characters of the shortest password.
-pub const PASSWORD_MIN_LENGTH: Variable = Variable {
-    name: "PASSWORD_MIN_LENGTH",
-    default: "8",
-    help: "characters of the shortest password (NIST SP 800-63B-4 asks for 15 where it is the only factor)",
-    accepted: "a whole number from 8 to 64",
-};
-/// Memory of one password hash.
-pub const ARGON2_MEMORY_KIB: Variable = Variable {
-    name: "ARGON2_MEMORY_KIB",
-    default: "19456",
-    help: "memory of one password hash, in KiB",
-    accepted: "a whole number from 1024 to 1048576",
-};
-/// Passes of one password hash.
-pub const ARGON2_ITERATIONS: Variable = Variable {
-    name: "ARGON2_ITERATIONS",
-    default: "2",
-    help: "passes over that memory",
-    accepted: "a whole number from 1 to 100",
-};
-/// Lanes of one password hash.
-pub const ARGON2_PARALLELISM: Variable = Variable {
-    name: "ARGON2_PARALLELISM",
-    default: "1",
-    help: "lanes of one password hash",
-    accepted: "a whole number from 1 to 16",
-};
-/// Lifts the limits.
-pub const RATE_LIMIT: Variable = Variable {
-    name: "RATE_LIMIT",
-    default: "on",
-    help: "limits on logins, signups and new keys; `off` is for tests and benchmarks",
-    accepted: "on, off",
-};
-
-/// Every variable of this service.
-pub const VARIABLES: &[&Variable] = &[
-    &SECRET_KEY,
-    &SECRET_KEY_PREVIOUS,
-    &ACCESS_TOKEN_EXPIRE_MINUTES,
-    &JWT_ISSUER,
-    &JWT_AUDIENCE,
-    &PASSWORD_MIN_LENGTH,
-    &ARGON2_MEMORY_KIB,
-    &ARGON2_ITERATIONS,
-    &ARGON2_PARALLELISM,
-    &RATE_LIMIT,
-    &revocation::LEASE_MS,
-    &revocation::RENEWAL_MS,
-    &revocation::REVOKE_WAIT_MS,
-    &revocation::CLOCK_DRIFT,
-    &revocation::REVOKE_EARLY,
-];
-
 /// Characters of the shortest `SECRET_KEY`: 256 bits where each holds 8, as RFC 7518 §3.2 asks for HS256.
 const SECRET_KEY_MIN: usize = 32;
+
+/// Signs and verifies access tokens (HS256).
+pub const SECRET_KEY: Variable<Confidential<Parsed<Secret>>> = Variable {
+    name: "SECRET_KEY",
+    kind: Confidential(Parsed {
+        read: secret,
+        accepted: "at least 32 characters, the same for every replica",
+        placeholder: "SECRET",
+    }),
+    default: Preset::Described(
+        "standalone: made at the first start and kept beside the database; cluster: required",
+    ),
+    help: "signs access tokens",
+};
+/// Accepted besides, for a change of the secret.
+pub const SECRET_KEY_PREVIOUS: Variable<Confidential<Parsed<Secret>>> = Variable {
+    name: "SECRET_KEY_PREVIOUS",
+    kind: Confidential(Parsed {
+        read: secret,
+        accepted: "at least 32 characters, other ones than SECRET_KEY",
+        placeholder: "SECRET",
+    }),
+    default: Preset::Described("none"),
+    help: "a second secret, while SECRET_KEY is changed: tokens signed with it are accepted, and it signs none",
+};
+/// How long a login lasts.
+pub const ACCESS_TOKEN_EXPIRE_MINUTES: Variable<Number<u32>> = Variable {
+    name: "ACCESS_TOKEN_EXPIRE_MINUTES",
+    kind: Number { min: 1, max: 525_600, note: "" },
+    default: Preset::Value("30"),
+    help: "how long a login lasts, in minutes",
+};
+/// The `iss` claim.
+pub const JWT_ISSUER: Variable<Text> = Variable {
+    name: "JWT_ISSUER",
+    kind: Text { accepted: "a text" },
+    default: Preset::Value("latchkey"),
+    help: "the `iss` claim of access tokens, written and required",
+};
+/// The `aud` claim.
+pub const JWT_AUDIENCE: Variable<Text> = Variable {
+    name: "JWT_AUDIENCE",
+    kind: Text { accepted: "a text" },
+    default: Preset::Value("latchkey"),
+    help: "the `aud` claim of access tokens, written and required",
+};
+/// Characters of the shortest password.
+pub const PASSWORD_MIN_LENGTH: Variable<Number<usize>> = Variable {
+    name: "PASSWORD_MIN_LENGTH",
+    kind: Number { min: 8, max: 64, note: "" },
+    default: Preset::Value("8"),
+    help: "characters of the shortest password (NIST SP 800-63B-4 asks for 15 where it is the only factor)",
+};
+/// Memory of one password hash.
+pub const ARGON2_MEMORY_KIB: Variable<Number<u32>> = Variable {
+    name: "ARGON2_MEMORY_KIB",
+    kind: Number { min: 1_024, max: password::MAX_MEMORY_KIB, note: "" },
+    default: Preset::Value("19456"),
+    help: "memory of one password hash, in KiB",
+};
+/// Passes of one password hash.
+pub const ARGON2_ITERATIONS: Variable<Number<u32>> = Variable {
+    name: "ARGON2_ITERATIONS",
+    kind: Number { min: 1, max: 100, note: "" },
+    default: Preset::Value("2"),
+    help: "passes over that memory",
+};
+/// Lanes of one password hash.
+pub const ARGON2_PARALLELISM: Variable<Number<u32>> = Variable {
+    name: "ARGON2_PARALLELISM",
+    kind: Number { min: 1, max: 16, note: "" },
+    default: Preset::Value("1"),
+    help: "lanes of one password hash",
+};
+
+/// The variables of this service.
+#[must_use]
+pub fn tables() -> Vec<Table> {
+    let tokens: [&dyn Setting; 5] = [
+        &SECRET_KEY,
+        &SECRET_KEY_PREVIOUS,
+        &ACCESS_TOKEN_EXPIRE_MINUTES,
+        &JWT_ISSUER,
+        &JWT_AUDIENCE,
+    ];
+    let passwords: [&dyn Setting; 4] =
+        [&PASSWORD_MIN_LENGTH, &ARGON2_MEMORY_KIB, &ARGON2_ITERATIONS, &ARGON2_PARALLELISM];
+    vec![
+        Table::new("Access tokens", &tokens),
+        Table::new("Passwords", &passwords),
+        limits::table(),
+        revocation::table(),
+    ]
+}
 
 /// How the service works.
 #[derive(Clone, Debug)]
@@ -116,34 +122,31 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the service's variables; the secret comes from [`secret_key`] or was made.
+    /// Reads the service's variables; the secret is [`SECRET_KEY`] or was made.
     ///
     /// # Errors
     /// [`ConfigError`] names the first variable that cannot be used.
     pub fn read(environment: &Environment, secret: Secret) -> Result<Self, ConfigError> {
-        let text = |variable| environment.text(variable).map(str::to_owned);
-        let minutes: u32 = environment.number(&ACCESS_TOKEN_EXPIRE_MINUTES, 30, 1, 525_600)?;
-        let memory =
-            environment.number(&ARGON2_MEMORY_KIB, 19_456, 1_024, password::MAX_MEMORY_KIB)?;
-        let previous = read_secret(environment, &SECRET_KEY_PREVIOUS)?;
+        let previous = environment.find(&SECRET_KEY_PREVIOUS)?;
         if previous.as_ref() == Some(&secret) {
             return Err(SECRET_KEY_PREVIOUS.wrong("the same as SECRET_KEY"));
         }
+        let minutes = environment.read(&ACCESS_TOKEN_EXPIRE_MINUTES)?;
         let config = Self {
             token: token::Config {
                 secret,
                 previous,
-                issuer: text(&JWT_ISSUER).unwrap_or_else(|| "latchkey".to_owned()),
-                audience: text(&JWT_AUDIENCE).unwrap_or_else(|| "latchkey".to_owned()),
+                issuer: environment.read(&JWT_ISSUER)?,
+                audience: environment.read(&JWT_AUDIENCE)?,
                 lifetime_seconds: i64::from(minutes) * 60,
             },
             password: password::Config {
-                memory_kib: memory,
-                iterations: environment.number(&ARGON2_ITERATIONS, 2, 1, 100)?,
-                parallelism: environment.number(&ARGON2_PARALLELISM, 1, 1, 16)?,
+                memory_kib: environment.read(&ARGON2_MEMORY_KIB)?,
+                iterations: environment.read(&ARGON2_ITERATIONS)?,
+                parallelism: environment.read(&ARGON2_PARALLELISM)?,
             },
-            password_min_length: environment.number(&PASSWORD_MIN_LENGTH, 8, 8, 64)?,
-            rate_limit: environment.switch(&RATE_LIMIT, true)?,
+            password_min_length: environment.read(&PASSWORD_MIN_LENGTH)?,
+            rate_limit: environment.read(&RATE_LIMIT)?,
             revocation: Settings::read(environment)?,
         };
         config.check()?;
@@ -157,23 +160,11 @@ impl Config {
     }
 }
 
-/// `SECRET_KEY`, or what the file in `SECRET_KEY_FILE` holds, if either is set.
-///
-/// # Errors
-/// [`ConfigError`] where it is too short or cannot be read. Its value is never shown.
-pub fn secret_key(environment: &Environment) -> Result<Option<Secret>, ConfigError> {
-    read_secret(environment, &SECRET_KEY)
-}
-
-fn read_secret(
-    environment: &Environment,
-    variable: &Variable,
-) -> Result<Option<Secret>, ConfigError> {
-    let Some(text) = environment.secret(variable)? else { return Ok(None) };
+fn secret(text: &str) -> Result<Secret, Fault> {
     match text.chars().count() {
         length if length < SECRET_KEY_MIN => {
-            Err(variable.wrong(format!("{length} characters are too few")))
+            Err(Fault::Because(format!("{length} characters are too few")))
         }
-        _ => Ok(Some(Secret::new(text))),
+        _ => Ok(Secret::new(text.to_owned())),
     }
 }

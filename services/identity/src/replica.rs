@@ -3,9 +3,10 @@
 use clap::Subcommand;
 use latchkey_authority::replica::{self, Needs, Tables, TablesCommand};
 use latchkey_bus::{Bus, NatsOptions};
-use latchkey_contract::{Secret, Sender};
+use latchkey_contract::Sender;
+use latchkey_runtime::monitor::{self, MonitorAddress};
 use latchkey_runtime::process::{self, Signals};
-use latchkey_runtime::{Clock, Entropy, Environment, Exit, StartError, Variable, monitor};
+use latchkey_runtime::{Clock, Entropy, Environment, Exit, StartError, Table};
 use latchkey_service::{Command, Process, Running, Service};
 use latchkey_store::Db;
 
@@ -15,7 +16,7 @@ use crate::signer::{self, SecretCommand};
 use crate::{Config, Deps, NAME, config, names, store};
 
 /// Where metrics and health checks are served.
-pub const MONITOR_ADDR: Variable = monitor::variable("127.0.0.1:9101");
+pub const MONITOR_ADDR: MonitorAddress = monitor::variable("127.0.0.1:9101");
 
 const TABLES: Tables =
     Tables { process: Replica::PROCESS, service: NAME, migrations: store::MIGRATIONS };
@@ -51,18 +52,18 @@ impl Service for Replica {
     const PROCESS: &'static str = "latchkey-identity";
     const ABOUT: &'static str = "Latchkey's identity service";
     const DETAIL: &'static str = replica::DETAIL;
-    const MONITOR_ADDR: Variable = MONITOR_ADDR;
+    const MONITOR_ADDR: &'static MonitorAddress = &MONITOR_ADDR;
     type Command = OwnCommand;
     type Needs = (Bus, Db);
     type Opened = Config;
     type Running = RunningReplica;
 
-    fn variables() -> Vec<&'static Variable> {
-        replica::variables(&MONITOR_ADDR, config::VARIABLES)
+    fn tables() -> Vec<Table> {
+        replica::tables(config::tables())
     }
 
     fn configure(environment: &Environment) -> Result<Self, StartError> {
-        let config = Config::read(environment, secret_key(environment)?)?;
+        let config = Config::read(environment, environment.read(&config::SECRET_KEY)?)?;
         Ok(Self { config, needs: TABLES.needs(environment)? })
     }
 
@@ -105,17 +106,13 @@ impl Command for OwnCommand {
     }
 }
 
-/// The secret, which a cluster has to be given: its replicas share it.
-fn secret_key(environment: &Environment) -> Result<Secret, StartError> {
-    Ok(config::secret_key(environment)?.ok_or_else(|| config::SECRET_KEY.wrong("not set"))?)
-}
-
 async fn change_secrets(
     environment: &Environment,
     command: SecretCommand,
 ) -> Result<(), StartError> {
     let SecretCommand::Enforce { new } = command;
-    let (secret, tables) = (secret_key(environment)?, TABLES.opening(environment)?);
+    let secret = environment.read(&config::SECRET_KEY)?;
+    let tables = TABLES.opening(environment)?;
     let db = tables.config.open(tables.process).await?;
     let mut signals = Signals::listen()?;
     let enforcing = Box::pin(signer::enforce(environment, &db, secret, new));

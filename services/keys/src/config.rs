@@ -1,25 +1,22 @@
 //! The service's own variables.
 
 use latchkey_revocation::config::{self as revocation, Settings};
-use latchkey_runtime::{ConfigError, Environment, Variable};
+use latchkey_runtime::config::{Number, Preset};
+use latchkey_runtime::{ConfigError, Environment, Table, Variable};
 
 /// How long a key lives whose maker does not say.
-pub const API_KEY_EXPIRE_DAYS: Variable = Variable {
+pub const API_KEY_EXPIRE_DAYS: Variable<Number<i64>> = Variable {
     name: "API_KEY_EXPIRE_DAYS",
-    default: "365",
+    kind: Number { min: 1, max: 3_650, note: "" },
+    default: Preset::Value("365"),
     help: "how long a key lives whose maker does not say, in days",
-    accepted: "a whole number from 1 to 3650",
 };
 
-/// Every variable of this service.
-pub const VARIABLES: &[&Variable] = &[
-    &API_KEY_EXPIRE_DAYS,
-    &revocation::LEASE_MS,
-    &revocation::RENEWAL_MS,
-    &revocation::REVOKE_WAIT_MS,
-    &revocation::CLOCK_DRIFT,
-    &revocation::REVOKE_EARLY,
-];
+/// The variables of this service.
+#[must_use]
+pub fn tables() -> Vec<Table> {
+    vec![Table::new("Keys", &[&API_KEY_EXPIRE_DAYS]), revocation::table()]
+}
 
 /// How the service works.
 #[derive(Clone, Debug)]
@@ -37,7 +34,7 @@ impl Config {
     /// [`ConfigError`] names the first variable that cannot be used.
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
-            expire_days: environment.number(&API_KEY_EXPIRE_DAYS, 365, 1, 3_650)?,
+            expire_days: environment.read(&API_KEY_EXPIRE_DAYS)?,
             revocation: Settings::read(environment)?,
         })
     }

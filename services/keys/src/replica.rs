@@ -3,14 +3,15 @@
 use clap::Subcommand;
 use latchkey_authority::replica::{self, Needs, Tables, TablesCommand};
 use latchkey_bus::Bus;
-use latchkey_runtime::{Clock, Entropy, Environment, StartError, Variable, monitor};
+use latchkey_runtime::monitor::{self, MonitorAddress};
+use latchkey_runtime::{Clock, Entropy, Environment, StartError, Table};
 use latchkey_service::{Actors, Command, Service};
 use latchkey_store::Db;
 
 use crate::{Config, Deps, NAME, config, store};
 
 /// Where metrics and health checks are served.
-pub const MONITOR_ADDR: Variable = monitor::variable("127.0.0.1:9102");
+pub const MONITOR_ADDR: MonitorAddress = monitor::variable("127.0.0.1:9102");
 
 const TABLES: Tables =
     Tables { process: Replica::PROCESS, service: NAME, migrations: store::MIGRATIONS };
@@ -34,14 +35,14 @@ impl Service for Replica {
     const PROCESS: &'static str = "latchkey-keys";
     const ABOUT: &'static str = "Latchkey's key service";
     const DETAIL: &'static str = replica::DETAIL;
-    const MONITOR_ADDR: Variable = MONITOR_ADDR;
+    const MONITOR_ADDR: &'static MonitorAddress = &MONITOR_ADDR;
     type Command = OwnCommand;
     type Needs = (Bus, Db);
     type Opened = Config;
     type Running = Actors<(Bus, Db)>;
 
-    fn variables() -> Vec<&'static Variable> {
-        replica::variables(&MONITOR_ADDR, config::VARIABLES)
+    fn tables() -> Vec<Table> {
+        replica::tables(config::tables())
     }
 
     fn configure(environment: &Environment) -> Result<Self, StartError> {

@@ -8,23 +8,27 @@ use std::path::{Path, PathBuf};
 
 use latchkey_contract::Secret;
 use latchkey_identity::config::SECRET_KEY;
-use latchkey_runtime::{ConfigError, Entropy, Environment, Exit, StartError, Variable, monitor};
+use latchkey_runtime::config::{Confidential, Fault, Parsed, Preset};
+use latchkey_runtime::monitor::{self, MonitorAddress};
+use latchkey_runtime::{Entropy, Environment, Exit, Setting, StartError, Table, Variable};
 use latchkey_store::address;
-use latchkey_store::config::DATABASE_POOL;
+use latchkey_store::config::{DATABASE_POOL, database_url};
 
 /// Where the data is.
-pub const DATABASE_URL: Variable = Variable {
-    name: "DATABASE_URL",
-    default: "sqlite://data/latchkey.db",
-    help: "where the data is",
-    accepted: "sqlite://FILE, or postgres://USER:PASSWORD@HOST/NAME",
-};
+pub const DATABASE_URL: Variable<latchkey_store::config::Address> = database_url(
+    Confidential(Parsed {
+        read: either_kind,
+        accepted: "sqlite://FILE, or postgres://USER:PASSWORD@HOST/NAME",
+        placeholder: "URL",
+    }),
+    Preset::Value("sqlite://data/latchkey.db"),
+);
 
 /// The file beside the database that keeps a secret that was made.
 const SECRET_FILE: &str = "secret.key";
 
 /// Where metrics and health checks are served.
-pub const MONITOR_ADDR: Variable = monitor::variable("off");
+pub const MONITOR_ADDR: MonitorAddress = monitor::variable("off");
 
 /// How the process works.
 #[derive(Clone, Debug)]
@@ -45,15 +49,16 @@ pub struct Config {
     pub edge: latchkey_edge::Config,
 }
 
-/// Every variable of this process, each once.
+/// The variables of this process.
 #[must_use]
-pub fn variables() -> Vec<&'static Variable> {
+pub fn tables() -> Vec<Table> {
     let parts = [
-        latchkey_identity::config::VARIABLES,
-        latchkey_keys::config::VARIABLES,
-        latchkey_edge::config::VARIABLES,
+        latchkey_edge::config::tables(),
+        latchkey_identity::config::tables(),
+        latchkey_keys::config::tables(),
     ];
-    latchkey_service::help(&[&DATABASE_URL, &DATABASE_POOL], &MONITOR_ADDR, &parts)
+    let data = latchkey_store::config::table(&DATABASE_URL);
+    [data].into_iter().chain(parts.into_iter().flatten()).collect()
 }
 
 impl Config {
@@ -63,12 +68,12 @@ impl Config {
     /// # Errors
     /// [`StartError`] names the variable, or the file, that cannot be used.
     pub fn read(environment: &Environment) -> Result<Self, StartError> {
-        let database_url = database_url(environment)?;
-        let database_pool = latchkey_store::config::connections(environment)?;
-        let monitor = monitor::address(environment, &MONITOR_ADDR)?;
+        let database_url = environment.read(&DATABASE_URL)?;
+        let database_pool = environment.read(&DATABASE_POOL)?;
+        let monitor = environment.read(&MONITOR_ADDR)?;
         let edge = latchkey_edge::Config::read(environment)?;
         let keys = latchkey_keys::Config::read(environment)?;
-        let given = latchkey_identity::config::secret_key(environment)?;
+        let given = environment.find(&SECRET_KEY)?;
         let placeholder = Secret::new(String::new());
         let mut identity =
             latchkey_identity::Config::read(environment, given.clone().unwrap_or(placeholder))?;
@@ -85,13 +90,17 @@ impl Config {
     }
 }
 
-/// The address of the database that the environment names, or the usual one.
-///
-/// # Errors
-/// [`ConfigError`] where the file that is to hold it cannot be read.
-pub fn database_url(environment: &Environment) -> Result<String, ConfigError> {
-    let given = environment.secret(&DATABASE_URL)?;
-    Ok(given.unwrap_or_else(|| DATABASE_URL.default.to_owned()))
+fn either_kind(url: &str) -> Result<String, Fault> {
+    let fault = match url.split_once(':') {
+        Some(("sqlite", _)) if address::sqlite_file(url).is_some() => return Ok(url.to_owned()),
+        Some(("sqlite", _)) => "not the address of a SQLite file".to_owned(),
+        Some(("postgres" | "postgresql", _)) => match address::postgres(url) {
+            Ok(_read) => return Ok(url.to_owned()),
+            Err(error) => error.to_string(),
+        },
+        _ => "not an address of either kind".to_owned(),
+    };
+    Err(Fault::Because(fault))
 }
 
 /// The file `name` in the folder of a SQLite database; nothing beside a server. A link leads to the folder
@@ -122,24 +131,15 @@ pub fn check_is_there(database_url: &str) -> Result<(), StartError> {
 /// # Errors
 /// [`StartError`] where the address is neither kind's, or the folder cannot be looked for.
 pub fn database_file(database_url: &str) -> Result<Option<PathBuf>, StartError> {
-    match database_url.split_once(':') {
-        Some(("sqlite", _)) => {
-            let file = address::sqlite_file(database_url)
-                .ok_or_else(|| DATABASE_URL.wrong("not the address of a SQLite file"))?;
-            let found = address::found(&file).map_err(|error| {
-                let message =
-                    format!("the data folder of {} cannot be used: {error}", file.display());
-                StartError::new(Exit::Data, message)
-            })?;
-            Ok(Some(found))
-        }
-        Some(("postgres" | "postgresql", _)) => {
-            address::postgres(database_url)
-                .map_err(|error| DATABASE_URL.wrong(error.to_string()))?;
-            Ok(None)
-        }
-        _ => Err(DATABASE_URL.wrong("not an address of either kind").into()),
-    }
+    let Some(file) = address::sqlite_file(database_url) else {
+        DATABASE_URL.check(database_url)?;
+        return Ok(None);
+    };
+    let found = address::found(&file).map_err(|error| {
+        let message = format!("the data folder of {} cannot be used: {error}", file.display());
+        StartError::new(Exit::Data, message)
+    })?;
+    Ok(Some(found))
 }
 
 /// Where the secret is. Releases before this one took an address as it stands, percent-encoding and links

@@ -8,6 +8,7 @@ use latchkey_identity::store as identity;
 use latchkey_keys::store as keys;
 use latchkey_runtime::process;
 use latchkey_runtime::{Clock, Entropy, Environment, StartError};
+use latchkey_store::config::DATABASE_POOL;
 use latchkey_store::{Db, StoreError};
 
 use crate::config;
@@ -20,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// [`StartError`] where there is no database, it is in use, or it does not do it.
 pub async fn begin(environment: &Environment) -> Result<(), StartError> {
-    let url = config::database_url(environment)?;
-    let connections = latchkey_store::config::connections(environment)?;
+    let url = environment.read(&config::DATABASE_URL)?;
+    let connections = environment.read(&DATABASE_POOL)?;
     config::check_is_there(&url)?;
     let db = Db::open(&url, "latchkey", connections).await?;
     let begin = async {

@@ -16,7 +16,8 @@ use latchkey_edge::Server;
 use latchkey_identity::config::SECRET_KEY;
 use latchkey_identity::operator::UserCommand;
 use latchkey_identity::signer::{self, SecretCommand};
-use latchkey_runtime::{Clock, Entropy, Environment, StartError, Variable, process};
+use latchkey_runtime::monitor::MonitorAddress;
+use latchkey_runtime::{Clock, Entropy, Environment, StartError, Table, process};
 use latchkey_service::{Command, Service};
 use latchkey_store::Db;
 
@@ -74,14 +75,14 @@ impl Service for Standalone {
     const ABOUT: &'static str = "User login and API keys for services, where revoked means revoked";
     const DETAIL: &'static str =
         "Serves the whole system from one process: HTTP, accounts, keys, and a SQLite file.";
-    const MONITOR_ADDR: Variable = config::MONITOR_ADDR;
+    const MONITOR_ADDR: &'static MonitorAddress = &config::MONITOR_ADDR;
     type Command = OwnCommand;
     type Needs = (Bus, Db);
     type Opened = Opened;
     type Running = System;
 
-    fn variables() -> Vec<&'static Variable> {
-        config::variables()
+    fn tables() -> Vec<Table> {
+        config::tables()
     }
 
     fn configure(environment: &Environment) -> Result<Self, StartError> {
@@ -129,7 +130,7 @@ impl Command for OwnCommand {
     async fn carry_out(self, environment: &Environment) -> Result<(), StartError> {
         match self {
             Self::User(command) => {
-                let database_url = config::database_url(environment)?;
+                let database_url = environment.read(&config::DATABASE_URL)?;
                 process::print_line(&operator::ask(&database_url, &command.into()).await?);
                 Ok(())
             }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::config::{Environment, Variable};
+use super::MonitorAddress;
+use crate::config::Environment;
 use crate::process::{Exit, StartError};
 
 /// How long the answer may take: longer than the readiness check itself.
@@ -21,8 +22,12 @@ const MAX_ANSWER: u64 = 4 * 1_024;
 /// # Errors
 /// [`StartError`] with [`Exit::Unready`] where it does not, or is not there;
 /// with [`Exit::Config`] where the variable does not tell.
-pub async fn healthcheck(environment: &Environment, variable: &Variable) -> Result<(), StartError> {
-    let address = super::address(environment, variable)?
+pub async fn healthcheck(
+    environment: &Environment,
+    variable: &MonitorAddress,
+) -> Result<(), StartError> {
+    let address = environment
+        .read(variable)?
         .filter(|address| address.port() != 0)
         .ok_or_else(|| variable.wrong("a health check needs a monitor with a fixed port"))?;
     let asked = tokio::time::timeout(TIMEOUT, ask(reachable(address))).await;

@@ -7,78 +7,103 @@ use opentelemetry::trace::SpanContext;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
-use crate::config::{ConfigError, Environment, Variable, percent_decoded};
+use crate::config::{
+    ConfigError, Environment, Fault, Number, OneOf, Parsed, Preset, Table, Text, Variable,
+    percent_decoded,
+};
 use crate::entropy::Entropy;
+
+pub(super) const ENDPOINT: Variable<Parsed<String>> = Variable {
+    name: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    kind: Parsed { read: endpoint, accepted: "http://HOST:PORT", placeholder: "URL" },
+    default: Preset::Described("none"),
+    help: "the collector that spans are sent to, by OTLP over gRPC; without one there are none",
+};
+const TRACES_ENDPOINT: Variable<Parsed<String>> = Variable {
+    name: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    help: "the same for traces, and wins",
+    ..ENDPOINT
+};
+const PROTOCOL: Variable<OneOf> = Variable {
+    name: "OTEL_EXPORTER_OTLP_PROTOCOL",
+    kind: OneOf(&["grpc"]),
+    default: Preset::Value("grpc"),
+    help: "how spans are sent",
+};
+const TIMEOUT: Variable<Number<u64>> = Variable {
+    name: "OTEL_EXPORTER_OTLP_TIMEOUT",
+    kind: Number { min: 1, max: 60_000, note: "" },
+    default: Preset::Value("10000"),
+    help: "how long the collector may take, in milliseconds",
+};
+const SAMPLER: Variable<OneOf> = Variable {
+    name: "OTEL_TRACES_SAMPLER",
+    kind: OneOf(&[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ]),
+    default: Preset::Value("parentbased_traceidratio"),
+    help: "which requests are traced; parentbased: those too whose client traces them",
+};
+const SAMPLER_ARG: Variable<Parsed<f64>> = Variable {
+    name: "OTEL_TRACES_SAMPLER_ARG",
+    kind: Parsed { read: share, accepted: "0 to 1", placeholder: "SHARE" },
+    default: Preset::Described("0.01; where OTEL_TRACES_SAMPLER is set, 1"),
+    help: "the share of requests that is traced",
+};
+const SERVICE_NAME: Variable<Text> = Variable {
+    name: "OTEL_SERVICE_NAME",
+    kind: Text { accepted: "any text" },
+    default: Preset::Described("the program's name"),
+    help: "the service's name in traces",
+};
+const ATTRIBUTES: Variable<Parsed<Vec<KeyValue>>> = Variable {
+    name: "OTEL_RESOURCE_ATTRIBUTES",
+    kind: Parsed {
+        read: attributes,
+        accepted: "NAME=VALUE, several separated by commas, percent-encoded",
+        placeholder: "LIST",
+    },
+    default: Preset::Described("none"),
+    help: "further attributes of the process in traces",
+};
+const DISABLED: Variable<Parsed<bool>> = Variable {
+    name: "OTEL_SDK_DISABLED",
+    // Everything that is not "true" means false, by the specification.
+    kind: Parsed {
+        read: |text| Ok(text.eq_ignore_ascii_case("true")),
+        accepted: "true or false",
+        placeholder: "BOOL",
+    },
+    default: Preset::Value("false"),
+    help: "switches traces off",
+};
+
+/// The variables about traces.
+#[must_use]
+pub fn table() -> Table {
+    Table::new(
+        "Traces",
+        &[
+            &ENDPOINT,
+            &TRACES_ENDPOINT,
+            &PROTOCOL,
+            &TIMEOUT,
+            &SAMPLER,
+            &SAMPLER_ARG,
+            &SERVICE_NAME,
+            &ATTRIBUTES,
+            &DISABLED,
+        ],
+    )
+}
 
 /// The share of requests that is traced where nothing is said.
 const DEFAULT_RATIO: f64 = 0.01;
-/// How long the collector may take to take spans, where nothing is said (the specification's default).
-const DEFAULT_TIMEOUT_MS: u64 = 10_000;
-
-pub(super) const ENDPOINT: Variable = Variable {
-    name: "OTEL_EXPORTER_OTLP_ENDPOINT",
-    default: "none: no traces",
-    help: "the collector that spans are sent to, by OTLP over gRPC",
-    accepted: "http://HOST:PORT",
-};
-const TRACES_ENDPOINT: Variable =
-    Variable { name: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", help: "the same, and wins", ..ENDPOINT };
-const PROTOCOL: Variable = Variable {
-    name: "OTEL_EXPORTER_OTLP_PROTOCOL",
-    default: "grpc",
-    help: "how spans are sent",
-    accepted: "grpc",
-};
-const TIMEOUT: Variable = Variable {
-    name: "OTEL_EXPORTER_OTLP_TIMEOUT",
-    default: "10000",
-    help: "how long the collector may take, in milliseconds",
-    accepted: "1 to 60000",
-};
-const SAMPLER: Variable = Variable {
-    name: "OTEL_TRACES_SAMPLER",
-    default: "parentbased_traceidratio",
-    help: "which requests are traced; parentbased: those too whose client traces them",
-    accepted: "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off \
-               or parentbased_traceidratio",
-};
-const SAMPLER_ARG: Variable = Variable {
-    name: "OTEL_TRACES_SAMPLER_ARG",
-    default: "0.01",
-    help: "the share of requests that is traced",
-    accepted: "0 to 1",
-};
-const SERVICE_NAME: Variable = Variable {
-    name: "OTEL_SERVICE_NAME",
-    default: "the program's name",
-    help: "the service's name in traces",
-    accepted: "any text",
-};
-const ATTRIBUTES: Variable = Variable {
-    name: "OTEL_RESOURCE_ATTRIBUTES",
-    default: "none",
-    help: "further attributes of the process in traces",
-    accepted: "NAME=VALUE, several separated by commas, percent-encoded",
-};
-const DISABLED: Variable = Variable {
-    name: "OTEL_SDK_DISABLED",
-    default: "false",
-    help: "switches traces off",
-    accepted: "true or false",
-};
-
-/// Every variable about traces, for help texts.
-pub const VARIABLES: &[&Variable] = &[
-    &ENDPOINT,
-    &TRACES_ENDPOINT,
-    &PROTOCOL,
-    &TIMEOUT,
-    &SAMPLER,
-    &SAMPLER_ARG,
-    &SERVICE_NAME,
-    &ATTRIBUTES,
-    &DISABLED,
-];
 
 /// What the variables say.
 pub(super) struct Settings {
@@ -112,16 +137,13 @@ impl Settings {
         entropy: &Entropy,
     ) -> Result<Option<Self>, ConfigError> {
         let sampler = sampler(environment)?;
-        let attributes = environment.parse(&ATTRIBUTES, Vec::new(), attributes)?;
-        let timeout = environment.number(&TIMEOUT, DEFAULT_TIMEOUT_MS, 1, 60_000)?;
-        environment.parse(&PROTOCOL, (), |text| (text == "grpc").then_some(()))?;
-        let endpoint =
-            endpoint(environment, &TRACES_ENDPOINT)?.or(endpoint(environment, &ENDPOINT)?);
-        // Everything that is not "true" means false, by the specification.
-        let disabled =
-            environment.text(&DISABLED).is_some_and(|it| it.eq_ignore_ascii_case("true"));
-        let Some(endpoint) = endpoint.filter(|_| !disabled) else { return Ok(None) };
-        let name = environment.text(&SERVICE_NAME).map(str::to_owned);
+        let attributes = environment.find(&ATTRIBUTES)?.unwrap_or_default();
+        let timeout = environment.read(&TIMEOUT)?;
+        environment.read(&PROTOCOL)?;
+        let endpoint = environment.find(&TRACES_ENDPOINT)?.or(environment.find(&ENDPOINT)?);
+        let is_disabled = environment.read(&DISABLED)?;
+        let Some(endpoint) = endpoint.filter(|_| !is_disabled) else { return Ok(None) };
+        let name = environment.find(&SERVICE_NAME)?;
         let resource = resource(service, version, entropy, attributes, name);
         Ok(Some(Self { endpoint, timeout: Duration::from_millis(timeout), sampler, resource }))
     }
@@ -152,24 +174,25 @@ fn falls_within(share: f64, id: opentelemetry::TraceId) -> bool {
 }
 
 fn sampler(environment: &Environment) -> Result<Sampler, ConfigError> {
-    let in_range = |text: &str| text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    let share = environment.parse(&SAMPLER_ARG, None, |text| in_range(text).map(Some))?;
-    environment.parse(&SAMPLER, Sampler::ParentOr(share.unwrap_or(DEFAULT_RATIO)), |text| {
-        Some(match text {
-            "always_on" => Sampler::Share(1.0),
-            "always_off" => Sampler::Never,
-            // By the specification the share is all where it is not given.
-            "traceidratio" => Sampler::Share(share.unwrap_or(1.0)),
-            "parentbased_always_on" => Sampler::ParentOr(1.0),
-            "parentbased_always_off" => Sampler::ParentOr(0.0),
-            "parentbased_traceidratio" => Sampler::ParentOr(share.unwrap_or(1.0)),
-            _ => return None,
-        })
+    let share = environment.find(&SAMPLER_ARG)?;
+    Ok(match environment.find(&SAMPLER)? {
+        None => Sampler::ParentOr(share.unwrap_or(DEFAULT_RATIO)),
+        Some("always_on") => Sampler::Share(1.0),
+        Some("always_off") => Sampler::Never,
+        // By the specification the share is all where it is not given.
+        Some("traceidratio") => Sampler::Share(share.unwrap_or(1.0)),
+        Some("parentbased_always_on") => Sampler::ParentOr(1.0),
+        Some("parentbased_always_off") => Sampler::ParentOr(0.0),
+        Some(_parentbased_traceidratio) => Sampler::ParentOr(share.unwrap_or(1.0)),
     })
 }
 
-fn endpoint(environment: &Environment, variable: &Variable) -> Result<Option<String>, ConfigError> {
-    let Some(text) = environment.text(variable) else { return Ok(None) };
+fn share(text: &str) -> Result<f64, Fault> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or(Fault::Unusable)
+}
+
+fn endpoint(text: &str) -> Result<String, Fault> {
     let place = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
     let is_good = place.is_some_and(|place| {
         !place.is_empty()
@@ -177,11 +200,8 @@ fn endpoint(environment: &Environment, variable: &Variable) -> Result<Option<Str
             && !place.contains(char::is_whitespace)
     });
     // It may hold a user's password: it is not repeated.
-    if is_good {
-        Ok(Some(text.to_owned()))
-    } else {
-        Err(variable.wrong("not an address of a collector"))
-    }
+    let fault = || Fault::Because("not an address of a collector".to_owned());
+    is_good.then(|| text.to_owned()).ok_or_else(fault)
 }
 
 fn resource(
@@ -207,13 +227,14 @@ fn resource(
         .build()
 }
 
-fn attributes(text: &str) -> Option<Vec<KeyValue>> {
+fn attributes(text: &str) -> Result<Vec<KeyValue>, Fault> {
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=')?;
         let (name, value) = (percent_decoded(name.trim())?, percent_decoded(value.trim())?);
         (!name.is_empty()).then(|| KeyValue::new(name, value))
     };
-    text.split(',').filter(|part| !part.trim().is_empty()).map(pair).collect()
+    let pairs = text.split(',').filter(|part| !part.trim().is_empty()).map(pair);
+    pairs.collect::<Option<_>>().ok_or(Fault::Unusable)
 }
 
 #[cfg(test)]

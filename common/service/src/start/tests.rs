@@ -3,8 +3,9 @@
 use std::net::TcpListener;
 use std::sync::{Mutex, PoisonError};
 
+use latchkey_runtime::monitor::MonitorAddress;
 use latchkey_runtime::trace::{Parent, Span, SpanKind};
-use latchkey_runtime::{Child, Root, Variable};
+use latchkey_runtime::{Child, Root, Table};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::*;
@@ -66,13 +67,13 @@ impl Service for Failing {
     const PROCESS: &'static str = "latchkey-failing";
     const ABOUT: &'static str = "";
     const DETAIL: &'static str = "";
-    const MONITOR_ADDR: Variable = monitor::variable("off");
+    const MONITOR_ADDR: &'static MonitorAddress = &monitor::variable("off");
     type Command = NoCommand;
     type Needs = Needs;
     type Opened = ();
     type Running = Actors<Needs>;
 
-    fn variables() -> Vec<&'static Variable> {
+    fn tables() -> Vec<Table> {
         Vec::new()
     }
 

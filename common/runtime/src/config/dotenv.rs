@@ -1,0 +1,217 @@
+//! A `.env` file. Its values are taken as they stand, and where programs disagree about what stands there the value is
+//! a fault, which stops whoever reads that variable. What nobody reads is no fault, whatever it looks like.
+//!
+//! | in the file | is |
+//! |---|---|
+//! | `NAME=value`, `export NAME=value` | the value, without the blanks around it; `$`, `\` and quotes within it stand for themselves |
+//! | `NAME='value'`, `NAME="value"` | what is between the quotes; a comment may follow |
+//! | `NAME=` | not set |
+//! | `# …`, an empty line, `NAME` | nothing |
+//! | `NAME=value # …`, `NAME=#…` | a fault: for some a comment, for others a part of the value |
+//! | `NAME="a\n"` | a fault: for some a line's end, for others two characters |
+//! | a quote that is not closed on its line, or that something follows | a fault |
+//! | `NAME: value`, a control character, no UTF-8 | a fault |
+//! | a name twice, with two values | a fault |
+//!
+//! A BOM, and a carriage return at a line's end, are nothing.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Bytes of a file at most.
+pub(super) const MAX_FILE: u64 = 1_024 * 1_024;
+
+const COMMENT: &str = "a # at its beginning or after a blank begins a comment in other programs: put the value in quotes, \
+    or the comment on a line of its own";
+const ESCAPE: &str = "a backslash in double quotes stands for itself in some programs and not in others: use single quotes, \
+    in which it stands for itself";
+
+/// What is said for each name: a value, or why it cannot be taken, which repeats no part of it.
+pub(super) type Values = BTreeMap<String, Result<String, String>>;
+
+/// Reads the file, which need not be there.
+///
+/// # Errors
+/// What the system said, or why nothing in it can be read.
+pub(super) fn read(path: &Path) -> io::Result<Values> {
+    // A folder of that name belongs to another program.
+    if !path.exists() || path.is_dir() {
+        return Ok(Values::new());
+    }
+    let bytes = bounded(path)?;
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(io::Error::other("it is UTF-16, and UTF-8 is accepted"));
+    }
+    Ok(values(&bytes))
+}
+
+/// The content of a file of at most [`MAX_FILE`] bytes.
+pub(super) fn bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= MAX_FILE => Ok(bytes),
+        _ => Err(io::Error::other(format!("it is larger than {MAX_FILE} bytes"))),
+    }
+}
+
+fn values(file: &[u8]) -> Values {
+    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    let mut values = Values::new();
+    for (index, line) in file.split(|byte| *byte == b'\n').enumerate() {
+        let Some((name, value)) = declaration(line) else { continue };
+        let at = format!(".env, line {}", index + 1);
+        let value = value.map_err(|fault| format!("{at}: {fault}"));
+        match values.entry(name) {
+            Entry::Vacant(free) => drop(free.insert(value)),
+            Entry::Occupied(mut earlier) => {
+                if earlier.get().is_ok() && *earlier.get() != value {
+                    *earlier.get_mut() = Err(format!("{at}: set a second time, to something else"));
+                }
+            }
+        }
+    }
+    values
+}
+
+/// The name that a line is about, and its value; `None` where it is about none.
+fn declaration(line: &[u8]) -> Option<(String, Result<String, &'static str>)> {
+    let line = line.trim_ascii();
+    let line = match line.strip_prefix(b"export") {
+        Some(rest) if rest.first().is_some_and(u8::is_ascii_whitespace) => rest.trim_ascii(),
+        _ => line,
+    };
+    let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let end = line.iter().position(|byte| !of_name(byte))?;
+    let (name, rest) = line.split_at_checked(end)?;
+    let name = str::from_utf8(name).ok().filter(|name| !name.is_empty())?;
+    let value = match rest.trim_ascii().split_first()? {
+        (b'=', text) => value(text.trim_ascii()),
+        // `CACHE.DIR=…` is another name.
+        _ if !matches!(rest.first(), Some(b':' | b' ' | b'\t')) => return None,
+        _ => Err("no = follows the name"),
+    };
+    Some((name.to_owned(), value))
+}
+
+fn value(text: &[u8]) -> Result<String, &'static str> {
+    let text = str::from_utf8(text).map_err(|_bytes| "the value is not UTF-8")?;
+    if text.contains(|c: char| c.is_control() && c != '\t') {
+        return Err("the value holds a control character");
+    }
+    let is_quote = |c: &char| matches!(c, '"' | '\'');
+    match text.chars().next().filter(is_quote) {
+        Some(quote) => quoted(text, quote),
+        None if text.starts_with('#') || text.contains(" #") || text.contains("\t#") => {
+            Err(COMMENT)
+        }
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// What is between the quotes of a text that begins with one.
+fn quoted(text: &str, quote: char) -> Result<String, &'static str> {
+    let inner = text.strip_prefix(quote).and_then(|rest| rest.split_once(quote));
+    let (inner, after) = inner.ok_or("a quote is not closed on its line")?;
+    let is_comment = after.starts_with([' ', '\t']) && after.trim_start().starts_with('#');
+    if quote == '"' && inner.contains('\\') {
+        Err(ESCAPE)
+    } else if after.is_empty() || is_comment {
+        Ok(inner.to_owned())
+    } else {
+        Err("something follows the closing quote")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(file: &[u8], name: &str) -> Option<Result<String, String>> {
+        values(file).remove(name)
+    }
+
+    #[test]
+    fn a_value_is_taken_as_it_stands() {
+        let seed = r"g#^%@69($dsf45mkfds${HOME}`id`\n!&*|;<>~";
+        for (line, expected) in [
+            ("A=1", "1"),
+            ("A=", ""),
+            ("  A  =  1 \t", "1"),
+            ("export A=1", "1"),
+            ("export\tA=1", "1"),
+            ("A=b c", "b c"),
+            ("A=b=c==", "b=c=="),
+            ("A=b#c", "b#c"),
+            ("A=b'c\"d", "b'c\"d"),
+            ("A=$HOME", "$HOME"),
+            ("A=$$", "$$"),
+            ("A=\u{fc}", "\u{fc}"),
+            (&format!("A={seed}"), seed),
+            (&format!("A='{seed}'"), seed),
+            (r"A='a\nb'", r"a\nb"),
+            ("A=''", ""),
+            (r#"A="$b c""#, "$b c"),
+            ("A=' b '", " b "),
+            ("A='b # c'", "b # c"),
+            ("A=\"b'c\"  # comment", "b'c"),
+            ("A='b' # it's", "b"),
+        ] {
+            assert_eq!(of(line.as_bytes(), "A"), Some(Ok(expected.to_owned())), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_programs_disagree_about_is_a_fault_that_says_its_line_and_no_value() {
+        for (line, fault) in [
+            ("A=hunter2 # comment", "a # at its beginning"),
+            ("A=hunter2\t#", "a # at its beginning"),
+            ("A=#hunter2", "a # at its beginning"),
+            ("A= # hunter2", "a # at its beginning"),
+            ("A='hunter2", "a quote is not closed"),
+            ("A=\"hunter2", "a quote is not closed"),
+            ("A='hunter2' x", "something follows"),
+            ("A='hunter2'#x", "something follows"),
+            (r"A='hunter2'\''s'", "something follows"),
+            (r#"A="hunter2\n""#, "a backslash in double quotes"),
+            (r#"A="hunter2\"x""#, "a backslash in double quotes"),
+            ("A: hunter2", "no = follows"),
+            ("A hunter2", "no = follows"),
+            ("export A hunter2", "no = follows"),
+            ("A=hunter2\0", "the value holds a control"),
+            ("A=hunter2\rB=1", "the value holds a control"),
+            ("A=hunter2\nA=hunter3", "set a second time"),
+        ] {
+            let file = format!("# first\n\n{line}\n");
+            let said = of(file.as_bytes(), "A").unwrap().unwrap_err();
+            let number = if line.contains('\n') { 4 } else { 3 };
+            assert!(said.starts_with(&format!(".env, line {number}: {fault}")), "{line:?}: {said}");
+            assert!(!said.contains("hunter"), "{line:?}: {said}");
+        }
+        let bytes = of(b"A=\xff", "A").unwrap().unwrap_err();
+        assert_eq!(bytes, ".env, line 1: the value is not UTF-8");
+    }
+
+    #[test]
+    fn a_bom_carriage_returns_and_a_name_with_one_value_twice_are_nothing() {
+        let file = b"\xef\xbb\xbfA=1\r\nB='2'\r\nA=1\r\n";
+        assert_eq!(of(file, "A"), Some(Ok("1".to_owned())));
+        assert_eq!(of(file, "B"), Some(Ok("2".to_owned())));
+        // The first fault is the one that is told.
+        let twice = of(b"A='1\nA=1", "A").unwrap().unwrap_err();
+        assert!(twice.contains("line 1"), "{twice}");
+    }
+
+    #[test]
+    fn a_line_that_is_about_none_of_our_variables_is_no_fault() {
+        let file = b"CACHE.DIR=x\nCACHE-DIR=x\n[section]\nCACHE\nexport CACHE\n=x\n  - x\n\xff\xfe=1\n{\"A\": 1}\n\
+            exported=1\nPEM='-----BEGIN\nabc/def+ghi=\n-----END'\nif true; then\nA=1";
+        let values = values(file);
+        assert!(!values.contains_key("CACHE"), "{values:?}");
+        assert_eq!(values["A"], Ok("1".to_owned()));
+        assert_eq!(values["exported"], Ok("1".to_owned()));
+    }
+}
