@@ -49,7 +49,7 @@ impl Acknowledgements {
         let acknowledge: Acknowledge = match wire::decode(message, reads) {
             Ok((_, acknowledge)) => acknowledge,
             Err(error) => {
-                tracing::warn!(%error, "an acknowledgement cannot be read");
+                tracing::warn!(%error, "an edge's acknowledgement cannot be read and does not count");
                 return;
             }
         };

@@ -96,7 +96,7 @@ impl<A: Named> Authority<A> {
             Ok(true) => {
                 tracing::warn!(
                     authority = A::NAME,
-                    "an edge was silent through a whole wait: it is retired"
+                    "an edge does not answer through a whole wait and is retired"
                 );
                 counter!(RETIRED, "authority" => A::NAME).increment(1);
             }
@@ -124,7 +124,7 @@ impl<A: Named> Authority<A> {
                     match &members {
                         Ok((_, members)) => awaited = Awaited::of(self.bus.contracts(), members),
                         Err(error) => {
-                            tracing::warn!(authority = A::NAME, %error, "members cannot be read: a revoke waits the whole wait");
+                            tracing::warn!(authority = A::NAME, %error, "the list of edges cannot be read: this revoke takes the longest wait");
                         }
                     }
                     message = self.message(invalidate, awaited.contract());
@@ -151,7 +151,7 @@ impl<A: Named> Authority<A> {
                                 authority = A::NAME,
                                 user,
                                 sender = &*heard.user,
-                                "an acknowledgement for a member comes from another user of the bus: it does not count"
+                                "an edge's acknowledgement comes from another user of the bus and does not count"
                             );
                         }
                         // It is not waited for, or the log says already that somebody tries.
@@ -168,7 +168,7 @@ impl<A: Named> Authority<A> {
         match wire::encode(&Invalidating { invalidate, waiter: self.waiter }, contract) {
             Ok(bytes) => Some(bytes.into()),
             Err(error @ WireError::Untranslatable(_)) => {
-                tracing::warn!(authority = A::NAME, contract, %error, "a change cannot be published, as a member is of the release before: renewals tell it, and the revoke waits the whole wait");
+                tracing::warn!(authority = A::NAME, contract, %error, "a change cannot be told to an edge of the previous release: that edge learns of it by its next renewal, and the revoke takes the longest wait");
                 None
             }
             Err(error) => {
@@ -188,7 +188,7 @@ impl<A: Named> Authority<A> {
     /// What is not urgent may fail; a retry, or the janitor, does it.
     fn complain(outcome: Result<(), StoreError>) {
         if let Err(error) = outcome {
-            tracing::warn!(authority = A::NAME, %error, "the end of a revoke was not noted");
+            tracing::warn!(authority = A::NAME, %error, "the end of a revoke cannot be recorded: if the revoke is repeated, it waits again");
         }
     }
 }

@@ -71,7 +71,7 @@ impl<A: Named> PeriodicTask for Janitor<A> {
 
     async fn run(&self) {
         if let Err(error) = self.tidy().await {
-            tracing::warn!(authority = A::NAME, %error, "members and records are tidied later");
+            tracing::warn!(authority = A::NAME, %error, "old edges and records cannot be cleaned up: the next run tries again");
         }
     }
 }

@@ -194,7 +194,7 @@ impl<A: Named> Authority<A> {
         }
         // Another replica may just have noted it.
         if let Err(error) = self.store.touch(member, now, now.plus(-NOTE_EVERY / 2)).await {
-            tracing::debug!(authority = A::NAME, %error, "a member's life was not noted");
+            tracing::debug!(authority = A::NAME, %error, "the time of an edge's renewal cannot be recorded");
         }
     }
 

@@ -313,7 +313,7 @@ impl Bus {
                 Err(CallError::Incompatible)
             }
             Err(error @ WireError::Untranslatable(_)) => {
-                tracing::warn!(subject, %error, "a reply of the release before means nothing here");
+                tracing::warn!(subject, %error, "a reply of the previous release cannot be translated");
                 Err(CallError::Incompatible)
             }
             Err(error) => {
@@ -357,7 +357,7 @@ fn write<R: Rpc>(request: &R, contract: u16) -> Result<Bytes, CallError> {
     wire::encode(request, contract).map(Bytes::from).map_err(|error| {
         let subject = R::SUBJECT;
         if let WireError::Untranslatable(_) = error {
-            tracing::warn!(subject, %error, "a request cannot be made to the release before");
+            tracing::warn!(subject, %error, "a request cannot be translated for the previous release");
             return CallError::Incompatible;
         }
         if let WireError::TooLarge(bytes) = error {

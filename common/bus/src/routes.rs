@@ -132,7 +132,7 @@ where
         Ok(caller) => caller,
         Err(Forbidden(why)) => {
             let asker = context.asker.as_deref();
-            tracing::warn!(subject = R::SUBJECT, %request_id, asker, why, "a request is not for whoever asks it");
+            tracing::warn!(subject = R::SUBJECT, %request_id, asker, why, "a request is refused because its sender may not send it");
             return Response::empty(Status::Forbidden);
         }
     };
@@ -187,12 +187,12 @@ fn failed(
         }
         Failure::Overloaded => Status::Overloaded,
         Failure::Forbidden(Forbidden(why)) => {
-            tracing::warn!(subject, %request_id, actor, why, "a request is not for whoever acts");
+            tracing::warn!(subject, %request_id, actor, why, "a request is refused because whoever acts may not do this");
             Status::Forbidden
         }
         Failure::Unavailable(error) => {
             let cause = causes(error.as_ref());
-            tracing::warn!(subject, %request_id, actor, cause, "a request has no answer");
+            tracing::warn!(subject, %request_id, actor, cause, "a request has no answer because something that it needs is unavailable");
             Status::Unavailable
         }
         Failure::Fault(error) => {
@@ -222,7 +222,7 @@ fn write<R: Rpc>(
     match written {
         Ok(bytes) => Response::of(Status::Answered, encoding, bytes.into()),
         Err(error @ WireError::Untranslatable(_)) => {
-            tracing::warn!(subject = R::SUBJECT, %request_id, contract, %error, "an asker of the release before cannot be told");
+            tracing::warn!(subject = R::SUBJECT, %request_id, contract, %error, "a reply cannot be translated for a sender of the previous release");
             Response::empty(Status::Unavailable)
         }
         Err(WireError::TooLarge(bytes)) if outcome.is_ok() => {

@@ -103,7 +103,7 @@ fn unanswered(failure: Failure) -> CallError {
         Failure::Forbidden(_) => CallError::Forbidden,
         Failure::Overloaded => CallError::Overloaded,
         Failure::Unavailable(cause) => {
-            tracing::debug!(cause, "nobody can say whom a credential stands for");
+            tracing::debug!(cause, "a credential cannot be verified just now");
             CallError::Unavailable
         }
         Failure::Fault(cause) => {

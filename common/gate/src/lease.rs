@@ -114,16 +114,24 @@ impl State {
     fn has_joined(&mut self, service: &'static str, authority: &'static str) {
         self.cannot_join = false;
         if mem::replace(&mut self.has_joined, true) {
-            tracing::info!(service, authority, "joined again: answers are remembered");
+            tracing::info!(
+                service,
+                authority,
+                "joined again: verified credentials are remembered from now on"
+            );
         } else {
-            tracing::info!(service, authority, "joined: answers are remembered");
+            tracing::info!(
+                service,
+                authority,
+                "joined: verified credentials are remembered from now on"
+            );
         }
     }
 
     /// Says that it cannot join, once until it has.
     fn cannot_join(&mut self, service: &'static str, authority: &'static str, error: &CallError) {
         if !mem::replace(&mut self.cannot_join, true) {
-            tracing::warn!(service, authority, %error, "cannot join: nothing is remembered until it can");
+            tracing::warn!(service, authority, %error, "cannot join: no credential is remembered until it succeeds");
         }
     }
 }
@@ -202,7 +210,7 @@ impl<A: Authority> Actor for LeaseKeeper<A> {
             tracing::error!(
                 service = self.deps.name,
                 authority = A::NAME,
-                "a panic came in the middle of a change to what is remembered: it is dropped"
+                "a panic interrupted a change to what is remembered: everything is forgotten"
             );
             self.leave(&myself, state);
         }
@@ -211,7 +219,7 @@ impl<A: Authority> Actor for LeaseKeeper<A> {
             tracing::warn!(
                 service = self.deps.name,
                 authority = A::NAME,
-                "no member any more: everything is forgotten"
+                "the membership has ended: everything that was remembered is forgotten"
             );
         }
         let held = f64::from(u8::from(memory.is_live(self.now())));
@@ -233,7 +241,7 @@ impl<A: Authority> Actor for LeaseKeeper<A> {
             state.keeper.expelled(&*self.deps.memory, member);
             let context = Context::new(RequestId::new(LEASE_ID), FAREWELL);
             if let Err(error) = self.deps.bus.call(&context, &Leave::<A>::new(member)).await {
-                tracing::debug!(service = self.deps.name, authority = A::NAME, %error, "left without a word");
+                tracing::debug!(service = self.deps.name, authority = A::NAME, %error, "the authority cannot be told that this member leaves");
             }
         }
         Ok(())
@@ -317,7 +325,7 @@ impl<A: Authority> LeaseKeeper<A> {
         tracing::error!(
             service = self.deps.name,
             authority = A::NAME,
-            "invalidations are not heard any more: everything is forgotten"
+            "invalidations no longer arrive: everything that was remembered is forgotten"
         );
         "invalidations are not heard any more".into()
     }

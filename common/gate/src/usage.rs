@@ -66,7 +66,7 @@ impl PeriodicTask for UsageReporter {
             let context = Context::new(RequestId::new(&id), RecordUses::TIMEOUT);
             let report = RecordUses { uses: batch.to_vec() };
             if let Err(error) = self.deps.bus.call(&context, &report).await {
-                tracing::warn!(service = self.deps.name, request_id = id, %error, "uses are not reported");
+                tracing::warn!(service = self.deps.name, request_id = id, %error, "the uses of keys cannot be reported");
             }
         }
     }

@@ -227,7 +227,7 @@ impl<W: Work> Actor for Batcher<W> {
         for worker in &dispatch.workers {
             // Without a bound of its own: the root gives a child only so long to stop.
             if let Err(error) = worker.drain_and_wait(None).await {
-                tracing::debug!(batcher = self.name, %error, "a lane had ended already");
+                tracing::debug!(batcher = self.name, %error, "a worker of a batch had ended already");
             }
         }
         Ok(())

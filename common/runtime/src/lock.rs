@@ -14,7 +14,7 @@ pub fn lock_or_begin_anew<'a, T>(
         let mut guard = poisoned.into_inner();
         begin_anew(&mut guard);
         mutex.clear_poison();
-        tracing::error!(what, "a panic came in the middle of a change: what was there is dropped");
+        tracing::error!(what, "a panic interrupted a change: what was held in memory is discarded");
         guard
     })
 }

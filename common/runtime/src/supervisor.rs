@@ -113,7 +113,7 @@ impl Running {
         tokio::select! {
             () = self.stop() => {}
             () = stop.given_up() => {
-                tracing::warn!("some actors did not finish");
+                tracing::warn!("some actors do not finish in time");
                 // Its children end with it.
                 root.kill();
             }
@@ -157,7 +157,10 @@ impl Actor for Root {
         children.sort_by_key(|(index, _)| Reverse(*index));
         for (index, child) in children {
             if child.drain_and_wait(Some(STOP_TIMEOUT)).await.is_err() {
-                tracing::warn!(actor = state.children[index].name, "an actor did not finish");
+                tracing::warn!(
+                    actor = state.children[index].name,
+                    "an actor does not finish in time and is stopped"
+                );
                 child.kill();
             }
         }

@@ -117,7 +117,10 @@ async fn ask_to_end(signals: &mut Signals, stop: &Stop) -> Result<(), StartError
     stop.ask();
     let ending = async {
         tokio::time::sleep(GRACE).await;
-        tracing::warn!(seconds = GRACE.as_secs(), "what is in hand takes too long: it is given up");
+        tracing::warn!(
+            seconds = GRACE.as_secs(),
+            "requests in progress take too long and are given up"
+        );
         stop.give_up();
         tokio::time::sleep(GIVE_UP).await;
     };

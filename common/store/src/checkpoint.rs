@@ -78,7 +78,7 @@ impl PeriodicTask for Checkpointer {
 
     async fn run(&self) {
         if let Err(error) = self.checkpoint().await {
-            tracing::warn!(%error, "what was written stays in the database's log until the next checkpoint");
+            tracing::warn!(%error, "the write-ahead log cannot be moved into the database: the next checkpoint tries again");
         }
     }
 }

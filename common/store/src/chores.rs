@@ -206,7 +206,7 @@ impl<C: PeriodicTask> Exclusive<C> {
     fn answered(&self) {
         if std::mem::take(&mut self.state().failed) >= FAILED {
             let (service, chore) = (self.row.of.sql.service, self.row.name);
-            tracing::info!(service, chore, "it is known again who does a chore");
+            tracing::info!(service, chore, "the database says again which replica does a chore");
         }
     }
 
@@ -218,7 +218,7 @@ impl<C: PeriodicTask> Exclusive<C> {
         };
         if failed == FAILED {
             let (service, chore) = (self.row.of.sql.service, self.row.name);
-            tracing::warn!(service, chore, %error, "this replica cannot do a chore: its database does not say who does");
+            tracing::warn!(service, chore, %error, "this replica cannot do a chore because the database does not say which replica does it");
         }
     }
 
@@ -231,7 +231,7 @@ impl<C: PeriodicTask> Exclusive<C> {
                 self.held.set(1.0);
             }
             (Some(_), None) => {
-                tracing::debug!(service, chore, "this replica does the chore no more");
+                tracing::debug!(service, chore, "this replica no longer does the chore");
                 self.held.set(0.0);
                 self.chore.stand_by();
             }
@@ -245,7 +245,11 @@ impl<C: PeriodicTask> Exclusive<C> {
             let given_back = timeout(GIVING_BACK, self.row.give_back()).await;
             if !matches!(given_back, Ok(Ok(()))) {
                 let (service, chore) = (self.row.of.sql.service, self.row.name);
-                tracing::debug!(service, chore, "a chore's row is free when the hold has run out");
+                tracing::debug!(
+                    service,
+                    chore,
+                    "a chore cannot be given back: another replica takes it when the hold has run out"
+                );
             }
             self.note(None);
         }

@@ -199,7 +199,7 @@ impl<D: Driver> Connections<D> {
             tracing::warn!(
                 pool,
                 holder,
-                "a database connection is thrown away: what is left open on it is not known"
+                "a database connection is closed because it is not known what is left open on it"
             );
         }
         let outcome = match (stage, is_kept) {

@@ -42,7 +42,7 @@ where
             }
             done => {
                 if waits && done.is_ok() {
-                    tracing::info!(service, "the database is there");
+                    tracing::info!(service, "the database is available");
                 }
                 return done;
             }

@@ -171,7 +171,7 @@ impl Admission {
             self.unsaid.fetch_sub(unsaid, Ordering::Relaxed);
             tracing::warn!(
                 requests = unsaid,
-                "more is asked than can be done: requests were turned away"
+                "requests are turned away because there are more than can be handled"
             );
         }
     }

@@ -124,7 +124,7 @@ impl PeriodicTask for UnshownKeys {
     async fn run(&self) {
         let revoke = async |one: Waiting| {
             if self.revoke(&one.unshown).await.is_ok() {
-                tracing::info!(service = NAME, request_id = %one.unshown.context.request_id, "a key that nobody was shown is revoked");
+                tracing::info!(service = NAME, request_id = %one.unshown.context.request_id, "a new key is revoked because its answer did not reach the client");
                 return;
             }
             let (due, pause) = (Instant::now() + one.pause, one.pause * 2);
@@ -188,7 +188,7 @@ fn anew(context: &Context, timeout: Duration) -> Context {
 
 impl Unshown {
     fn stays(&self) {
-        tracing::warn!(service = NAME, request_id = %self.context.request_id, "a key that nobody was shown may stay in its owner's list");
+        tracing::warn!(service = NAME, request_id = %self.context.request_id, "a new key whose answer did not reach the client cannot be revoked: it may stay in its owner's list");
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) async fn set_active(
         // Something newer was decided, and the key service was told of that first.
         Err(CallError::Refused(Refusal::Stale)) => Err(Refusal::Stale.into()),
         Err(error) => {
-            tracing::warn!(%user, %request_id, %error, "the key service is told later of an account that was set");
+            tracing::warn!(%user, %request_id, %error, "the key service cannot be told yet of an account that was activated or deactivated: it is told later");
             Ok(ActiveSet { user, tokens, keys: None })
         }
     }

@@ -48,7 +48,7 @@ pub(crate) async fn deliver(
     }
     let receipt = told?;
     if let Err(error) = rows::delivered(db, letter).await {
-        tracing::warn!(service = NAME, %error, "what the key service has confirmed is told again");
+        tracing::warn!(service = NAME, %error, "a confirmation of the key service cannot be recorded: the key service is told again");
     }
     Ok(receipt)
 }
@@ -213,7 +213,9 @@ impl PeriodicTask for Carrier {
     async fn look_on(&self) {
         match rows::waiting(&self.db, BATCH).await {
             Ok(letters) => self.gauge(&letters),
-            Err(error) => tracing::debug!(service = NAME, %error, "it is not known what waits"),
+            Err(error) => {
+                tracing::debug!(service = NAME, %error, "the number of waiting decisions cannot be read");
+            }
         }
     }
 
@@ -228,7 +230,7 @@ impl PeriodicTask for Carrier {
         let mut state = self.state();
         match failed {
             Some(error) if !mem::replace(&mut state.is_away, true) => {
-                tracing::warn!(service = NAME, %error, "the key service is told later of accounts that were set");
+                tracing::warn!(service = NAME, %error, "the key service cannot be told of changed accounts: it is told later");
             }
             None if state.is_away && (delivered > 0 || state.seen.is_empty()) => {
                 state.is_away = false;

@@ -343,7 +343,7 @@ impl PeriodicTask for CostKeeper {
 
     async fn run(&self) {
         if let Err(error) = self.ask().await {
-            tracing::warn!(service = NAME, %error, "what password hashes cost is not known anew");
+            tracing::warn!(service = NAME, %error, "the costs of the stored password hashes cannot be read: those read last are used");
         }
     }
 }

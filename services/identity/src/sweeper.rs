@@ -40,10 +40,10 @@ impl PeriodicTask for Sweeper {
 
     async fn run(&self) {
         if let Err(error) = self.sweep().await {
-            tracing::warn!(service = NAME, %error, "expired rows stay until the next sweep");
+            tracing::warn!(service = NAME, %error, "expired rows cannot be deleted: the next sweep tries again");
         }
         if let Err(error) = names::fold(&self.db, BATCH).await {
-            tracing::warn!(service = NAME, %error, "new names are folded at the next sweep");
+            tracing::warn!(service = NAME, %error, "usernames cannot be folded: the next sweep tries again");
         }
     }
 }

@@ -58,7 +58,7 @@ pub(crate) async fn tell(
         return Ok(telling::read(&keys.db).await?);
     };
     if telling.through.is_none() {
-        tracing::info!(service = NAME, "the identity service has told of every owner");
+        tracing::info!(service = NAME, "the identity service has reported every owner");
     }
     Ok(telling)
 }

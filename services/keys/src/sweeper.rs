@@ -35,7 +35,7 @@ impl PeriodicTask for Sweeper {
 
     async fn run(&self) {
         if let Err(error) = self.sweep().await {
-            tracing::warn!(service = NAME, %error, "expired keys stay until the next sweep");
+            tracing::warn!(service = NAME, %error, "expired keys cannot be deleted: the next sweep tries again");
         }
     }
 }

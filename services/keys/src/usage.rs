@@ -73,7 +73,7 @@ impl PeriodicTask for UsageLedger {
         uses.sort_unstable_by_key(|(key, _)| *key);
         for batch in uses.chunks(BATCH) {
             if let Err(error) = store::record_uses(&self.db, batch).await {
-                tracing::warn!(service = NAME, %error, "the latest uses of keys are written later");
+                tracing::warn!(service = NAME, %error, "the latest uses of keys cannot be written yet: they are written later");
                 // Uses that do not fit beside newer ones are lost: they are a convenience.
                 drop(self.note(batch.to_vec()));
             }

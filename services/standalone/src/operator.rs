@@ -66,13 +66,13 @@ pub async fn serve(listener: UnixListener, bus: Bus) {
                 let bus = bus.clone();
                 commands.spawn(async move {
                     if let Err(error) = answer(stream, &bus).await {
-                        tracing::warn!(%error, "an operator's command was not answered");
+                        tracing::warn!(%error, "an operator's command cannot be answered");
                     }
                     drop(place);
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "an operator's command was not taken");
+                tracing::warn!(%error, "an operator's command cannot be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

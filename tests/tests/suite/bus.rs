@@ -97,7 +97,10 @@ async fn after_a_restart_of_the_bus_services_answer_and_edges_ask_again() {
     let key = cluster.api(0).key(&user.token, "kept").await;
     let outages = |cluster: &Cluster, service| {
         let lines = cluster.replica(service, 0).logs();
-        lines.iter().filter(|line| line.contains("the bus is away: connecting again")).count()
+        lines
+            .iter()
+            .filter(|line| line.contains("the connection to the bus is lost: connecting again"))
+            .count()
     };
     for kill in [true, false] {
         let before = outages(&cluster, Service::Edge);
@@ -178,7 +181,7 @@ fn a_service_waits_for_the_bus_says_so_once_and_ends_when_it_is_told_to() {
     let url = server.url();
     server.kill();
     let process = edge(&folder, &[("NATS_URL", &url)]);
-    let waits = |line: &String| line.contains("NATS_URL is away") && line.contains(&url);
+    let waits = |line: &String| line.contains("NATS_URL cannot be reached") && line.contains(&url);
     poll::until("it waits", SOON, || process.stderr().iter().any(waits).then_some(()));
     process.terminate();
     let end = process.finish();
@@ -193,6 +196,6 @@ fn a_service_waits_for_the_bus_says_so_once_and_ends_when_it_is_told_to() {
     process.terminate();
     let end = process.finish();
     assert_eq!(end.code, Some(0), "{}", end.stderr);
-    assert_eq!(end.stderr.matches("is away").count(), 1, "{}", end.stderr);
-    assert_eq!(end.stderr.matches("the bus is back").count(), 1, "{}", end.stderr);
+    assert_eq!(end.stderr.matches("cannot be reached").count(), 1, "{}", end.stderr);
+    assert_eq!(end.stderr.matches("the bus is connected again").count(), 1, "{}", end.stderr);
 }

@@ -68,7 +68,7 @@ async fn a_service_whose_database_is_away_waits_and_is_not_ready() {
     let keys = cluster.replica_mut(Service::Keys, 0);
     keys.wait_ready();
     assert_eq!(said(keys, "waiting for the database"), 1);
-    assert_eq!(said(keys, "the database is there"), 1);
+    assert_eq!(said(keys, "the database is available"), 1);
     assert_eq!(monitor(keys, "/health/ready"), Some(200));
 }
 
@@ -98,7 +98,7 @@ async fn a_proxy_before_a_database_that_is_away_is_waited_for_like_the_database(
     cluster.postgres().restart();
     let keys = cluster.replica_mut(Service::Keys, 0);
     keys.wait_ready();
-    assert!(said(keys, "the database is there") >= 1);
+    assert!(said(keys, "the database is available") >= 1);
 }
 
 #[tokio::test]

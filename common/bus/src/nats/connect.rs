@@ -194,7 +194,7 @@ struct Outage {
 impl Outage {
     fn begin(&self, address: &str, error: &ConnectError) {
         if !self.lasts.swap(true, Ordering::Relaxed) {
-            tracing::warn!(address, %error, "the bus at NATS_URL is away: waiting for it");
+            tracing::warn!(address, %error, "the bus at NATS_URL cannot be reached: waiting for it");
         }
     }
 
@@ -221,31 +221,33 @@ impl Outage {
                 tracing::error!(
                     user,
                     inbox,
-                    "the bus forbids this user to send to itself, by which it would notice whether it is reached"
+                    "the bus forbids this user to send to its own inbox: this process cannot check whether messages reach it"
                 );
             }
             return;
         }
         match event {
             Event::Connected if self.lasts.swap(false, Ordering::Relaxed) => {
-                tracing::info!("the bus is back");
+                tracing::info!("the bus is connected again");
             }
             Event::Connected => tracing::info!("the bus is connected"),
             Event::Disconnected => {
                 counter!(DISCONNECTS).increment(1);
                 if !self.lasts.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("the bus is away: connecting again");
+                    tracing::warn!("the connection to the bus is lost: connecting again");
                 }
             }
             Event::SlowConsumer(_) => {
                 counter!(SLOW_CONSUMERS).increment(1);
-                tracing::warn!("messages of the bus were dropped: reader too slow");
+                tracing::warn!(
+                    "messages from the bus are dropped because this process reads them too slowly"
+                );
             }
             // Each attempt that failed.
             Event::ClientError(error) if self.lasts.load(Ordering::Relaxed) => {
-                tracing::debug!(%error, "the bus is still away");
+                tracing::debug!(%error, "the bus still cannot be reached");
             }
-            other => tracing::warn!(event = %other, "the bus reports"),
+            other => tracing::warn!(event = %other, "the bus client reports an event"),
         }
     }
 }

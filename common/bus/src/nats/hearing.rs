@@ -59,7 +59,7 @@ pub(super) async fn ask(client: &Client, inbox: &Inbox, hearing: &Hearing) {
         if is_reached || heard != before {
             missed = 0;
             if is_deaf.swap(false, Ordering::Relaxed) {
-                tracing::info!("the bus brings messages to this process again");
+                tracing::info!("messages from the bus reach this process again");
             }
             continue;
         }

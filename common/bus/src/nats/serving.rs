@@ -128,9 +128,9 @@ impl Drop for Registered {
         match service.stop().now_or_never() {
             Some(Ok(())) => {}
             Some(Err(error)) => {
-                tracing::warn!(%error, "the bus was not told that the service stops");
+                tracing::warn!(%error, "the bus cannot be told that the service stops");
             }
-            None => tracing::warn!("the bus may not know that the service stops"),
+            None => tracing::warn!("the bus was not told in time that the service stops"),
         }
     }
 }

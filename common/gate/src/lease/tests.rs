@@ -200,10 +200,10 @@ async fn that_it_cannot_join_is_said_once_until_it_has() {
     for _ in 0..3 {
         bench.hear(fail()).await;
     }
-    assert_eq!(said(), ["cannot join: nothing is remembered until it can"]);
+    assert_eq!(said(), ["cannot join: no credential is remembered until it succeeds"]);
     bench.hear(joined).await;
     bench.take().await;
-    assert_eq!(said(), ["joined: answers are remembered"]);
+    assert_eq!(said(), ["joined: verified credentials are remembered from now on"]);
     let id = bench.member().unwrap();
     bench.hear(Message::Expelled(id)).await;
     let joined = bench.told.next().await;
@@ -213,7 +213,10 @@ async fn that_it_cannot_join_is_said_once_until_it_has() {
     bench.hear(joined).await;
     assert_eq!(
         said()[1..],
-        ["cannot join: nothing is remembered until it can", "joined again: answers are remembered"]
+        [
+            "cannot join: no credential is remembered until it succeeds",
+            "joined again: verified credentials are remembered from now on"
+        ]
     );
 }
 

@@ -49,7 +49,11 @@ const fn histogram(
 /// All of them.
 pub const ALL: &[Metric] = &[
     // Every process
-    gauge("latchkey_build_info", &["service", "version"], "1; the labels say which program runs"),
+    gauge(
+        "latchkey_build_info",
+        &["service", "version"],
+        "Always 1; the labels say which program runs in which version",
+    ),
     gauge("process_start_time_seconds", &[], "When the process started, in seconds since 1970"),
     counter("process_cpu_seconds_total", &[], "Processor time used"),
     gauge("process_resident_memory_bytes", &[], "Memory in use (Linux only)"),
@@ -65,11 +69,15 @@ pub const ALL: &[Metric] = &[
         &["reason"],
         "Log lines that are not written: too many of one kind in a second, or a slow terminal or disk",
     ),
-    histogram("latchkey_batch_size", &["batcher"], "Questions that were answered together"),
+    histogram(
+        "latchkey_batch_size",
+        &["batcher"],
+        "Lookups that were answered together in one batch",
+    ),
     counter(
         "latchkey_batch_shed_total",
         &["batcher"],
-        "Questions turned away because too many waited",
+        "Lookups turned away because too many were waiting",
     ),
     // The edge
     counter(
@@ -82,36 +90,44 @@ pub const ALL: &[Metric] = &[
         &["route"],
         "Time to the answer of a request",
     ),
-    gauge("latchkey_http_requests_in_flight", &[], "HTTP requests in hand"),
-    gauge("latchkey_http_requests_limit", &[], "HTTP requests in hand at most"),
+    gauge("latchkey_http_requests_in_flight", &[], "HTTP requests in progress"),
+    gauge("latchkey_http_requests_limit", &[], "How many HTTP requests may be in progress"),
     gauge("latchkey_http_connections", &[], "HTTP connections open"),
-    gauge("latchkey_http_connections_limit", &[], "HTTP connections open at most"),
+    gauge("latchkey_http_connections_limit", &[], "How many HTTP connections may be open"),
     counter(
         "latchkey_http_malformed_total",
         &["reason"],
-        "Connections closed because what came was no HTTP request",
+        "Connections closed because the client sent something that is not an HTTP request",
     ),
-    counter("latchkey_verifications_total", &["kind", "outcome"], "Credentials judged"),
-    counter("latchkey_rate_limited_total", &["limit"], "Requests that a limit turned away"),
-    gauge("latchkey_http_places_used", &["lane"], "Dear requests in hand"),
-    gauge("latchkey_http_places_limit", &["lane"], "Dear requests in hand at most, just now"),
+    counter(
+        "latchkey_verifications_total",
+        &["kind", "outcome"],
+        "Credentials verified, by the outcome",
+    ),
+    counter("latchkey_rate_limited_total", &["limit"], "Requests turned away by a rate limit"),
+    gauge("latchkey_http_places_used", &["lane"], "Expensive requests in progress"),
+    gauge(
+        "latchkey_http_places_limit",
+        &["lane"],
+        "How many expensive requests may be in progress just now",
+    ),
     counter(
         "latchkey_http_turned_away_total",
         &["lane"],
-        "Dear requests turned away because they waited too long for a place",
+        "Expensive requests turned away because they waited too long for their turn",
     ),
     // What the edge remembers
-    gauge("latchkey_lease_held", &["authority"], "1 while what is remembered may be relied on"),
+    gauge("latchkey_lease_held", &["authority"], "1 while the edge may answer from memory"),
     counter(
         "latchkey_caches_dropped_total",
         &["authority"],
-        "Times everything was forgotten: no member any more, or another history",
+        "Times the edge forgot everything because its membership or the database's history ended",
     ),
     counter("latchkey_cache_lookups_total", &["kind", "result"], "Credentials looked up in memory"),
     counter(
         "latchkey_cache_fills_refused_total",
         &["kind"],
-        "Answers that came too late to be relied on, and were asked for again",
+        "Answers that came too late to be used, so that the question was asked again",
     ),
     counter(
         "latchkey_cache_checks_total",
@@ -124,30 +140,54 @@ pub const ALL: &[Metric] = &[
         "Answers from memory that the authority denied: it must stay 0",
     ),
     gauge("latchkey_cache_entries", &["kind"], "Credentials remembered as good"),
-    gauge("latchkey_cache_bytes", &["kind"], "Memory that they take"),
+    gauge(
+        "latchkey_cache_bytes",
+        &["kind"],
+        "Memory that the remembered credentials use, in bytes",
+    ),
     // The bus
-    gauge("latchkey_bus_connected", &[], "1 while the bus is connected"),
-    counter("latchkey_bus_disconnects_total", &[], "Times the bus was lost"),
+    gauge("latchkey_bus_connected", &[], "1 while this process is connected to the bus"),
+    counter("latchkey_bus_disconnects_total", &[], "Times the connection to the bus was lost"),
     counter(
         "latchkey_bus_slow_consumers_total",
         &[],
-        "Times messages were dropped: reader too slow",
+        "Times messages were dropped because this process read them too slowly",
     ),
-    counter("latchkey_bus_retries_total", &[], "Requests sent again"),
-    counter("latchkey_bus_requests_total", &["subject", "outcome"], "Requests sent, by their end"),
+    counter(
+        "latchkey_bus_retries_total",
+        &[],
+        "Requests sent over the bus again because the first attempt failed",
+    ),
+    counter(
+        "latchkey_bus_requests_total",
+        &["subject", "outcome"],
+        "Requests sent over the bus, by the outcome",
+    ),
     histogram(
         "latchkey_bus_request_duration_seconds",
         &["subject"],
-        "Time to the end of a request sent",
+        "Time until a request sent over the bus was answered or given up",
     ),
     counter(
         "latchkey_bus_served_total",
         &["subject", "status"],
-        "Requests of others that were ended",
+        "Requests received over the bus, by the outcome",
     ),
-    gauge("latchkey_bus_in_flight", &["service"], "Requests of others in hand"),
-    gauge("latchkey_bus_in_flight_limit", &["service"], "Requests of others in hand at most"),
-    counter("latchkey_bus_shed_total", &["service"], "Requests of others turned away at once"),
+    gauge(
+        "latchkey_bus_in_flight",
+        &["service"],
+        "Requests received over the bus that are in progress",
+    ),
+    gauge(
+        "latchkey_bus_in_flight_limit",
+        &["service"],
+        "How many requests received over the bus may be in progress",
+    ),
+    counter(
+        "latchkey_bus_shed_total",
+        &["service"],
+        "Requests received over the bus and turned away because too many were in progress",
+    ),
     // Identity and keys
     histogram(
         "latchkey_revocation_confirm_seconds",
@@ -157,25 +197,25 @@ pub const ALL: &[Metric] = &[
     counter(
         "latchkey_members_retired_total",
         &["authority"],
-        "Edges that were silent through a whole wait",
+        "Edges retired because a revoke waited for them in vain",
     ),
     gauge(
         "latchkey_chore_held",
         &["service", "chore"],
-        "1 where this replica does a chore that one replica at a time does",
+        "1 while this replica does a chore that one replica at a time does",
     ),
     gauge(
         "latchkey_outbox_waiting",
         &["service"],
-        "Decisions that another service has not confirmed yet, 100 at most",
+        "Decisions that another service has not confirmed yet, counted up to 100",
     ),
     gauge(
         "latchkey_secrets_missing",
         &[],
-        "Secrets whose tokens are accepted and that this process lacks: it answers 503 for what it cannot read",
+        "Secrets whose tokens are accepted but that this process does not have: it answers 503 to tokens that it cannot read",
     ),
     gauge("latchkey_db_pool_connections", &["pool", "state"], "Database connections"),
-    gauge("latchkey_db_pool_limit", &["pool"], "Database connections at most"),
+    gauge("latchkey_db_pool_limit", &["pool"], "How many database connections may be open"),
     histogram(
         "latchkey_db_pool_wait_seconds",
         &["pool"],
@@ -191,24 +231,28 @@ pub const ALL: &[Metric] = &[
     counter(
         "latchkey_db_connections_discarded_total",
         &["pool"],
-        "Connections thrown away because what was left open on them was not known",
+        "Database connections closed because it was not known what was left open on them",
     ),
-    counter("latchkey_logins_total", &["outcome"], "Logins, by their end"),
+    counter("latchkey_logins_total", &["outcome"], "Logins, by the outcome"),
     gauge(
         "latchkey_hasher_places_used",
         &[],
-        "Logins and signups in hand or waiting for a password worker",
+        "Logins and signups in progress or waiting for a password worker",
     ),
-    gauge("latchkey_hasher_places_limit", &[], "Logins and signups in hand or waiting at most"),
+    gauge(
+        "latchkey_hasher_places_limit",
+        &[],
+        "How many logins and signups may be in progress or waiting",
+    ),
     counter(
         "latchkey_hasher_shed_total",
         &["reason"],
-        "Logins and signups turned away: workers too busy",
+        "Logins and signups turned away because the password workers were too busy",
     ),
     histogram(
         "latchkey_hash_duration_seconds",
         &[],
-        "Time a password took, with its wait for a worker",
+        "Time to hash or check a password, including the wait for a worker",
     ),
 ];
 

@@ -118,8 +118,7 @@ impl Costs {
                 Ok(cost) if all.len() < MAX_COSTS => all.push(cost),
                 Ok(_) => tracing::warn!(
                     max = MAX_COSTS,
-                    "password hashes are of more costs than logins pay: the time of a refused login may tell \
-                     which names have an account"
+                    "the stored password hashes have more different costs than a login pays: the time of a refused login may tell which names have an account"
                 ),
                 Err(error) => tracing::warn!(%error, "some password hashes cannot be read"),
             }

@@ -52,7 +52,9 @@ pub async fn waiting(db: &Db, limit: i64) -> Result<Vec<Letter>, StoreError> {
 /// What a newer release wrote in other words is left to it.
 fn read(message: &str) -> Option<Letter> {
     serde_json::from_str(message)
-        .inspect_err(|error| tracing::warn!(%error, "a row of the outbox is not this release's"))
+        .inspect_err(
+            |error| tracing::warn!(%error, "a row of the outbox cannot be read by this release"),
+        )
         .ok()
         .map(Letter)
 }

@@ -102,7 +102,7 @@ async fn a_process_that_may_not_hear_or_is_not_reached_any_more_notices_it_while
         poll::until("it says so", SOON, || (told(says) > 0).then_some(()));
         readiness(&monitor, 503).await;
         if says == silent {
-            assert_eq!(told("the bus forbids this user to send to itself"), 1);
+            assert_eq!(told("the bus forbids this user to send to its own inbox"), 1);
             assert_eq!(told("Permissions Violation"), 0, "{:#?}", replica.logs());
             drop(bus_that_denies(&folder, what, "nothing"));
             cluster.bus().reload();
@@ -112,7 +112,7 @@ async fn a_process_that_may_not_hear_or_is_not_reached_any_more_notices_it_while
                 replica
                     .logs()
                     .iter()
-                    .any(|line| line.contains("to this process again"))
+                    .any(|line| line.contains("reach this process again"))
                     .then_some(())
             });
         }
