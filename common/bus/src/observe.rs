@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use latchkey_contract::CallError;
 use latchkey_runtime::metrics::{Handles, register_gauge};
-use latchkey_runtime::trace::{Description, KeyValue, Parent, Span, SpanKind};
+use latchkey_runtime::trace::{self, Description, KeyValue, Parent, Span, SpanKind};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use tokio::time::Instant;
 
@@ -56,7 +56,9 @@ impl Asking {
 /// The span of whoever answers, where the caller has one.
 pub(crate) fn answering(context: &Context, subject: &'static str) -> Span {
     Span::remote(&context.trace, SpanKind::Server, || {
-        describe("process", "process", context.system, subject)
+        let (name, mut attributes) = describe("process", "process", context.system, subject);
+        attributes.push(trace::request_id(context.request_id.as_str()));
+        (name, attributes)
     })
 }
 

@@ -2,6 +2,7 @@
 //! failures of one kind a few and a count. And the one call that starts logs and traces.
 
 mod bursts;
+mod format;
 mod logs;
 mod output;
 
@@ -20,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::monitor::Render;
 use crate::process::StartError;
 use crate::trace::{self, Exporting};
+use format::{Traced, TracedFields};
 use logs::Logs;
 
 pub(crate) use logs::{LastLines, left_out, write_line};
@@ -103,9 +105,10 @@ fn start_logs(environment: &Environment) -> Result<(), ConfigError> {
     // What it cannot write is counted; it would say so on standard error, and wait for that.
     let logs = fmt::layer().with_writer(lines).log_internal_errors(false);
     let logs: Box<dyn Layer<_> + Send + Sync> = if io::stderr().is_terminal() {
-        logs.with_target(false).boxed()
+        logs.with_target(false).fmt_fields(TracedFields::default()).boxed()
     } else {
-        logs.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        let logs = logs.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        logs.map_event_format(Traced).boxed()
     };
     // A second start in one process (tests do that) keeps the first one's logs.
     let _first = Registry::default().with(filter).with(logs).with(gate).try_init();

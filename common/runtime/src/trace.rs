@@ -4,8 +4,8 @@
 //! traced makes none at all. Within a process the current span follows the work ([`Span::run`]);
 //! between processes and actors its [`Parent`] travels with the question.
 //!
-//! Names and attributes are constants and numbers. Of what a client sent only its own trace headers, which
-//! are made for that, go into a span.
+//! Names and attributes are constants and numbers. Of what a client sent only its own trace headers and its id of
+//! the request, which are made for that, go into a span.
 
 mod export;
 mod settings;
@@ -29,8 +29,8 @@ use crate::config::{ConfigError, Environment};
 use crate::entropy::Entropy;
 
 pub use export::Exporting;
-pub use opentelemetry::KeyValue;
 pub use opentelemetry::trace::SpanKind;
+pub use opentelemetry::{KeyValue, TraceId};
 pub use settings::{Sampler, table};
 
 /// Other requests that the span of a batch is linked to at most.
@@ -59,6 +59,15 @@ pub struct Span(Option<Context>);
 
 /// A span's name and attributes.
 pub type Description = (Cow<'static, str>, Vec<KeyValue>);
+
+/// The attribute with the id of the request that a span is a part of, as logs and problem documents have it.
+const REQUEST_ID: &str = "latchkey.request.id";
+
+/// The attribute of a span that says of which request it is a part.
+#[must_use]
+pub fn request_id(id: &str) -> KeyValue {
+    KeyValue::new(REQUEST_ID, id.to_owned())
+}
 
 /// Starts exporting spans, if the variables name a collector; `None` where they name none.
 ///
@@ -168,6 +177,18 @@ impl Span {
         .await
     }
 
+    /// The same for work that waits for nothing.
+    pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _current = self.0.clone().map(Context::attach);
+        work()
+    }
+
+    /// The id of the trace that it is a part of, if there is a span.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<TraceId> {
+        self.0.as_ref().map(|context| context.span().span_context().trace_id())
+    }
+
     /// Adds an attribute.
     pub fn set(&self, attribute: impl FnOnce() -> KeyValue) {
         if let Some(context) = &self.0 {
@@ -213,6 +234,15 @@ impl Parent {
         Self(Context::map_current(|now| {
             now.has_active_span().then(|| Box::new(now.span().span_context().clone()))
         }))
+    }
+
+    /// The id of the trace that the current span of this process is a part of, if there is one.
+    #[must_use]
+    pub fn current_trace_id() -> Option<TraceId> {
+        TRACING.get()?;
+        let of =
+            |now: &Context| now.has_active_span().then(|| now.span().span_context().trace_id());
+        Context::map_current(of)
     }
 
     /// Whether spans are made at all: if not, nobody need look for a parent.

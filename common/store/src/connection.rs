@@ -4,10 +4,12 @@
 mod release;
 
 use std::fmt;
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use latchkey_contract::Unavailable;
+use latchkey_runtime::trace::{KeyValue, Span};
 use metrics::{Counter, Histogram, counter, histogram};
 use sqlx::Pool;
 use sqlx::pool::PoolConnection;
@@ -60,6 +62,8 @@ pub(crate) struct Held<D: Driver> {
     has_written: bool,
     /// Whether something was sent to the database whose end was not seen.
     is_uncertain: bool,
+    /// The transaction's, which ends when the connection is free again and it is known what became of it.
+    span: Span,
 }
 
 /// What a connection is in use for.
@@ -145,6 +149,7 @@ impl<D: Driver> Connections<D> {
             stage: Stage::Statement,
             has_written: false,
             is_uncertain: false,
+            span: Span::none(),
         })
     }
 
@@ -182,9 +187,14 @@ impl<D: Driver> Connections<D> {
         Ok(D::prepare(&mut connection, sql).await?)
     }
 
-    /// Tells what became of a connection.
+    /// Tells what became of a connection; what of its transaction, if it was one's, is given back.
     #[expect(clippy::disallowed_methods, reason = "each change is one assignment")]
-    fn report(&self, Holder { what: holder, since }: Holder, stage: Stage, is_kept: bool) {
+    fn report(
+        &self,
+        Holder { what: holder, since }: Holder,
+        stage: Stage,
+        is_kept: bool,
+    ) -> Option<&'static str> {
         let held = since.elapsed();
         if let Some(place) = &self.0.holder {
             // The next one may have it already.
@@ -219,6 +229,7 @@ impl<D: Driver> Connections<D> {
                 "the writing connection was held for more than a second"
             );
         }
+        outcome
     }
 
     fn explain(&self, error: sqlx::Error) -> StoreError {
@@ -291,6 +302,11 @@ impl<D: Driver> Held<D> {
             }
             Err(error) => self.of.writes().note(Err(error)),
         }
+    }
+
+    /// From now on `span` is told what becomes of the transaction, and ends with it.
+    pub(crate) fn end_with(&mut self, span: Span) {
+        self.span = span;
     }
 
     /// Begins a transaction.
@@ -368,9 +384,12 @@ impl<D: Driver> Drop for Held<D> {
             return;
         };
         let (end, of, holder, stage) = (self.end(), self.of.clone(), self.holder, self.stage);
+        let span = mem::replace(&mut self.span, Span::none());
         drop(runtime.spawn(async move {
             let is_kept = release(connection, end).await;
-            of.report(holder, stage, is_kept);
+            if let Some(outcome) = of.report(holder, stage, is_kept) {
+                span.set(|| KeyValue::new("latchkey.transaction.outcome", outcome));
+            }
         }));
     }
 }

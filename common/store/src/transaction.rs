@@ -5,6 +5,8 @@
 //! fails ends the transaction: nothing more is run on it, and it cannot be committed. Some databases
 //! would take either for a success.
 
+use std::mem;
+
 use latchkey_runtime::trace::{KeyValue, Span, SpanKind};
 
 use crate::connection::{Connections, Held};
@@ -157,6 +159,13 @@ impl<D: Driver> Transaction<D> {
             return Err(StoreError::Failed);
         }
         Ok(D::arguments(values)?)
+    }
+}
+
+impl<D: Driver> Drop for Transaction<D> {
+    fn drop(&mut self) {
+        // What becomes of it is known when its connection is free again.
+        self.held.end_with(mem::replace(&mut self.span, Span::none()));
     }
 }
 

@@ -163,7 +163,7 @@ impl EdgeService {
     pub(crate) fn refuse(&self, fault: Fault, peer: SocketAddr, unread: &[u8]) -> Vec<u8> {
         self.malformed.note(fault, 1, Some(peer));
         let (problem, id) = (fault.problem(), self.plain.ids.make());
-        let body = problem.document(id.to_str().unwrap_or_default());
+        let body = problem.document(id.to_str().unwrap_or_default(), None);
         let mut answer = problem.into_response();
         finish(answer.headers_mut(), id);
         let body = if unread.starts_with(b"HEAD ") { "" } else { &body };
@@ -225,12 +225,12 @@ impl Core {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let (begun, fast_path) = (Instant::now(), FastPath::of(method, uri)?);
         let answer = fast_path.at_once(&self.edge.gate, uri, headers)?;
-        let mut response = answer.into_response();
-        finish(response.headers_mut(), self.ids.of(headers));
+        let (mut response, id) = (answer.into_response(), self.ids.of(headers));
         let route = self.patterns.place_of(request.uri().path());
-        let observed = Observed { route, method, begun };
+        let observed = Observed { route, method, begun, id: &id };
         let span = self.observer.begin(&observed, headers);
-        self.observer.end(&observed, response.status(), false, &span);
+        self.observer.end(&observed, response.status(), &span);
+        finish(response.headers_mut(), id);
         Some(response)
     }
 
@@ -239,7 +239,7 @@ impl Core {
         let request_id = RequestId::new(id.to_str().unwrap_or_default());
         let method = request.method().clone();
         let route = self.patterns.place_of(request.uri().path());
-        let observed = Observed { route, method: &method, begun };
+        let observed = Observed { route, method: &method, begun, id: &id };
         let span = self.observer.begin(&observed, request.headers());
         let context = Context::until(request_id.clone(), begun + REQUEST_TIMEOUT);
         let lane = self.admission.lane(route, &method);
@@ -252,16 +252,19 @@ impl Core {
         };
         let (mut response, problem) = take_problem(response);
         let is_failure = problem.as_ref().is_some_and(Problem::is_failure);
+        let span = if is_failure { self.observer.traced(&observed, span) } else { span };
         if let Some(problem) = problem {
-            log(&problem, &response, &request_id, &method, self.observer.pattern(route));
+            let pattern = self.observer.pattern(route);
+            span.scope(|| log(&problem, &response, &request_id, &method, pattern));
             // The router has counted the empty body already.
             response.headers_mut().remove(CONTENT_LENGTH);
             if method != Method::HEAD {
-                *response.body_mut() = Body::from(problem.document(request_id.as_str()));
+                let document = problem.document(request_id.as_str(), span.trace_id());
+                *response.body_mut() = Body::from(document);
             }
         }
+        self.observer.end(&observed, response.status(), &span);
         finish(response.headers_mut(), id);
-        self.observer.end(&observed, response.status(), is_failure, &span);
         response
     }
 

@@ -4,10 +4,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use latchkey_bus::Limit;
 use latchkey_runtime::metrics::register_gauge;
-use latchkey_runtime::trace::{Description, KeyValue, Parent, Span, SpanKind};
+use latchkey_runtime::trace::{self, Description, KeyValue, Parent, Span, SpanKind};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -45,6 +45,8 @@ pub struct Request<'a> {
     pub method: &'a Method,
     /// When it came.
     pub begun: Instant,
+    /// Its id.
+    pub id: &'a HeaderValue,
 }
 
 impl Observer {
@@ -76,9 +78,16 @@ impl Observer {
         Span::entry(&parent_of(headers), SpanKind::Server, || self.describe(request))
     }
 
-    /// Counts the request, and ends its span. One that failed (`is_failure`: at us, and not for want of room)
-    /// or was slow has a span in any case.
-    pub fn end(&self, request: &Request<'_>, status: StatusCode, is_failure: bool, span: &Span) {
+    /// A span for a request that failed (at us, and not for want of room): one after the fact, where there is none.
+    pub fn traced(&self, request: &Request<'_>, span: Span) -> Span {
+        if span.is_recording() {
+            return span;
+        }
+        Span::late(SpanKind::Server, request.begun.elapsed(), || self.describe(request))
+    }
+
+    /// Counts the request, and ends its span. One that was slow has a span in any case.
+    pub fn end(&self, request: &Request<'_>, status: StatusCode, span: &Span) {
         let elapsed = request.begun.elapsed();
         let route = &self.routes[request.route];
         let record =
@@ -92,7 +101,7 @@ impl Observer {
         }
         if span.is_recording() {
             note(span, status);
-        } else if is_failure || elapsed > SLOW {
+        } else if elapsed > SLOW {
             note(&Span::late(SpanKind::Server, elapsed, || self.describe(request)), status);
         }
     }
@@ -103,6 +112,7 @@ impl Observer {
             KeyValue::new("http.request.method", method),
             KeyValue::new("http.route", pattern),
             KeyValue::new("url.scheme", "http"),
+            trace::request_id(request.id.to_str().unwrap_or_default()),
         ];
         let method = if method == "_OTHER" { "HTTP" } else { method };
         (format!("{method} {pattern}").into(), attributes)
@@ -135,7 +145,7 @@ fn place_of(method: &Method) -> usize {
 fn parent_of(headers: &HeaderMap) -> Parent {
     let mut all = headers.get_all(TRACEPARENT).iter();
     let (Some(traceparent), None) = (all.next(), all.next()) else { return Parent::default() };
-    let text = |value: &axum::http::HeaderValue| value.to_str().ok().map(str::to_owned);
+    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
     let tracestate = headers.get(TRACESTATE).and_then(text);
     text(traceparent).map_or_else(Parent::default, |it| Parent::read(&it, tracestate.as_deref()))
 }

@@ -61,6 +61,8 @@ struct ProblemSchema {
     errors: Option<Vec<FieldErrorSchema>>,
     /// The request's id, which is in our logs too.
     request_id: String,
+    /// The id of the request's trace, where it is traced.
+    trace_id: Option<String>,
 }
 
 /// A field that breaks a rule.

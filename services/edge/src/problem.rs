@@ -12,6 +12,7 @@ use latchkey_contract::problem::{
     ProblemType, TOKEN_NEEDED, TOO_MANY_REQUESTS, UNAVAILABLE, WRONG_CREDENTIALS, WRONG_FORM,
 };
 use latchkey_contract::{CallError, FieldError, Refusal};
+use latchkey_runtime::trace::TraceId;
 use serde::Serialize;
 
 /// Why a request is not answered as its sender wished.
@@ -55,6 +56,8 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<DocumentError<'a>>,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -168,9 +171,9 @@ impl Problem {
         Self::of(&INTERNAL)
     }
 
-    /// The document's text, for the request with this id.
+    /// The document's text, for the request with this id, and of this trace where it is traced.
     #[must_use]
-    pub fn document(&self, request_id: &str) -> String {
+    pub fn document(&self, request_id: &str, trace: Option<TraceId>) -> String {
         let errors = self.0.errors.iter();
         let document = Document {
             r#type: self.0.row.uri(),
@@ -181,6 +184,7 @@ impl Problem {
                 .map(|error| DocumentError { field: &error.field, message: &error.message })
                 .collect(),
             request_id,
+            trace_id: trace.map(|id| id.to_string()),
         };
         serde_json::to_string(&document).unwrap_or_default()
     }

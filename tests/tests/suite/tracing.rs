@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use e2e::otlp::{Collector, Seen};
 use e2e::process::free_port;
-use e2e::{Api, Cluster, Service, poll, unique};
+use e2e::{Api, Cluster, Service, poll, prometheus, unique};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The client's own span, which the edge's is to be a part of.
 const CLIENT_SPAN: &str = "00f067aa0ba902b7";
@@ -186,6 +186,90 @@ async fn a_request_that_its_client_does_not_trace_exports_nothing_and_a_failed_o
     assert!(failed.failed && failed.parent.is_empty(), "{failed:#?}");
     assert_eq!(failed.attribute("http.response.status_code"), "503");
     assert_eq!(failed.attribute("error.type"), "503");
+}
+
+/// The log line of this edge that has this request's id.
+fn line_of(cluster: &Cluster, service: Service, request_id: &str) -> Value {
+    poll::until("its line", ARRIVES, || {
+        cluster.replica(service, 0).logs().iter().find_map(|line| {
+            let line: Value = serde_json::from_str(line).expect("JSON");
+            (line["request_id"] == request_id).then_some(line)
+        })
+    })
+}
+
+#[tokio::test]
+async fn log_lines_problem_document_and_trace_of_one_request_lead_to_each_other() {
+    let collector = Collector::start();
+    let mut cluster = Cluster::builder()
+        .set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
+        .set("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+        .set("RUST_LOG", "info,audit=debug")
+        .start();
+    let api = cluster.api(0);
+    let user = api.user().await;
+    let log_in = || {
+        let body = json!({"username": user.username, "password": "not this one"});
+        api.post("/auth/login").json(&body)
+    };
+    let (header, id) = traceparent(true);
+    let document = log_in().header("traceparent", header).send().await.problem(401, "");
+    assert_eq!(document["trace_id"], id);
+    let request_id = document["request_id"].as_str().unwrap();
+    for service in [Service::Edge, Service::Identity] {
+        let line = line_of(&cluster, service, request_id);
+        assert_eq!(line["trace_id"], id, "{line}");
+    }
+    let processed = "process v1.identity.login";
+    let spans =
+        collector.trace(&id, |spans| has(spans, "POST /auth/login") && has(spans, processed));
+    for name in ["POST /auth/login", processed] {
+        assert_eq!(only(&spans, name).attribute("latchkey.request.id"), request_id);
+    }
+    // What is not traced names no trace.
+    let document = log_in().send().await.problem(401, "");
+    assert!(document.get("trace_id").is_none(), "{document}");
+    let line = line_of(&cluster, Service::Edge, document["request_id"].as_str().unwrap());
+    assert!(line.get("trace_id").is_none(), "{line}");
+    // What fails is traced after the fact.
+    cluster.replica_mut(Service::Identity, 0).kill();
+    let document = log_in().send().await.problem(503, "");
+    let id = document["trace_id"].as_str().expect("a trace").to_owned();
+    let request_id = document["request_id"].as_str().unwrap();
+    assert_eq!(line_of(&cluster, Service::Edge, request_id)["trace_id"], id);
+    let spans = collector.trace(&id, |spans| has(spans, "POST /auth/login"));
+    assert_eq!(spans[0].attribute("latchkey.request.id"), request_id);
+}
+
+#[tokio::test]
+async fn a_transaction_is_a_span_around_its_statements_that_says_what_became_of_it() {
+    let collector = Collector::start();
+    let cluster = cluster(&collector);
+    let api = cluster.api(0);
+    let user = api.user().await;
+    let key = api.key(&user.token, "ended").await;
+    let (header, id) = traceparent(true);
+    let path = format!("/keys/{}", key.id);
+    let call = api.delete(&path).bearer(&user.token).header("traceparent", header);
+    call.send().await.expect(200);
+    let spans = collector.trace(&id, |spans| {
+        ["DELETE /keys/{key_id}", "process v1.keys.revoke", "revoke key"]
+            .iter()
+            .all(|name| has(spans, name))
+    });
+    assert_one_tree(&spans);
+    let transaction = only(&spans, "revoke key");
+    assert_eq!(transaction.parent, only(&spans, "process v1.keys.revoke").id);
+    assert_eq!(transaction.attribute("latchkey.transaction.outcome"), "committed");
+    for statement in ["BEGIN", "COMMIT"] {
+        child(&spans, statement, transaction);
+    }
+    let is_update = |span: &&Seen| span.name == "UPDATE api_keys" && span.parent == transaction.id;
+    assert!(spans.iter().any(|span| is_update(&span)), "{:#?}", names(&spans));
+    let metrics = prometheus::scrape(&cluster.replica(Service::Keys, 0).monitor()).await;
+    let labels = [("transaction", "revoke key"), ("outcome", "committed")];
+    let counted = "latchkey_db_transaction_duration_seconds_count";
+    assert_eq!(prometheus::value(&metrics, counted, &labels), Some(1.0));
 }
 
 #[tokio::test]
