@@ -82,7 +82,12 @@ pub(super) struct LeftOut {
     pub(super) suppressed: u64,
 }
 
-/// Reads an event's kind; no value that a client could have sent is part of it.
+/// What tells one kind from another at one place of the program: what is said there, in one number. In a burst no more
+/// is read of an event.
+#[derive(Default)]
+struct Mark(DefaultHasher);
+
+/// Reads what a kind is to be told by; no value that a client could have sent is part of it.
 #[derive(Default)]
 struct Reader {
     message: String,
@@ -103,16 +108,28 @@ impl Bursts {
         if *of.level() > Level::INFO || [AUDIT, TARGET].contains(&of.target()) {
             return Verdict::Write;
         }
-        let mut reader = Reader::default();
-        event.record(&mut reader);
-        self.count(of, reader, now)
+        let mut mark = Mark::default();
+        event.record(&mut mark);
+        let read = || {
+            let mut reader = Reader::default();
+            event.record(&mut reader);
+            reader
+        };
+        self.count(of, mark.0.finish(), read, now)
     }
 
-    fn count(&self, of: &'static Metadata<'static>, reader: Reader, now: u64) -> Verdict {
-        let key = (ptr::from_ref(of).addr(), reader.hash());
+    fn count(
+        &self,
+        of: &'static Metadata<'static>,
+        mark: u64,
+        read: impl FnOnce() -> Reader,
+        now: u64,
+    ) -> Verdict {
+        let key = (ptr::from_ref(of).addr(), mark);
         let mut kinds = self.kinds();
         let Kinds { table, others, waiting } = &mut *kinds;
         if table.find(&key).is_none() {
+            let reader = read();
             let kind = Kind::new(*of.level(), reader.message, reader.fields);
             table.insert(key, kind, |old| old.left_out == 0 && old.ends <= now);
         }
@@ -208,18 +225,23 @@ impl LeftOut {
     }
 }
 
-impl Reader {
-    fn hash(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.fields.hash(&mut hasher);
-        hasher.finish()
+fn place_of(field: &Field) -> Option<usize> {
+    KIND_FIELDS.iter().position(|name| *name == field.name())
+}
+
+impl Visit for Mark {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if let Some(place) = place_of(field) {
+            (place, value).hash(&mut self.0);
+        }
     }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 }
 
 impl Visit for Reader {
     fn record_str(&mut self, field: &Field, value: &str) {
-        let places = KIND_FIELDS.iter().zip(&mut self.fields);
-        if let Some((_, place)) = places.into_iter().find(|(name, _)| **name == field.name()) {
+        if let Some(place) = place_of(field).and_then(|place| self.fields.get_mut(place)) {
             *place = Some(value.to_owned());
         }
     }
