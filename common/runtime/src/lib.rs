@@ -2,7 +2,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`process`] | start, exit codes, signals |
+//! | [`process`] | start and signals |
+//! | [`exit`] | how a process ends that does not end well |
 //! | [`config`] | variables from the environment and `.env`, with clear errors |
 //! | [`telemetry`] | logs, and the start of everything that is told about the process |
 //! | [`trace`] | spans |
@@ -25,6 +26,7 @@ pub mod bounded;
 pub mod clock;
 pub mod config;
 pub mod entropy;
+pub mod exit;
 pub mod lock;
 pub mod metrics;
 pub mod monitor;
@@ -41,9 +43,9 @@ pub use bounded::Bounded;
 pub use clock::Clock;
 pub use config::{ConfigError, Environment, Setting, Table, Variable};
 pub use entropy::Entropy;
+pub use exit::{Exit, StartError};
 pub use latchkey_os as os;
 pub use monitor::{Monitor, Readiness};
-pub use process::{Exit, StartError};
 pub use resource::Resource;
 pub use stop::Stop;
 pub use supervisor::{Address, Child, Root};

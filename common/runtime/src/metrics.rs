@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::exit::{Exit, StartError};
 use crate::monitor::Render;
 use crate::periodic::{self, PeriodicTask};
-use crate::process::{Exit, StartError};
 use crate::supervisor::{Root, Running};
 
 pub use names::{ALL, Kind, Metric};

@@ -29,8 +29,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::{Fault, Parsed, Preset, Variable};
+use crate::exit::{Exit, StartError};
 use crate::lock::lock_or_begin_anew;
-use crate::process::{Exit, StartError};
 
 pub use healthcheck::healthcheck;
 

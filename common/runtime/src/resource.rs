@@ -3,7 +3,7 @@
 
 use std::future::Future;
 
-use crate::process::StartError;
+use crate::exit::StartError;
 
 /// Something outside the process that a service needs. Clones share it.
 pub trait Resource: Clone + Send + Sync + 'static {

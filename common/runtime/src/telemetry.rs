@@ -3,7 +3,7 @@
 
 mod bursts;
 mod format;
-mod logs;
+pub(crate) mod logs;
 mod output;
 
 use std::any::Any;
@@ -17,14 +17,14 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::config::{ConfigError, Environment, Preset, Text, Variable};
 use crate::entropy::Entropy;
+use crate::exit::StartError;
 use crate::metrics::Metrics;
 use crate::monitor::Render;
-use crate::process::StartError;
 use crate::trace::{self, Exporting};
 use format::{Traced, TracedFields};
 use logs::Logs;
 
-pub(crate) use logs::{LastLines, left_out, write_line};
+pub(crate) use logs::{LastLines, write_line};
 
 /// What is logged.
 pub const RUST_LOG: Variable<Text> = Variable {

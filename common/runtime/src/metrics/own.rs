@@ -4,7 +4,7 @@ use metrics::{counter, gauge};
 
 use super::register_gauge;
 use crate::clock::Clock;
-use crate::telemetry;
+use crate::telemetry::logs::left_out;
 
 /// Sets what never changes, and has the rest read at each scrape.
 pub(super) fn observe(service: &'static str, version: &'static str) {
@@ -16,7 +16,7 @@ pub(super) fn observe(service: &'static str, version: &'static str) {
     for reason in ["queue", "collector"] {
         counter!("latchkey_spans_dropped_total", "reason" => reason).increment(0);
     }
-    let lines = telemetry::left_out().map(|(reason, _)| {
+    let lines = left_out().map(|(reason, _)| {
         let counter = counter!("latchkey_log_lines_left_out_total", "reason" => reason);
         counter.increment(0);
         counter
@@ -33,7 +33,7 @@ pub(super) fn observe(service: &'static str, version: &'static str) {
         if let (Some(files), Some(open)) = (&files, latchkey_os::open_files()) {
             files.set(f64::from(u32::try_from(open).unwrap_or(u32::MAX)));
         }
-        for (counter, (_, count)) in lines.iter().zip(telemetry::left_out()) {
+        for (counter, (_, count)) in lines.iter().zip(left_out()) {
             counter.absolute(count);
         }
         processor.absolute(latchkey_os::process_time().as_secs());

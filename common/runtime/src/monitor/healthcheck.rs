@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::MonitorAddress;
 use crate::config::Environment;
-use crate::process::{Exit, StartError};
+use crate::exit::{Exit, StartError};
 
 /// How long the answer may take: longer than the readiness check itself.
 const TIMEOUT: Duration = Duration::from_secs(3);
