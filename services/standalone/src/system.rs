@@ -77,7 +77,7 @@ async fn take_commands(socket: Option<PathBuf>, bus: Bus) -> StartError {
     match socket.map(|path| operator::listen(&path)).transpose() {
         Ok(Some(listener)) => operator::serve(listener, bus).await,
         Ok(None) => {}
-        Err(error) => tracing::warn!(%error, "operators' commands are not accepted"),
+        Err(error) => tracing::warn!(%error, "operators' commands cannot be received"),
     }
     std::future::pending().await
 }

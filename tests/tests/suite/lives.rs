@@ -108,7 +108,7 @@ async fn what_begins_anew_while_the_bus_is_away_ends_when_it_is_told_to() {
         fell(&bus, &lines, task).await;
     }
     timeout(SOON, running.stop()).await.expect("it ends");
-    let late = lines.with("did not finish");
+    let late = lines.with("finish in time");
     assert!(late.is_empty(), "{late:?}");
 }
 
@@ -135,7 +135,7 @@ async fn an_edge_whose_parts_begin_anew_while_the_bus_is_away_ends_when_it_is_to
     let both = async { tokio::join!(running.serve(&process), ending) };
     let (outcome, ()) = timeout(2 * SOON, both).await.expect("it ends");
     assert!(outcome.is_ok());
-    let late = lines.with("did not finish");
+    let late = lines.with("finish in time");
     assert!(late.is_empty(), "{late:?}");
 }
 

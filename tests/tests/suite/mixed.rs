@@ -32,8 +32,8 @@ const MISUNDERSTOOD: [&str; 7] = [
     "acknowledgement cannot be read",
     "invalidation cannot be read",
     "too far away",
-    "cannot be told",
-    "means nothing here",
+    "a reply cannot be translated for a sender",
+    "a reply of the previous release cannot be translated",
 ];
 
 /// Exchanges every replica for one of the other release, each after the other, and gives what they had logged, and
