@@ -1,12 +1,12 @@
 # The commands of this project, one line each; what needs more than a line has a script in tests/.
-.PHONY: help run cluster build test lint bench faults model mutants nemesis miniature setup fmt deny docs pages
+.PHONY: help run cluster build test lint bench faults model mutants nemesis miniature setup fmt deny docs pages configuration
 .NOTPARALLEL:
 
 # Parts of the suite that start what they need themselves, whatever STACK says.
 SAME_ON_BOTH = away births checks chores client cluster database expiry faults late member miniature mixed names nemesis owners postgres readiness refusals releases restore store tasks telling transactions verify
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start the whole system in one process, at http://localhost:8000
 	cargo run
@@ -52,6 +52,9 @@ setup: ## Install what the tests need and this machine does not have
 
 fmt: ## Format the code
 	cargo fmt --all
+
+configuration: ## Write the tables of docs/configuration.md anew, from those in the code
+	WRITE_CONFIGURATION=1 cargo test --workspace --test suite -- configuration::page::the_page
 
 deny: setup ## Check the dependencies: licences, duplicates, sources, advisories
 	@tests/deny.sh

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 
 use async_nats::ServerAddr;
+use async_nats::rustls::RootCertStore;
 use async_nats::rustls::pki_types::CertificateDer;
 use async_nats::rustls::pki_types::pem::PemObject;
 #[cfg(debug_assertions)]
@@ -195,6 +196,11 @@ fn certificates(path: &str) -> Result<PathBuf, Fault> {
         .map_err(|error| wrong(format!("cannot be read: {error}")))?;
     if certificates.is_empty() {
         return Err(wrong("holds no certificate".to_owned()));
+    }
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        let fault = |error| wrong(format!("holds a certificate that is none: {error}"));
+        roots.add(certificate).map_err(fault)?;
     }
     Ok(PathBuf::from(path))
 }

@@ -12,8 +12,10 @@ mod system;
 mod system;
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -58,6 +60,15 @@ pub fn resident_bytes() -> Option<u64> {
 #[must_use]
 pub fn open_files() -> Option<usize> {
     std::fs::read_dir(system::OPEN_FILES).ok().map(Iterator::count)
+}
+
+/// Looks whether this process may write a file, or make files in a folder. It touches nothing.
+///
+/// # Errors
+/// What the system says where it may not.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    let in_folder = if path.is_dir() { Access::EXEC_OK } else { Access::READ_OK };
+    Ok(access(path, Access::WRITE_OK | in_folder)?)
 }
 
 /// Lets this process open as many files as the system will ever let it: the usual soft limit is made for

@@ -1,13 +1,14 @@
 //! What a database's address says. An address may hold a password, so no error repeats any part of it: an
 //! error says which part is wrong and what to write.
 
-use std::fs::{self, File};
+mod tls;
+
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use latchkey_runtime::config::percent_decoded;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
@@ -55,6 +56,8 @@ const FIXED: [(&str, &[&str]); 5] = [
 ];
 /// The values of `sslmode`.
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+/// Parameters of a SQLite file's address that change nothing here. With others it could not be written, or not be there.
+const SQLITE_PARAMETERS: [&str; 4] = ["mode=rwc", "mode=rw", "cache=private", "cache=shared"];
 /// How the address of a Postgres server begins.
 const SCHEMES: [&str; 2] = ["postgres", "postgresql"];
 /// How long to wait for a connection.
@@ -103,6 +106,7 @@ pub fn postgres(url: &str) -> Result<PostgresAddress, OpenError> {
     let address =
         if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
     // What the library says may repeat what it could not read.
+    tls::check(&kept)?;
     let options = PgConnectOptions::from_str(&address).map_err(|_secret| {
         OpenError::Part(format!("the user, password, host, port or name cannot be read; {ENCODE}"))
     })?;
@@ -133,12 +137,6 @@ fn check(name: &'static str, value: &str) -> Result<(), OpenError> {
             _ => "must be a whole number".to_owned(),
         };
         return Err(parameter(name, fault));
-    }
-    if name.starts_with("ssl") && name != "sslmode" {
-        let path = percent_decoded(value).ok_or_else(|| parameter(name, "cannot be read"))?;
-        File::open(path).map_err(|error| {
-            parameter(name, format!("names a file that cannot be read: {error}"))
-        })?;
     }
     Ok(())
 }
@@ -193,8 +191,17 @@ fn parameter(name: &'static str, fault: impl Into<String>) -> OpenError {
 /// is no such address. The database, its secret, its lock and its socket are all in one folder, [`found`].
 #[must_use]
 pub fn sqlite_file(url: &str) -> Option<PathBuf> {
+    let rest = url.strip_prefix("sqlite:")?;
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let path = path.trim_start_matches("//");
+    // In memory nothing would be kept, and connections would not share it.
+    let is_file = !path.is_empty() && path != ":memory:";
+    let is_plain = |part: &str| part.is_empty() || SQLITE_PARAMETERS.contains(&part);
+    if !is_file || !query.split('&').all(is_plain) {
+        return None;
+    }
     let options = SqliteConnectOptions::from_str(url).ok()?;
-    url.starts_with("sqlite:").then(|| options.get_filename().to_owned())
+    Some(options.get_filename().to_owned())
 }
 
 /// The file that a path leads to, by whichever links: two paths to one file give the same. The file need not

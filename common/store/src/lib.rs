@@ -123,6 +123,9 @@ pub enum OpenError {
         "the database {0} has hard links: each name of it would be another database's log; leave one"
     )]
     Linked(String),
+    /// The file holds something else.
+    #[error("the database {0} cannot be opened: the file is no SQLite database")]
+    NoDatabase(String),
     /// The database does not answer, or not as a database.
     #[error("the database {path} cannot be opened: {source}")]
     Database {

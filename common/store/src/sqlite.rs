@@ -1,7 +1,7 @@
 //! A SQLite file: one connection that writes, a few that read, one process.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use latchkey_runtime::os::check_writable;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::connection::Connections;
 use crate::statement::READS;
 use crate::{OpenError, address};
 
+/// How a file begins that is a database.
+const HEAD: &[u8] = b"SQLite format 3\0";
 /// Connections that read. Two were as fast as four.
 const READERS: u32 = 2;
 /// Pages in the log at which a commit moves them itself, 64 MiB: only where the chore that does it does
@@ -58,6 +61,7 @@ impl Sqlite {
         // Every path to one file is one file: by its own name it is locked, opened and logged beside.
         let file = options.get_filename();
         let file = address::found(file).map_err(|source| unusable(file, source))?;
+        check_place(&file)?;
         let lock = lock(&file)?;
         let options = options.filename(&file);
         let path = file.display().to_string();
@@ -97,23 +101,68 @@ impl Sqlite {
     }
 }
 
+/// Refuses a place where no database can be opened or made, as far as that can be seen without touching it: a start does
+/// this first, and so does a check of the configuration.
+///
+/// # Errors
+/// [`OpenError`] says what is wrong with the file or its folder.
+pub fn check_place(file: &Path) -> Result<(), OpenError> {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    // The first folder above that is there has to let the next one be made.
+    let nearest = folder.ancestors().find(|path| path.symlink_metadata().is_ok());
+    let nearest = nearest.unwrap_or(Path::new("/"));
+    let is_folder = nearest.is_dir().then_some(()).ok_or(io::ErrorKind::NotADirectory.into());
+    is_folder.and_then(|()| check_writable(nearest)).map_err(|source| unusable(folder, source))?;
+    for path in [file, &lock_file(file)] {
+        if path.symlink_metadata().is_ok() {
+            let is_file = path.is_file().then_some(()).ok_or(io::Error::other("it is no file"));
+            is_file.and_then(|()| check_writable(path)).map_err(|source| unusable(path, source))?;
+        }
+    }
+    match head(file) {
+        Ok(head) if head.is_empty() || head == HEAD => {}
+        Ok(_other) => return Err(OpenError::NoDatabase(file.display().to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(unusable(file, source)),
+    }
+    // Whoever uses it is told that it is in use, whatever else is wrong.
+    if fs::metadata(file).is_ok_and(|found| found.nlink() > 1) && !is_locked(&lock_file(file)) {
+        return Err(OpenError::Linked(file.display().to_string()));
+    }
+    Ok(())
+}
+
+/// The first bytes of a file, as many as [`HEAD`] has.
+fn head(file: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let length = u64::try_from(HEAD.len()).unwrap_or(u64::MAX);
+    File::open(file)?.take(length).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+fn is_locked(path: &Path) -> bool {
+    let shared = File::open(path).map(|lock| lock.try_lock_shared());
+    matches!(shared, Ok(Err(TryLockError::WouldBlock)))
+}
+
+fn lock_file(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
 /// Makes the folder where it is missing and takes the lock file beside the database.
 fn lock(file: &Path) -> Result<File, OpenError> {
     let folder = file.parent().unwrap_or(Path::new("/"));
     let unusable = |source| unusable(folder, source);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
-    let mut name = file.as_os_str().to_owned();
-    name.push(".lock");
     let lock = File::options()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(PathBuf::from(name))
+        .open(lock_file(file))
         .map_err(unusable)?;
     match lock.try_lock() {
-        Ok(()) if fs::metadata(file).is_ok_and(|found| found.nlink() > 1) => {
-            Err(OpenError::Linked(file.display().to_string()))
-        }
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.display().to_string())),
         Err(TryLockError::Error(source)) => Err(unusable(source)),

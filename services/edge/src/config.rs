@@ -8,6 +8,7 @@ use latchkey_gate::MemoryConfig;
 use latchkey_gate::config as memory;
 use latchkey_revocation::config as revocation;
 use latchkey_runtime::config::{Fault, Number, Parsed, Preset};
+use latchkey_runtime::monitor::MonitorAddress;
 use latchkey_runtime::{ConfigError, Environment, Setting, Table, Variable};
 use latchkey_service::limits::{self, RATE_LIMIT};
 
@@ -91,6 +92,27 @@ impl Config {
             memory: MemoryConfig::read(environment)?,
         })
     }
+
+    /// Refuses a monitor where HTTP is served.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the monitor's variable.
+    pub fn check_beside(
+        &self,
+        variable: &MonitorAddress,
+        monitor: Option<SocketAddr>,
+    ) -> Result<(), ConfigError> {
+        let takes = |one: SocketAddr, other: SocketAddr| {
+            let of_all = one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4());
+            one.port() == other.port() && (one.ip() == other.ip() || of_all)
+        };
+        match monitor.filter(|monitor| monitor.port() != 0) {
+            Some(monitor) if takes(monitor, self.listen) || takes(self.listen, monitor) => {
+                Err(variable.wrong("LISTEN_ADDR takes the same address and port"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn origins(text: &str) -> Result<Vec<HeaderValue>, Fault> {
@@ -116,6 +138,29 @@ fn origins(text: &str) -> Result<Vec<HeaderValue>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_monitor_is_not_where_http_is_served() {
+        for (listen, monitor, is_free) in [
+            ("127.0.0.1:8000", "127.0.0.1:8000", false),
+            ("0.0.0.0:8000", "127.0.0.1:8000", false),
+            ("127.0.0.1:8000", "[::]:8000", false),
+            ("[::]:8000", "[::1]:8000", false),
+            ("127.0.0.1:8000", "127.0.0.1:9100", true),
+            ("127.0.0.1:8000", "127.0.0.2:8000", true),
+            ("0.0.0.0:8000", "[::1]:8000", true),
+            ("127.0.0.1:0", "127.0.0.1:0", true),
+            ("127.0.0.1:8000", "off", true),
+        ] {
+            let own = [("LISTEN_ADDR".to_owned(), listen.to_owned())];
+            let config = Config::read(&Environment::of(own)).unwrap();
+            let variable = latchkey_runtime::monitor::variable("off");
+            let own = [("MONITOR_ADDR".to_owned(), monitor.to_owned())];
+            let monitor = Environment::of(own).read(&variable).unwrap();
+            let checked = config.check_beside(&variable, monitor);
+            assert_eq!(checked.is_ok(), is_free, "{listen} {monitor:?} {checked:?}");
+        }
+    }
 
     #[test]
     fn origins_are_checked_one_by_one() {

@@ -48,6 +48,7 @@ impl Service for Replica {
 
     fn configure(environment: &Environment) -> Result<Self, StartError> {
         let config = Config::read(environment)?;
+        config.check_beside(&MONITOR_ADDR, environment.read(&MONITOR_ADDR)?)?;
         let nats = NatsOptions::read(environment, NAME, &Entropy::System)?
             .giving_commands_of(Sender::Edge)?;
         Ok(Self { config, nats })

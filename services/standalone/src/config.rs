@@ -13,6 +13,7 @@ use latchkey_runtime::monitor::{self, MonitorAddress};
 use latchkey_runtime::{Entropy, Environment, Exit, Setting, StartError, Table, Variable};
 use latchkey_store::address;
 use latchkey_store::config::{DATABASE_POOL, database_url};
+use latchkey_store::sqlite::check_place;
 
 /// Where the data is.
 pub const DATABASE_URL: Variable<latchkey_store::config::Address> = database_url(
@@ -72,7 +73,11 @@ impl Config {
         let database_pool = environment.read(&DATABASE_POOL)?;
         let monitor = environment.read(&MONITOR_ADDR)?;
         let edge = latchkey_edge::Config::read(environment)?;
+        edge.check_beside(&MONITOR_ADDR, monitor)?;
         let keys = latchkey_keys::Config::read(environment)?;
+        if let Some(file) = database_file(&database_url)? {
+            check_place(&file)?;
+        }
         let given = environment.find(&SECRET_KEY)?;
         let placeholder = Secret::new(String::new());
         let mut identity =

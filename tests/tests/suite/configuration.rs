@@ -5,6 +5,12 @@ use std::path::Path;
 use e2e::process::mortal;
 use e2e::{Finished, Folder, Process, SECRET, Service, Stack, binary};
 
+mod check;
+mod dotenv;
+mod flags;
+mod page;
+mod programs;
+
 const GOOD: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
@@ -17,10 +23,10 @@ fn repository(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The variables of the README's table: what stands in backticks in the first cell of a row.
-fn documented() -> Vec<String> {
-    let readme = repository("README.md");
-    let cells = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());
+/// The variables of a page's tables: what stands in backticks in the first cell of a row.
+fn documented(page: &str) -> Vec<String> {
+    let page = repository(page);
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());
     let words = cells.flat_map(|cell| cell.split('`').map(str::to_owned).collect::<Vec<_>>());
     let upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     words.filter(|word| word.len() > 4 && word.contains('_') && word.chars().all(upper)).collect()
@@ -43,7 +49,9 @@ fn help_names_every_variable_and_option() {
     let help = run(&["--help"], &[]);
     assert_eq!(help.code, Some(0));
     let all = help.stdout.clone() + &help_of_services();
-    for name in documented() {
+    let documented = documented("docs/configuration.md");
+    assert!(documented.len() > 30, "{documented:?}");
+    for name in documented {
         assert!(all.contains(&name), "no {name} in {all}");
     }
     for option in ["--help", "--version", "--check-config"] {
@@ -53,7 +61,8 @@ fn help_names_every_variable_and_option() {
 
 #[test]
 fn the_readme_and_the_example_name_every_variable_of_the_contract() {
-    let (table, example) = (documented(), repository(".env.example"));
+    let [table, page] = ["README.md", "docs/configuration.md"].map(documented);
+    let example = repository(".env.example");
     let contract = [
         "DATABASE_URL",
         "SECRET_KEY",
@@ -67,7 +76,8 @@ fn the_readme_and_the_example_name_every_variable_of_the_contract() {
     for name in contract {
         assert!(table.iter().any(|known| known == name), "no {name} in the README's table");
     }
-    for name in table {
+    for name in table.iter().chain(&page) {
+        assert!(page.contains(name), "no {name} in docs/configuration.md");
         assert!(example.contains(&format!("{name}=")), "no {name} in .env.example");
     }
 }
