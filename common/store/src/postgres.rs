@@ -18,8 +18,6 @@ use crate::driver::ANSWER_TIMEOUT;
 use crate::error::late;
 use crate::release::{self, Release};
 
-/// Connections of one process, unless it says otherwise.
-pub const CONNECTIONS: u32 = 8;
 /// How long a request waits for a connection, be it a free one or a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections that are made at the start: the first requests find them, and wait for none to be made.

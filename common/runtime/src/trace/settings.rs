@@ -142,8 +142,8 @@ impl Settings {
         environment.read(&PROTOCOL)?;
         let endpoint = environment.find(&TRACES_ENDPOINT)?.or(environment.find(&ENDPOINT)?);
         let is_disabled = environment.read(&DISABLED)?;
-        let Some(endpoint) = endpoint.filter(|_| !is_disabled) else { return Ok(None) };
         let name = environment.find(&SERVICE_NAME)?;
+        let Some(endpoint) = endpoint.filter(|_| !is_disabled) else { return Ok(None) };
         let resource = resource(service, version, entropy, attributes, name);
         Ok(Some(Self { endpoint, timeout: Duration::from_millis(timeout), sampler, resource }))
     }

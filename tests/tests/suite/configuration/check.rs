@@ -1,8 +1,11 @@
 //! `--check-config` refuses what a start refuses, with the same line, and makes nothing.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
-use e2e::{Folder, SECRET};
+use e2e::process::mortal_nobody;
+use e2e::{Folder, Process, SECRET, binary};
 
 use super::programs::{ALL, EDGE, IDENTITY, KEY, KEYS, POSTGRES, Program, STANDALONE};
 
@@ -32,6 +35,31 @@ fn a_wrong_value_is_refused_by_its_table_wherever_it_comes_from() {
         }
     }
     assert!(refused > 60, "{refused}");
+}
+
+/// A line of `.env` that cannot be read is a fault for whoever reads its variable, and for nobody else.
+#[test]
+fn a_program_reads_what_its_tables_say_and_nothing_else() {
+    let names = |program: Program| -> BTreeSet<String> {
+        let tables = (program.tables)();
+        let settings = || tables.iter().flat_map(|table| &table.settings);
+        let files = settings().filter_map(|setting| setting.file_name());
+        settings().map(|setting| setting.name().to_owned()).chain(files).collect()
+    };
+    let all: BTreeSet<String> = ALL.into_iter().flat_map(names).collect();
+    assert!(all.len() > 40, "{all:?}");
+    for program in ALL {
+        let (folder, own) = (Folder::new(), names(program));
+        let good: Vec<_> = program.good.iter().map(|(name, _)| *name).collect();
+        for name in all.iter().filter(|name| !good.contains(&name.as_str())) {
+            fs::write(folder.join(".env"), format!("{name}='\n")).unwrap();
+            let end = program.run(folder.path(), &["--check-config"], &[]);
+            let expected = if own.contains(name) { 78 } else { 0 };
+            assert_eq!(end.code, Some(expected), "{} {name}: {end:?}", program.name);
+            let said = format!("{}: {name}: .env, line 1: a quote is not", program.name);
+            assert!(expected == 0 || end.stderr.starts_with(&said), "{end:?}");
+        }
+    }
 }
 
 /// A program, settings on top of what it needs, and how the line begins that refuses them.
@@ -131,6 +159,33 @@ fn a_data_folder_that_cannot_be_used_is_refused_at_once() {
         let line = STANDALONE.refused(folder.path(), 73, &[("DATABASE_URL", url)]);
         assert!(line.contains(part) && !line.contains("hunter2"), "{url}: {line}");
     }
+}
+
+/// Root may write everywhere.
+#[test]
+fn a_data_folder_without_the_right_to_write_is_refused_at_once() {
+    let folder = Folder::new();
+    fs::create_dir(folder.join("data")).unwrap();
+    fs::create_dir(folder.join("open")).unwrap();
+    fs::set_permissions(folder.join("data"), Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(folder.join("open"), Permissions::from_mode(0o777)).unwrap();
+    // Others may not read our target folder: nobody gets a copy.
+    let copy = folder.join("latchkey");
+    fs::copy(binary::path(), &copy).unwrap();
+    let check = |url: &str| {
+        let mut command = binary::clean(mortal_nobody(&copy), folder.path());
+        command.arg("--check-config").envs(STANDALONE.good.iter().copied());
+        command.env("DATABASE_URL", url);
+        Process::start(command).finish()
+    };
+    for url in ["sqlite://data/latchkey.db", "sqlite://data/deeper/latchkey.db"] {
+        let end = check(url);
+        assert_eq!(end.code, Some(73), "{url}: {end:?}");
+        assert!(end.stderr.contains("cannot be used: Permission denied"), "{end:?}");
+    }
+    let end = check("sqlite://open/deeper/latchkey.db");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert_eq!(fs::read_dir(folder.join("open")).unwrap().count(), 0);
 }
 
 #[test]
