@@ -20,6 +20,8 @@ pub const MAX_ALTERNATIVES: usize = 16;
 /// What the scopes begin with that give rights on Latchkey itself.
 pub const RESERVED: &str = "latchkey:";
 
+/// Sets of grants that one set may be made of.
+const COMMON: usize = 2;
 /// The grant of everything but what is reserved.
 const EVERYTHING: &str = "*";
 
@@ -49,8 +51,8 @@ pub enum ScopeError {
     TooLong,
     /// A requirement that could not be met, or that requires nothing.
     #[error(
-        "must be scopes separated by single spaces, or a list of 1 to 16 such texts: each scope of 1 to 128 characters \
-         A-Z a-z 0-9 . _ : / -, the first a letter or digit, without *"
+        "must be 1 to 64 scopes separated by single spaces, or a list of 1 to 16 such texts: each scope of 1 to 128 \
+         characters A-Z a-z 0-9 . _ : / -, the first a letter or digit, without *"
     )]
     NoRequirement,
 }
@@ -61,24 +63,32 @@ impl Scopes {
     /// # Errors
     /// [`ScopeError`] says which rule they break.
     pub fn of<'a>(grants: impl IntoIterator<Item = &'a str>) -> Result<Self, ScopeError> {
+        Self::bounded(grants, 1)
+    }
+
+    /// The same with room for `sets` of them: what two sets [have in common](Self::intersection) may be as much as both.
+    fn bounded<'a>(
+        grants: impl IntoIterator<Item = &'a str>,
+        sets: usize,
+    ) -> Result<Self, ScopeError> {
         let mut all = Vec::new();
         for (place, grant) in grants.into_iter().enumerate() {
             if !is_grant(grant) {
                 return Err(ScopeError::NoGrant(place));
             }
-            // More than are allowed, but for those that are named twice.
-            if place >= MAX_GRANTS * 2 {
+            // Some may be named twice.
+            if place >= 2 * sets * MAX_GRANTS {
                 return Err(ScopeError::TooMany);
             }
             all.push(grant);
         }
         all.sort_unstable();
         all.dedup();
-        if all.len() > MAX_GRANTS {
+        if all.len() > sets * MAX_GRANTS {
             return Err(ScopeError::TooMany);
         }
         let text = all.join(" ");
-        if text.len() > MAX_BYTES {
+        if text.len() > sets * MAX_BYTES {
             return Err(ScopeError::TooLong);
         }
         Ok(Self(text.into_boxed_str()))
@@ -88,9 +98,9 @@ impl Scopes {
     /// spaces. An empty text is no scope at all.
     ///
     /// # Errors
-    /// As for [`of`](Self::of).
+    /// As for [`of`](Self::of), with room for what two sets have in common.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
-        if text.is_empty() { Ok(Self::default()) } else { Self::of(text.split(' ')) }
+        if text.is_empty() { Ok(Self::default()) } else { Self::bounded(text.split(' '), COMMON) }
     }
 
     /// Everything but what is reserved.
@@ -133,8 +143,8 @@ impl Scopes {
         self.beyond(other).next().is_none()
     }
 
-    /// What both cover: each grant of the one that the other covers. That may be more than [`MAX_GRANTS`], so who
-    /// stores it asks [`of`](Self::of) first.
+    /// What both cover: each grant of the one that the other covers. That may be more than [`MAX_GRANTS`]: it is read
+    /// back by [`parse`](Self::parse), and granted to somebody by [`of`](Self::of) alone.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         let own = self.iter().filter(|grant| other.cover(grant));
@@ -154,8 +164,9 @@ impl ScopeRequirement {
     pub fn any_of<'a>(alternatives: impl IntoIterator<Item = &'a str>) -> Result<Self, ScopeError> {
         let mut all: Vec<Box<str>> = Vec::new();
         for alternative in alternatives {
+            let is_short = alternative.split(' ').take(MAX_GRANTS + 1).count() <= MAX_GRANTS;
             let is_good = alternative.len() <= MAX_BYTES && alternative.split(' ').all(is_scope);
-            if !is_good || all.len() == MAX_ALTERNATIVES {
+            if !is_short || !is_good || all.len() == MAX_ALTERNATIVES {
                 return Err(ScopeError::NoRequirement);
             }
             all.push(alternative.into());
@@ -220,7 +231,7 @@ impl Serialize for Scopes {
 impl<'de> Deserialize<'de> for Scopes {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let grants = Vec::<String>::deserialize(from)?;
-        Self::of(grants.iter().map(String::as_str)).map_err(D::Error::custom)
+        Self::bounded(grants.iter().map(String::as_str), COMMON).map_err(D::Error::custom)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Variables: declared in tables ([`Variable`]), read from an [`Environment`]. This is the only file that reads the
 //! process' own.
 //!
-//! A flag beats the process' environment, which beats the `.env` file; what is set to nothing counts as not set.
+//! A flag beats the process' environment, which beats the `.env` file; what is set to nothing counts as not set
+//! there, so that the next of them counts.
 
 mod dotenv;
 mod variable;
@@ -55,11 +56,16 @@ impl Environment {
         let mut values = read.map_err(|error| ConfigError::File(error.to_string()))?;
         #[expect(clippy::disallowed_methods, reason = "this is the place that reads it")]
         let process = std::env::vars_os();
-        values.extend(process.filter_map(|(name, value)| {
-            let value = value.into_string().map_err(|_bytes| "the value is not UTF-8".to_owned());
-            Some((name.into_string().ok()?, value))
-        }));
-        values.extend(flags.into_iter().map(|(name, value)| (name, Ok(value))));
+        // What is set to nothing is not set: the next one counts.
+        values.extend(process.filter(|(_, value)| !value.is_empty()).filter_map(
+            |(name, value)| {
+                let value =
+                    value.into_string().map_err(|_bytes| "the value is not UTF-8".to_owned());
+                Some((name.into_string().ok()?, value))
+            },
+        ));
+        let flags = flags.into_iter().filter(|(_, value)| !value.is_empty());
+        values.extend(flags.map(|(name, value)| (name, Ok(value))));
         Ok(Self { values })
     }
 

@@ -188,6 +188,20 @@ fn a_bad_value_in_the_env_file_is_told_in_the_same_way() {
 }
 
 #[test]
+fn what_is_set_to_nothing_hides_nothing() {
+    let folder = Folder::new();
+    std::fs::write(folder.join(".env"), "API_KEY_EXPIRE_DAYS=year\n").unwrap();
+    let empty = ("API_KEY_EXPIRE_DAYS", "");
+    for arguments in [&["--check-config"][..], &["--check-config", "--api-key-expire-days="]] {
+        let end = binary::run(folder.path(), arguments, &[GOOD, empty]);
+        assert_eq!(end.code, Some(78), "{arguments:?}: {}", end.stderr);
+        assert!(end.stderr.contains("API_KEY_EXPIRE_DAYS"), "{}", end.stderr);
+    }
+    let set = binary::run(folder.path(), &["--check-config", "--api-key-expire-days=9"], &[empty]);
+    assert_eq!(set.code, Some(0), "{}", set.stderr);
+}
+
+#[test]
 fn a_refused_secret_is_not_shown() {
     let end = run(&[], &[GOOD, ("SECRET_KEY", "hunter2hunter2")]);
     assert_eq!(end.code, Some(78));

@@ -125,6 +125,9 @@ fn a_requirement_that_is_empty_or_that_nothing_meets_is_refused() {
     }
     let many = vec!["a"; MAX_ALTERNATIVES];
     assert!(ScopeRequirement::any_of(many).is_ok());
+    let all = |count: usize| ScopeRequirement::any_of([vec!["a"; count].join(" ").as_str()]);
+    assert!(all(MAX_GRANTS).is_ok());
+    assert_eq!(all(MAX_GRANTS + 1), Err(ScopeError::NoRequirement));
 }
 
 #[test]
@@ -215,4 +218,21 @@ fn what_both_cover_is_the_intersection_and_what_lies_within_covers_no_more() {
         covered += usize::from(may(&one, &scope));
     }
     assert!(within > 500 && covered > 5_000, "{within} and {covered}: is anything tried here?");
+}
+
+#[test]
+fn what_two_full_sets_have_in_common_can_be_written_and_read() {
+    let set = |wide: &str, narrow: &str| {
+        let narrow = (1..MAX_GRANTS).map(|n| format!("{narrow}:{n}"));
+        let all: Vec<_> = narrow.chain([format!("{wide}:*")]).collect();
+        Scopes::of(all.iter().map(String::as_str)).unwrap()
+    };
+    let both = set("a", "b").intersection(&set("b", "a"));
+    assert_eq!(both.iter().count(), 2 * (MAX_GRANTS - 1));
+    assert_eq!(Scopes::parse(both.as_text()), Ok(both.clone()));
+    let json = serde_json::to_string(&both).unwrap();
+    assert_eq!(serde_json::from_str::<Scopes>(&json).unwrap(), both);
+    assert_eq!(Scopes::of(both.iter()), Err(ScopeError::TooMany));
+    let more: Vec<_> = (0..=2 * MAX_GRANTS).map(|n| n.to_string()).collect();
+    assert_eq!(Scopes::parse(&more.join(" ")), Err(ScopeError::TooMany));
 }

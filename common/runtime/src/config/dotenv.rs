@@ -11,7 +11,9 @@
 //! | `NAME="a\n"` | a fault: for some a line's end, for others two characters |
 //! | a quote that is not closed on its line, or that something follows | a fault |
 //! | `NAME: value`, a control character, no UTF-8 | a fault |
+//! | `set NAME=value`, or something invisible beside the name | a fault |
 //! | a name twice, with two values | a fault |
+//! | a name on a line between quotes that an earlier line opens and a later one closes | a fault: for some it is a part of that value |
 //!
 //! A BOM, and a carriage return at a line's end, are nothing.
 
@@ -28,6 +30,11 @@ const COMMENT: &str = "a # at its beginning or after a blank begins a comment in
     or the comment on a line of its own";
 const ESCAPE: &str = "a backslash in double quotes stands for itself in some programs and not in others: use single quotes, \
     in which it stands for itself";
+
+const DISGUISED: &str =
+    "beside the name stands something that is not export, a part of which may be invisible";
+const WITHIN: &str = "the line stands between quotes that an earlier line opens: for some programs it is a part of that \
+    value";
 
 /// What is said for each name: a value, or why it cannot be taken, which repeats no part of it.
 pub(super) type Values = BTreeMap<String, Result<String, String>>;
@@ -60,21 +67,65 @@ pub(super) fn bounded(path: &Path) -> io::Result<Vec<u8>> {
 
 fn values(file: &[u8]) -> Values {
     let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    let lines: Vec<_> = file.split(|byte| *byte == b'\n').collect();
     let mut values = Values::new();
-    for (index, line) in file.split(|byte| *byte == b'\n').enumerate() {
-        let Some((name, value)) = declaration(line) else { continue };
-        let at = format!(".env, line {}", index + 1);
-        let value = value.map_err(|fault| format!("{at}: {fault}"));
-        match values.entry(name) {
-            Entry::Vacant(free) => drop(free.insert(value)),
-            Entry::Occupied(mut earlier) => {
-                if earlier.get().is_ok() && *earlier.get() != value {
-                    *earlier.get_mut() = Err(format!("{at}: set a second time, to something else"));
-                }
-            }
+    let mut closing = 0;
+    for (index, line) in lines.iter().enumerate() {
+        let within = index > 0 && index <= closing;
+        if !within {
+            closing = closing_line(&lines, index).unwrap_or(0);
+        }
+        for (name, value) in declaration(line).into_iter().chain(disguised(line)) {
+            let at = format!(".env, line {}", index + 1);
+            let value = if within { Err(WITHIN) } else { value };
+            note(&mut values, name, value.map_err(|fault| format!("{at}: {fault}")), &at);
         }
     }
     values
+}
+
+/// Adds what a line says of a name. The first fault is the one that is told.
+fn note(values: &mut Values, name: String, value: Result<String, String>, at: &str) {
+    match values.entry(name) {
+        Entry::Vacant(free) => drop(free.insert(value)),
+        Entry::Occupied(mut earlier) => {
+            if earlier.get().is_ok() && *earlier.get() != value {
+                let fault = format!("{at}: set a second time, to something else");
+                *earlier.get_mut() = Err(value.err().unwrap_or(fault));
+            }
+        }
+    }
+}
+
+/// The line that closes the quote which this line opens and does not close, where there is one.
+fn closing_line(lines: &[&[u8]], index: usize) -> Option<usize> {
+    let line = lines.get(index)?;
+    let text = line.iter().skip_while(|byte| **byte != b'=').skip(1);
+    let mut text = text.skip_while(|byte| byte.is_ascii_whitespace());
+    let quote = *text.next().filter(|byte| matches!(byte, b'"' | b'\''))?;
+    if declaration(line).is_none() || text.any(|byte| *byte == quote) {
+        return None;
+    }
+    let later = lines.iter().enumerate().skip(index + 1);
+    later.filter(|(_, line)| line.contains(&quote)).map(|(index, _)| index).next()
+}
+
+/// The name before the first `=` of a line that does not begin with it, and why it is not taken: so nobody is left to
+/// believe that it is set.
+fn disguised(line: &[u8]) -> Option<(String, Result<String, &'static str>)> {
+    let line = line.trim_ascii();
+    let end = line.iter().position(|byte| *byte == b'=').filter(|_| !line.starts_with(b"#"))?;
+    let before = line.get(..end)?;
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let end = before.iter().rposition(u8::is_ascii_graphic)? + 1;
+    let (before, behind) = before.split_at_checked(end)?;
+    let begin = before.iter().rposition(|byte| !is_of_name(byte)).map_or(0, |last| last + 1);
+    let (front, name) = before.split_at_checked(begin)?;
+    // `CACHE.DIR=…` is another name.
+    let is_another = front.last().is_some_and(u8::is_ascii_graphic);
+    let is_plain = matches!(front.trim_ascii(), b"" | b"export") && behind.trim_ascii().is_empty();
+    let name = str::from_utf8(name).ok().filter(|name| !name.is_empty() && !is_another)?;
+    (!is_plain).then(|| (name.to_owned(), Err(DISGUISED)))
 }
 
 /// The name that a line is about, and its value; `None` where it is about none.
@@ -203,6 +254,41 @@ mod tests {
         // The first fault is the one that is told.
         let twice = of(b"A='1\nA=1", "A").unwrap().unwrap_err();
         assert!(twice.contains("line 1"), "{twice}");
+    }
+
+    #[test]
+    fn a_name_with_something_beside_it_is_not_believed_to_be_set() {
+        for line in [
+            "set A=1",
+            "declare -x A=1",
+            "\u{a0}A=1",
+            "\u{200b}A=1",
+            "export \u{200b}A=1",
+            "A\u{a0}=1",
+            "A\u{200b} =1",
+            "if [ A=1 ]",
+        ] {
+            let said = of(line.as_bytes(), "A").unwrap_or_else(|| panic!("{line:?}")).unwrap_err();
+            assert!(said.contains("beside the name"), "{line:?}: {said}");
+        }
+        for line in ["# set A=1", "x.A=1", "x-A=1", "B='x A=1'", "B=\"set A=1\""] {
+            assert_eq!(of(line.as_bytes(), "A"), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_anothers_value_of_several_lines_is_not_ours() {
+        for quote in ["'", "\""] {
+            let file = format!("PEM={quote}-----BEGIN\nA=1\nB=2{quote}\nC=3\n");
+            for name in ["A", "B"] {
+                let said = of(file.as_bytes(), name).unwrap().unwrap_err();
+                assert!(said.contains("between quotes"), "{said}");
+            }
+            assert_eq!(of(file.as_bytes(), "C"), Some(Ok("3".to_owned())));
+            // One that is never closed is a value of one line.
+            let file = format!("SAYING={quote}tis\nA=1\n");
+            assert_eq!(of(file.as_bytes(), "A"), Some(Ok("1".to_owned())));
+        }
     }
 
     #[test]
