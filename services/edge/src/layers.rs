@@ -7,17 +7,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK,
-    ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, ORIGIN};
+use axum::http::{Method, Request};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use hyper::body::{Body as _, Incoming};
@@ -25,14 +21,15 @@ use latchkey_bus::{Context, Limit, RequestId};
 use latchkey_contract::problem::{BAD_HOST, TOO_LARGE, TOO_MANY_HEADERS};
 use latchkey_runtime::{Clock, Entropy};
 use tokio::time::Instant;
-use tower::Service;
-use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
+use tower::{Layer, Service};
+use tower_http::cors::Cors;
 
 use crate::address;
 use crate::admission::{Admission, Lane};
+use crate::answer;
 use crate::body::MAX_BODY;
 use crate::config::Config;
-use crate::credential::API_KEY_HEADER;
+use crate::cors;
 use crate::fast_path::FastPath;
 use crate::host;
 use crate::idle_timeout::Swept;
@@ -41,6 +38,7 @@ use crate::malformed::{self, Fault, Malformed};
 use crate::observe::{Observer, Request as Observed};
 use crate::patterns::Patterns;
 use crate::problem::Problem;
+use crate::request_id::RequestIds;
 use crate::route::{Facts, Route};
 use crate::router;
 use crate::state::Edge;
@@ -50,18 +48,6 @@ use crate::trailing_slash::without_slash;
 const MAX_IN_FLIGHT: u32 = 4_096;
 /// How long a request may take, all told.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a browser may remember that a page may call.
-const CORS_MAX_AGE: Duration = Duration::from_mins(10);
-/// The header with a request's id, both ways.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Characters of a request id that is taken from the client at most.
-const MAX_REQUEST_ID: usize = 128;
-/// What a page that is no page may do.
-const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-/// In place of an id that cannot be.
-const NO_ID: HeaderValue = HeaderValue::from_static("none");
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// Header lines of a request at most. hyper's own bound would be set out anew for each request.
 const MAX_HEADERS: usize = 64;
@@ -88,12 +74,6 @@ struct Core {
     observer: Observer,
 }
 
-/// Makes ids: a prefix that no other process has, and a number.
-struct RequestIds {
-    prefix: String,
-    next: AtomicU64,
-}
-
 type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 impl EdgeService {
@@ -113,8 +93,7 @@ impl EdgeService {
             Some((path.as_str(), method, route.dear()?))
         });
         let admission = Admission::new(&patterns, &dear.collect::<Vec<_>>(), clock.clone());
-        let methods = methods(facts());
-        let prefix = format!("{:016x}-", u64::from_be_bytes(entropy.bytes()));
+        let cors = cors::layer(config, facts());
         let in_flight = Limit::new(MAX_IN_FLIGHT);
         let plain = Core {
             observer: Observer::new(&patterns, &in_flight),
@@ -124,15 +103,9 @@ impl EdgeService {
             patterns,
             in_flight,
             trusted_proxies: config.trusted_proxies,
-            ids: Arc::new(RequestIds { prefix, next: AtomicU64::new(1) }),
+            ids: Arc::new(RequestIds::new(entropy)),
         };
-        let cors = CorsLayer::new()
-            .allow_origin(AllowOrigin::list(config.origins.iter().cloned()))
-            .allow_methods(methods)
-            .allow_headers([AUTHORIZATION, CONTENT_TYPE, API_KEY_HEADER, REQUEST_ID])
-            .expose_headers([LINK, RETRY_AFTER, WWW_AUTHENTICATE, REQUEST_ID])
-            .max_age(CORS_MAX_AGE);
-        let cors = tower::Layer::layer(&cors, plain.clone());
+        let cors = cors.layer(plain.clone());
         Self { plain, cors, malformed: Malformed::new(clock) }
     }
 
@@ -165,7 +138,7 @@ impl EdgeService {
         let (problem, id) = (fault.problem(), self.plain.ids.make());
         let body = problem.document(id.to_str().unwrap_or_default(), None);
         let mut answer = problem.into_response();
-        finish(answer.headers_mut(), id);
+        answer::finish(answer.headers_mut(), id);
         let body = if unread.starts_with(b"HEAD ") { "" } else { &body };
         malformed::bytes_of(&answer, body, &self.malformed.date_line())
     }
@@ -187,13 +160,6 @@ impl EdgeService {
             Ok(response) => response,
         }
     }
-}
-
-/// The methods that a page of another origin may use: those that routes have.
-fn methods<'a>(routes: impl Iterator<Item = &'a Facts>) -> Vec<Method> {
-    let all: Vec<&Method> = routes.map(|route| &route.method).collect();
-    let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
-    known.into_iter().filter(|method| all.contains(&method)).collect()
 }
 
 fn has_host<B>(request: &Request<B>) -> bool {
@@ -230,7 +196,7 @@ impl Core {
         let observed = Observed { route, method, begun, id: &id };
         let span = self.observer.begin(&observed, headers);
         self.observer.end(&observed, response.status(), &span);
-        finish(response.headers_mut(), id);
+        answer::finish(response.headers_mut(), id);
         Some(response)
     }
 
@@ -255,7 +221,7 @@ impl Core {
         let span = if is_failure { self.observer.traced(&observed, span) } else { span };
         if let Some(problem) = problem {
             let pattern = self.observer.pattern(route);
-            span.scope(|| log(&problem, &response, &request_id, &method, pattern));
+            span.scope(|| answer::log(&problem, &response, request_id.as_str(), &method, pattern));
             // The router has counted the empty body already.
             response.headers_mut().remove(CONTENT_LENGTH);
             if method != Method::HEAD {
@@ -264,7 +230,7 @@ impl Core {
             }
         }
         self.observer.end(&observed, response.status(), &span);
-        finish(response.headers_mut(), id);
+        answer::finish(response.headers_mut(), id);
         response
     }
 
@@ -352,49 +318,4 @@ async fn within<F: Future>(max: Duration, work: F) -> Option<F::Output> {
 fn take_problem(mut response: Response) -> (Response, Option<Problem>) {
     let problem = response.extensions_mut().remove::<Problem>();
     (response, problem)
-}
-
-fn log(problem: &Problem, response: &Response, id: &RequestId, method: &Method, route: &str) {
-    let (status, code) = (response.status().as_u16(), problem.code());
-    if problem.is_shed() {
-        tracing::debug!(status, code, request_id = %id, %method, route, "a request was turned away");
-    } else if problem.is_failure() {
-        let cause = problem.cause();
-        tracing::error!(status, code, request_id = %id, %method, route, cause, "a request failed");
-    } else if let Some(cause) = problem.cause() {
-        tracing::info!(status, code, request_id = %id, %method, route, cause, "not ready");
-    } else {
-        tracing::info!(status, code, request_id = %id, %method, route, "a request was refused");
-    }
-}
-
-fn finish(headers: &mut HeaderMap, request_id: HeaderValue) {
-    headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-    headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
-    headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
-    headers.insert(REQUEST_ID, request_id);
-}
-
-impl RequestIds {
-    /// The prefix and the number in hexadecimal. By hand: each request has one.
-    fn make(&self) -> HeaderValue {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut text = Vec::with_capacity(self.prefix.len() + size_of::<u64>() * 2);
-        text.extend_from_slice(self.prefix.as_bytes());
-        let nibbles = number.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        let digits = nibbles.skip_while(|nibble| *nibble == 0);
-        text.extend(digits.map(|nibble| DIGITS[usize::from(nibble)]));
-        // All of these are characters that a header takes.
-        HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(NO_ID)
-    }
-
-    /// The client's own id, if it is sane, or a new one.
-    fn of(&self, headers: &HeaderMap) -> HeaderValue {
-        let sane = |value: &&HeaderValue| {
-            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
-            (1..=MAX_REQUEST_ID).contains(&value.len()) && value.as_bytes().iter().all(plain)
-        };
-        headers.get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| self.make())
-    }
 }
