@@ -39,6 +39,20 @@ struct Response {
     answer: Answer,
 }
 
+/// What a look at memory and at a text alone says of a credential.
+#[derive(Debug)]
+pub enum Looked {
+    /// All that there is to say.
+    Known(Verdict<Remembered>),
+    /// Nothing: its authority has to be asked about what has this name.
+    Unknown(Name),
+}
+
+/// What a text is called that nothing is remembered of: what [`Gate::ask`](crate::Gate::ask) takes with the same
+/// text, so that it is hashed once.
+#[derive(Clone, Copy, Debug)]
+pub struct Name(pub(crate) CredentialHash);
+
 /// Decides one form of credential, whose authority is `A`.
 pub(crate) struct CachedVerifier<A: OfForm> {
     memory: Arc<Memory>,
@@ -103,12 +117,66 @@ impl<A: OfForm> CachedVerifier<A> {
         credential: CredentialText<'_>,
         min_revision: Revision,
     ) -> Result<Verdict<Remembered>, CallError> {
-        let verdict = match credential.name() {
-            Some(name) => self.judge(context, credential.text, name, min_revision).await,
-            None => Ok(Verdict::Malformed),
+        let Some(name) = credential.name() else { return Ok(self.malformed()) };
+        let wall = Timestamp(self.clock.unix_millis());
+        match self.recall(credential, name, min_revision, wall) {
+            Some(verdict) => Ok(verdict),
+            None => self.ask(context, credential, name, min_revision).await,
+        }
+    }
+
+    /// The verdict on a text that is remembered at `wall`, or seen from the text alone.
+    pub(crate) fn look(&self, credential: CredentialText<'_>, wall: Timestamp) -> Looked {
+        let Some(name) = credential.remembered_name() else {
+            return Looked::Known(self.malformed());
         };
+        match self.recall(credential, name, Revision::default(), wall) {
+            Some(verdict) => Looked::Known(verdict),
+            None if credential.has_form() => Looked::Unknown(Name(name)),
+            None => Looked::Known(self.malformed()),
+        }
+    }
+
+    /// The verdict on a text with this name, which is not remembered. What is answered is not older than
+    /// `min_revision`.
+    ///
+    /// # Errors
+    /// [`CallError`] where nobody could say; then the credential is not accepted.
+    pub(crate) async fn ask(
+        &self,
+        context: &Context,
+        credential: CredentialText<'_>,
+        name: CredentialHash,
+        min_revision: Revision,
+    ) -> Result<Verdict<Remembered>, CallError> {
+        debug_assert_eq!(credential.name(), Some(name), "a text is asked about by its own name");
+        self.misses.increment(1);
+        let verdict = self.judge(context, credential.text, name, min_revision).await;
         self.verifications.count(&verdict);
         verdict
+    }
+
+    fn malformed(&self) -> Verdict<Remembered> {
+        self.verifications.count(&Ok(Verdict::<Remembered>::Malformed));
+        Verdict::Malformed
+    }
+
+    /// What is remembered under this name.
+    fn recall(
+        &self,
+        credential: CredentialText<'_>,
+        name: CredentialHash,
+        min_revision: Revision,
+        wall: Timestamp,
+    ) -> Option<Verdict<Remembered>> {
+        let Judged(verdict) = self.memory.look(&name, self.now(), wall, min_revision)?;
+        self.hits.increment(1);
+        self.check.answered(name, &verdict, || A::question(credential.text, name));
+        match &verdict {
+            Verdict::Valid(_) => self.verifications.count_valid(),
+            refused => self.verifications.count_code(refused.code()),
+        }
+        Some(verdict)
     }
 
     async fn judge(
@@ -119,13 +187,6 @@ impl<A: OfForm> CachedVerifier<A> {
         min_revision: Revision,
     ) -> Result<Verdict<Remembered>, CallError> {
         let item = || A::question(text, hash);
-        let wall = Timestamp(self.clock.unix_millis());
-        if let Some(Judged(verdict)) = self.memory.look(&hash, self.now(), wall, min_revision) {
-            self.hits.increment(1);
-            self.check.answered(hash, &verdict, item);
-            return Ok(verdict);
-        }
-        self.misses.increment(1);
         for _ in 0..MAX_QUESTIONS {
             let Some(question) = self.memory.ask(self.now()) else {
                 return self.ask_as_nobody(context, min_revision, item()).await;
@@ -158,21 +219,6 @@ impl<A: OfForm> CachedVerifier<A> {
             self.refused.increment(1);
         }
         Err(CallError::Unavailable)
-    }
-
-    /// Who a text stands for, where that is remembered as good at `wall`.
-    pub(crate) fn remembered(
-        &self,
-        credential: CredentialText<'_>,
-        wall: Timestamp,
-    ) -> Option<Remembered> {
-        let hash = credential.remembered_name()?;
-        let found = self.memory.look(&hash, self.now(), wall, Revision::default());
-        let Judged(verdict) = found.filter(|Judged(said)| matches!(said, Verdict::Valid(_)))?;
-        self.hits.increment(1);
-        self.verifications.count_valid();
-        self.check.answered(hash, &verdict, || A::question(credential.text, hash));
-        verdict.valid()
     }
 
     /// The tests' own: leaves the memory as a panic in the middle of a change would.

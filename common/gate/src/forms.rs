@@ -82,6 +82,15 @@ impl<'a> CredentialText<'a> {
             Form::Token => is_compact_jws(self.text).then(|| CredentialHash::of(self.text)),
         }
     }
+
+    /// Whether a text that has a [`remembered_name`](Self::remembered_name) has a [`name`](Self::name).
+    pub(crate) fn has_form(self) -> bool {
+        match self.form {
+            // Its checksum was looked at.
+            Form::Key => true,
+            Form::Token => is_compact_jws(self.text),
+        }
+    }
 }
 
 impl OfForm for KeysAuthority {
@@ -133,6 +142,8 @@ mod tests {
         let long = format!("a.b.{}", "c".repeat(MAX_TOKEN));
         for text in ["", "a.b", "a.b.c.d", "a..c", "a.b.", "a.b=.c", "a.b.c ", "a.b.ç", &long] {
             assert_eq!(token(text), None, "{text}");
+            let credential = CredentialText { form: Form::Token, text };
+            assert!(!credential.has_form(), "{text}");
         }
     }
 
@@ -173,12 +184,14 @@ mod tests {
         let named = Some(CredentialHash::of(&longest));
         let token = CredentialText { form: Form::Token, text: &longest };
         assert_eq!((token.name(), token.remembered_name()), (named, named));
+        assert!(token.has_form());
         let longer = format!("{longest}d");
         let token = CredentialText { form: Form::Token, text: &longer };
         assert_eq!((token.name(), token.remembered_name()), (None, None));
         let key = ApiKey::generate(|bytes| bytes.fill(10));
         let text = CredentialText::of(key.expose());
         assert_eq!((text.form, text.remembered_name()), (Form::Key, Some(key.hash())));
+        assert!(text.has_form());
         assert_eq!(CredentialText::of("sk_").remembered_name(), None);
     }
 }

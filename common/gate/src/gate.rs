@@ -9,6 +9,7 @@ use std::sync::Arc;
 use latchkey_bus::Context;
 use latchkey_contract::identity::IdentityAuthority;
 use latchkey_contract::keys::KeysAuthority;
+use latchkey_contract::lease::Revision;
 use latchkey_contract::verify::MinRevision;
 use latchkey_contract::{CallError, Timestamp, Verdict};
 use latchkey_runtime::batch::BatchClient;
@@ -16,7 +17,7 @@ use latchkey_runtime::{Address, Child, Clock, periodic};
 
 use crate::Deps;
 use crate::ask::AskAuthority;
-use crate::cached_verifier::CachedVerifier;
+use crate::cached_verifier::{CachedVerifier, Looked, Name};
 use crate::config::MemoryConfig;
 use crate::forms::{CredentialText, Form, OfForm};
 use crate::lease::{self, LeaseDeps, Memory};
@@ -69,17 +70,41 @@ impl Gate {
         Ok(verdict)
     }
 
-    /// Who a credential stands for, where that is remembered: at once, and as [`decide`](Self::decide) would
-    /// answer. `None` for everything else, which only `decide` can judge.
+    /// What is known of a credential without asking anyone: at once, and as [`decide`](Self::decide) would answer.
+    /// What is not known [`ask`](Self::ask) answers.
     #[must_use]
-    pub fn remembered(&self, credential: CredentialText<'_>) -> Option<Remembered> {
+    pub fn look(&self, credential: CredentialText<'_>) -> Looked {
         let now = self.now();
-        let principal = match credential.form {
-            Form::Key => self.keys.remembered(credential, now),
-            Form::Token => self.tokens.remembered(credential, now),
+        let looked = match credential.form {
+            Form::Key => self.keys.look(credential, now),
+            Form::Token => self.tokens.look(credential, now),
+        };
+        if let Looked::Known(Verdict::Valid(principal)) = &looked {
+            self.usage.note(principal, now);
+        }
+        looked
+    }
+
+    /// Who a credential stands for of which a look has said nothing but its name: without hashing it again, or
+    /// looking again.
+    ///
+    /// # Errors
+    /// As for [`decide`](Self::decide).
+    pub async fn ask(
+        &self,
+        context: &Context,
+        credential: CredentialText<'_>,
+        Name(name): Name,
+    ) -> Result<Verdict<Remembered>, CallError> {
+        let any = Revision::default();
+        let verdict = match credential.form {
+            Form::Key => self.keys.ask(context, credential, name, any).await,
+            Form::Token => self.tokens.ask(context, credential, name, any).await,
         }?;
-        self.usage.note(&principal, now);
-        Some(principal)
+        if let Verdict::Valid(principal) = &verdict {
+            self.usage.note(principal, self.now());
+        }
+        Ok(verdict)
     }
 
     /// The tests' own: leaves what is remembered of keys as a panic in the middle of a change would.

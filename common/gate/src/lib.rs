@@ -31,6 +31,7 @@ mod verify;
 use latchkey_bus::Bus;
 use latchkey_runtime::{Clock, Entropy};
 
+pub use cached_verifier::{Looked, Name};
 pub use config::MemoryConfig;
 pub use forms::{CredentialText, Form};
 pub use gate::Gate;

@@ -25,7 +25,10 @@ impl VerificationMetrics {
     }
 
     pub(crate) fn count<P>(&self, judged: &Result<Verdict<P>, CallError>) {
-        let outcome = judged.as_ref().map_or(NO_VERDICT, Verdict::code);
+        self.count_code(judged.as_ref().map_or(NO_VERDICT, Verdict::code));
+    }
+
+    pub(crate) fn count_code(&self, outcome: &str) {
         if let Some(place) = OUTCOMES.iter().position(|known| *known == outcome) {
             self.count_at(place);
         }

@@ -26,7 +26,7 @@ pub(crate) fn layer<'a>(config: &Config, routes: impl Iterator<Item = &'a Facts>
 
 /// The methods that routes have.
 fn methods<'a>(routes: impl Iterator<Item = &'a Facts>) -> Vec<Method> {
-    let all: Vec<&Method> = routes.map(|route| &route.method).collect();
+    let all: Vec<&Method> = routes.filter_map(|route| route.method.as_ref()).collect();
     let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     known.into_iter().filter(|method| all.contains(&method)).collect()
 }

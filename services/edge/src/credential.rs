@@ -1,17 +1,17 @@
-//! Extractors: a handler that takes a [`User`], an [`Owner`], a [`Service`] or [`Anybody`] runs only for one. Those who
-//! act have the context that says so with them (`acting.rs`).
+//! Credentials of a request, and extractors: a handler that takes [`Oneself`], an [`Owner`] or [`Acting`] runs only for
+//! one, and has the context that says so with them (`acting.rs`).
 
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use latchkey_bus::Context;
 use latchkey_contract::problem::{Accepts, CREDENTIAL_IN_URL, CREDENTIAL_TWICE, USERS_ONLY};
-use latchkey_contract::verify::{MinRevision, PrincipalKind};
-use latchkey_contract::{Secret, UserDetail, UserId};
-use latchkey_gate::{CredentialText, Form, Gate, Remembered, Requirement, Unmet};
+use latchkey_contract::verify::PrincipalKind;
+use latchkey_contract::{UserDetail, UserId};
+use latchkey_gate::{CredentialText, Form, Gate, Name, Remembered, Requirement, Unmet};
 
 use crate::acting;
 use crate::problem::Problem;
@@ -22,9 +22,6 @@ pub const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 /// What an API key, and names under which one is wrongly sent, look like in a query.
 const SECRETS_IN_QUERY: [&str; 6] =
     ["sk_", "api_key=", "api-key=", "apikey=", "access_token=", "token="];
-
-/// A user, by access token. Used where an API key means nothing.
-pub struct User(pub UserDetail);
 
 /// A user who acts on their account.
 pub struct Oneself {
@@ -48,29 +45,35 @@ pub struct Acting {
     pub user: UserId,
     /// For what they do.
     pub context: Context,
-    token: Secret,
+    token: Kept,
 }
 
-/// A service, by API key.
-pub struct Service(pub Remembered);
-
-/// Whoever it is.
-pub struct Anybody(pub Remembered);
-
-/// The credentials that a request holds. An empty or unusable one counts as presented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The headers with credentials that a request holds. An empty or unusable one counts as presented.
+#[derive(Clone, Copy)]
 pub(crate) struct Presented<'a> {
-    pub(crate) token: Option<&'a str>,
-    pub(crate) key: Option<&'a str>,
+    token: Option<&'a HeaderValue>,
+    key: Option<&'a HeaderValue>,
 }
 
-impl FromRequestParts<Arc<Edge>> for User {
-    type Rejection = Problem;
+/// The same, for longer than the request's headers.
+pub(crate) struct Kept {
+    token: Option<HeaderValue>,
+    key: Option<HeaderValue>,
+}
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let user = required(parts, edge, Requirement::USER).await?;
-        user.user().cloned().map(Self).ok_or_else(Problem::internal)
-    }
+/// What a look at the credentials comes to.
+pub(crate) enum Looked {
+    /// Who it is, or why not.
+    Judged(Result<Remembered, Problem>),
+    /// Somebody has to be asked.
+    Open(Open),
+}
+
+/// Where a look has stopped: at the form in this place of the requirement's, whose text has this name.
+#[derive(Clone, Copy)]
+pub(crate) struct Open {
+    place: usize,
+    name: Name,
 }
 
 impl FromRequestParts<Arc<Edge>> for Oneself {
@@ -101,8 +104,8 @@ impl FromRequestParts<Arc<Edge>> for Acting {
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
         let Owner { user, context } = Owner::from_request_parts(parts, edge).await?;
-        let token = presented(&parts.uri, &parts.headers)?.token.unwrap_or_default();
-        Ok(Self { user, context, token: Secret::new(token.to_owned()) })
+        let presented = presented(&parts.uri, &parts.headers)?;
+        Ok(Self { user, context, token: Presented { key: None, ..presented }.kept() })
     }
 }
 
@@ -112,24 +115,7 @@ impl Acting {
     /// # Errors
     /// 401 where it is not any more, 503 where nobody could say.
     pub(crate) async fn is_still_good(&self, gate: &Gate) -> Result<(), Problem> {
-        let presented = Presented { token: Some(self.token.expose()), key: None };
-        presented.meet(Requirement::USER, gate, &self.context).await.map(drop)
-    }
-}
-
-impl FromRequestParts<Arc<Edge>> for Service {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        required(parts, edge, Requirement::SERVICE).await.map(Self)
-    }
-}
-
-impl FromRequestParts<Arc<Edge>> for Anybody {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        required(parts, edge, Requirement::ANYBODY).await.map(Self)
+        self.token.presented().meet(Requirement::USER, gate, &self.context).await.map(drop)
     }
 }
 
@@ -155,38 +141,98 @@ impl<'a> Presented<'a> {
         gate: &Gate,
         context: &Context,
     ) -> Result<Remembered, Problem> {
-        let (mut accepted, mut is_any) = (None, false);
-        for credential in requirement.forms().iter().filter_map(|form| self.shown(*form)) {
-            is_any = true;
-            accepted = gate.decide(context, credential, MinRevision::default()).await?.valid();
-            if accepted.is_some() {
-                break;
+        match self.look(requirement, gate) {
+            Looked::Judged(judged) => judged,
+            Looked::Open(open) => self.ask(requirement, gate, context, open).await,
+        }
+    }
+
+    /// The same, as far as nobody has to be asked.
+    pub(crate) fn look(self, requirement: Requirement, gate: &Gate) -> Looked {
+        self.look_from(0, requirement, gate)
+    }
+
+    /// The same from where a look has stopped.
+    ///
+    /// # Errors
+    /// As for [`meet`](Self::meet).
+    pub(crate) async fn ask(
+        self,
+        requirement: Requirement,
+        gate: &Gate,
+        context: &Context,
+        mut open: Open,
+    ) -> Result<Remembered, Problem> {
+        // Each turn is about a later form.
+        loop {
+            let Open { place, name } = open;
+            let form = requirement.forms().get(place).ok_or_else(Problem::internal)?;
+            let credential = self.shown(*form).ok_or_else(Problem::internal)?;
+            if let Some(accepted) = gate.ask(context, credential, name).await?.valid() {
+                return self.judge(requirement, Some(accepted));
+            }
+            match self.look_from(place + 1, requirement, gate) {
+                Looked::Judged(judged) => return judged,
+                Looked::Open(next) => open = next,
             }
         }
+    }
+
+    fn look_from(self, from: usize, requirement: Requirement, gate: &Gate) -> Looked {
+        for (place, form) in requirement.forms().iter().enumerate().skip(from) {
+            let Some(credential) = self.shown(*form) else { continue };
+            match gate.look(credential) {
+                latchkey_gate::Looked::Known(verdict) => {
+                    if let Some(accepted) = verdict.valid() {
+                        return Looked::Judged(self.judge(requirement, Some(accepted)));
+                    }
+                }
+                // It may be good, and would win over the next.
+                latchkey_gate::Looked::Unknown(name) => return Looked::Open(Open { place, name }),
+            }
+        }
+        Looked::Judged(self.judge(requirement, None))
+    }
+
+    fn judge(
+        self,
+        requirement: Requirement,
+        accepted: Option<Remembered>,
+    ) -> Result<Remembered, Problem> {
         let judged = requirement.judge(accepted, |principal| principal.kind());
         judged.map_err(|unmet| match unmet {
             Unmet::WrongKind(PrincipalKind::User) => Problem::of(&USERS_ONLY),
             Unmet::WrongKind(PrincipalKind::Service) | Unmet::NotAccepted => {
+                let is_any = requirement.forms().iter().any(|form| self.header(*form).is_some());
                 Problem::unauthenticated(accepts(requirement), is_any)
             }
         })
     }
 
-    /// Whoever shows a credential that the requirement looks at, and is remembered as good, if they meet it: at
-    /// once, and as [`meet`](Self::meet) would answer. `None` for everything else.
-    pub(crate) fn remembered(self, requirement: Requirement, gate: &Gate) -> Option<Remembered> {
-        // One that is not remembered may be good, and would win over the next.
-        let first = requirement.forms().iter().find_map(|form| self.shown(*form))?;
-        let accepted = gate.remembered(first)?;
-        requirement.judge([accepted], |principal| principal.kind()).ok()
+    fn shown(self, form: Form) -> Option<CredentialText<'a>> {
+        // What is not ASCII is no credential, and reads as an empty one.
+        let text = self.header(form)?.to_str().unwrap_or_default();
+        let text = if form == Form::Token { bearer(text) } else { text };
+        Some(CredentialText { form, text })
     }
 
-    fn shown(self, form: Form) -> Option<CredentialText<'a>> {
-        let text = match form {
+    fn header(self, form: Form) -> Option<&'a HeaderValue> {
+        match form {
             Form::Key => self.key,
             Form::Token => self.token,
-        };
-        text.map(|text| CredentialText { form, text })
+        }
+    }
+
+    /// The same, for longer than the request's headers.
+    pub(crate) fn kept(self) -> Kept {
+        Kept { token: self.token.cloned(), key: self.key.cloned() }
+    }
+}
+
+impl Kept {
+    /// The headers.
+    pub(crate) fn presented(&self) -> Presented<'_> {
+        Presented { token: self.token.as_ref(), key: self.key.as_ref() }
     }
 }
 
@@ -207,7 +253,7 @@ pub(crate) fn presented<'a>(uri: &Uri, headers: &'a HeaderMap) -> Result<Present
     if uri.query().is_some_and(holds_secret) {
         return Err(Problem::of(&CREDENTIAL_IN_URL));
     }
-    let token = single(headers, &AUTHORIZATION)?.map(bearer);
+    let token = single(headers, &AUTHORIZATION)?;
     let key = single(headers, &API_KEY_HEADER)?;
     Ok(Presented { token, key })
 }
@@ -217,14 +263,16 @@ fn holds_secret(query: &str) -> bool {
     SECRETS_IN_QUERY.iter().any(|sign| query.contains(sign))
 }
 
-/// The header's value; one that is not ASCII is no credential, and reads as an empty one.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a HeaderValue>, Problem> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
         return Err(Problem::of(&CREDENTIAL_TWICE));
     }
-    Ok(first.map(|value| value.to_str().unwrap_or_default()))
+    Ok(first)
 }
 
 /// The token behind `Bearer ` in any case (RFC 9110 §11.1); empty for another scheme.

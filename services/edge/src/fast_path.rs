@@ -1,60 +1,128 @@
-//! The shortest way through the edge, for routes that do nothing but verify: without the router, whose
-//! plumbing costs more than the check. A request that shows a credential which is remembered as good is
-//! answered at once; any other waits for the gate alone.
-//!
-//! The router has the same routes for HEAD and for the API's description. Both must give the same answers.
+//! Routes that do nothing but verify. Each is a value: what is required, which methods it takes, whether pages of other
+//! origins may call it, and how a principal and a refusal are written. They are answered here alone: without the
+//! router, whose plumbing costs more than the check, and at once where memory or the request itself says all.
+//! Whoever has to be asked about is asked about by what was read and hashed for the first look.
 
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri};
+use axum::response::{IntoResponse, Response};
 use latchkey_bus::Context;
 use latchkey_contract::Principal;
 use latchkey_gate::{Gate, Requirement};
 
-use crate::api::protected::Greeting;
-use crate::credential::presented;
+use crate::body::MAX_BODY;
+use crate::credential::{Kept, Looked, Open, Presented, presented};
 use crate::problem::Problem;
 
-/// A route with a way of its own: what it requires, and how it answers.
+/// A route that only verifies.
 #[derive(Clone, Copy)]
-pub(crate) struct FastPath {
-    requirement: Requirement,
-    greet: fn(&Principal) -> Result<Greeting, Problem>,
+pub(crate) struct VerifyRoute {
+    /// The methods it takes, as the header `Allow` names them; `None`: any.
+    pub(crate) allow: Option<&'static str>,
+    /// Whether a page of another origin may call it. Where not, `Origin` is a header like any other.
+    pub(crate) is_for_pages: bool,
+    /// Bytes of a body at most. It is read by nobody.
+    pub(crate) max_body: usize,
+    /// The least that is required of whoever calls it.
+    pub(crate) who: Requirement,
+    /// What this request requires: `who`, and what the request asks for besides.
+    pub(crate) requirement: fn(Requirement, &Uri) -> Result<Requirement, Problem>,
+    /// Where the credentials are.
+    pub(crate) credentials: for<'a> fn(&Uri, &'a HeaderMap) -> Result<Presented<'a>, Problem>,
+    /// The answer to whoever is let through.
+    pub(crate) accept: fn(&Principal) -> Result<Response, Problem>,
+    /// The answer to whoever is not.
+    pub(crate) refuse: fn(Problem) -> Response,
 }
 
-impl FastPath {
-    /// The one for this request, if there is one.
-    pub(crate) fn of(method: &Method, uri: &Uri) -> Option<Self> {
-        let fast_path = match uri.path() {
-            "/protected/service" => {
-                Self { requirement: Requirement::SERVICE, greet: Greeting::to_service }
-            }
-            "/protected/user" => Self { requirement: Requirement::USER, greet: Greeting::to_user },
-            "/protected/any" => {
-                Self { requirement: Requirement::ANYBODY, greet: Greeting::to_anybody }
-            }
-            _ => return None,
-        };
-        (*method == Method::GET).then_some(fast_path)
+/// What a look at a request comes to.
+pub(crate) enum Seen {
+    /// Its answer.
+    Answer(Response),
+    /// Somebody has to be asked.
+    Open(Question),
+}
+
+/// What has to be asked for a request. It outlives the headers that it was read from.
+pub(crate) struct Question {
+    requirement: Requirement,
+    credentials: Kept,
+    open: Open,
+}
+
+impl VerifyRoute {
+    /// A route that is read, by pages too, and requires the same of each request.
+    pub(crate) const fn get(
+        who: Requirement,
+        accept: fn(&Principal) -> Result<Response, Problem>,
+    ) -> Self {
+        Self {
+            allow: Some("GET,HEAD"),
+            is_for_pages: true,
+            max_body: MAX_BODY,
+            who,
+            requirement: |who, _| Ok(who),
+            credentials: presented,
+            accept,
+            refuse: IntoResponse::into_response,
+        }
     }
 
-    /// The answer, if the credential is remembered as good. Here is only what can be decided from memory,
-    /// and no refusal.
-    pub(crate) fn at_once(self, gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Option<Greeting> {
-        let presented = presented(uri, headers).ok()?;
-        (self.greet)(&*presented.remembered(self.requirement, gate)?).ok()
-    }
-
-    /// The answer, by the context's deadline.
-    ///
-    /// # Errors
-    /// [`Problem`] as the router would have it.
-    pub(crate) async fn ask(
-        self,
+    /// What can be said without asking anyone.
+    pub(crate) fn look(
+        &self,
         gate: &Gate,
-        context: &Context,
+        method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-    ) -> Result<Greeting, Problem> {
-        let presented = presented(uri, headers)?;
-        (self.greet)(&*presented.meet(self.requirement, gate, context).await?)
+    ) -> Seen {
+        self.try_look(gate, method, uri, headers)
+            .unwrap_or_else(|problem| Seen::Answer((self.refuse)(problem)))
+    }
+
+    fn try_look(
+        &self,
+        gate: &Gate,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Seen, Problem> {
+        if let Some(allow) = self.allow
+            && !allow.split(',').any(|taken| taken == method.as_str())
+        {
+            return Err(Problem::method_not_allowed(allow));
+        }
+        let requirement = (self.requirement)(self.who, uri)?;
+        let credentials = (self.credentials)(uri, headers)?;
+        Ok(match credentials.look(requirement, gate) {
+            Looked::Judged(judged) => Seen::Answer((self.accept)(&*judged?)?),
+            Looked::Open(open) => {
+                Seen::Open(Question { requirement, credentials: credentials.kept(), open })
+            }
+        })
+    }
+
+    /// The answer, by the context's deadline. `question`: what a look has left open, if there was one.
+    pub(crate) async fn answer(
+        &self,
+        gate: &Gate,
+        context: &Context,
+        parts: &Parts,
+        question: Option<Question>,
+    ) -> Response {
+        let question = match question {
+            Some(question) => question,
+            None => match self.look(gate, &parts.method, &parts.uri, &parts.headers) {
+                Seen::Open(question) => question,
+                Seen::Answer(answer) => return answer,
+            },
+        };
+        let Question { requirement, credentials, open } = question;
+        let asked = credentials.presented().ask(requirement, gate, context, open).await;
+        let answered = asked.and_then(|principal| (self.accept)(&principal));
+        answered.unwrap_or_else(self.refuse)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use futures_util::FutureExt;
 use hyper::body::{Body as _, Incoming};
 use latchkey_bus::{Context, Limit, RequestId};
 use latchkey_contract::problem::{BAD_HOST, TOO_LARGE, TOO_MANY_HEADERS};
+use latchkey_runtime::trace::Span;
 use latchkey_runtime::{Clock, Entropy};
 use tokio::time::Instant;
 use tower::{Layer, Service};
@@ -30,7 +32,7 @@ use crate::answer;
 use crate::body::MAX_BODY;
 use crate::config::Config;
 use crate::cors;
-use crate::fast_path::FastPath;
+use crate::fast_path::{Question, Seen, VerifyRoute};
 use crate::host;
 use crate::idle_timeout::Swept;
 use crate::lent_body;
@@ -48,7 +50,6 @@ use crate::trailing_slash::without_slash;
 const MAX_IN_FLIGHT: u32 = 4_096;
 /// How long a request may take, all told.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Header lines of a request at most. hyper's own bound would be set out anew for each request.
 const MAX_HEADERS: usize = 64;
 
@@ -66,6 +67,8 @@ pub struct EdgeService {
 struct Core {
     edge: Arc<Edge>,
     router: Router,
+    /// The routes that only verify, in the order of the patterns.
+    verify: Arc<[Option<VerifyRoute>]>,
     patterns: Patterns,
     in_flight: Limit,
     admission: Arc<Admission>,
@@ -90,14 +93,20 @@ impl EdgeService {
         let patterns = Patterns::new(facts().map(|route| route.path.clone()));
         let dear = routes.iter().filter_map(|route| {
             let Facts { path, method, .. } = route.facts();
-            Some((path.as_str(), method, route.dear()?))
+            Some((path.as_str(), method.as_ref()?, route.dear()?))
         });
         let admission = Admission::new(&patterns, &dear.collect::<Vec<_>>(), clock.clone());
         let cors = cors::layer(config, facts());
+        let verify_at = |pattern: &&str| {
+            let route = routes.iter().find(|route| route.facts().path == *pattern);
+            route.and_then(Route::verifies)
+        };
+        let verify = patterns.all().iter().map(verify_at).collect();
         let in_flight = Limit::new(MAX_IN_FLIGHT);
         let plain = Core {
             observer: Observer::new(&patterns, &in_flight),
             admission: Arc::new(admission),
+            verify,
             router: router::build(routes, Arc::clone(&edge)),
             edge,
             patterns,
@@ -109,23 +118,27 @@ impl EdgeService {
         Self { plain, cors, malformed: Malformed::new(clock) }
     }
 
-    /// Answers a request whose credential is remembered; `None` for any other, which is
-    /// [`answer`](Self::answer)'s.
-    pub fn answer_at_once(&self, request: &Request<Incoming>) -> Option<Response> {
-        let headers = request.headers();
-        let plain = request.body().is_end_stream() && !headers.contains_key(ORIGIN);
-        if plain && headers.len() <= MAX_HEADERS && has_host(request) {
-            self.plain.answer_at_once(request)
-        } else {
-            None
-        }
+    /// Answers a request that can be answered without asking anyone. With what is known of any other
+    /// [`answer`](Self::answer) goes on.
+    pub(crate) fn answer_at_once(
+        &self,
+        request: &Request<Incoming>,
+    ) -> ControlFlow<Response, Arrived> {
+        self.plain.answer_at_once(request)
     }
 
     /// Answers one request from `peer`, when its body is read or given up.
-    pub async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response {
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        mut arrived: Arrived,
+        peer: IpAddr,
+    ) -> Response {
         let (mut request, rest) = lent_body::lend(request);
-        without_slash(&mut request);
-        let mut answer = self.answer_lent(request, peer).await;
+        if without_slash(&mut request) {
+            arrived.route = self.plain.patterns.place_of(request.uri().path());
+        }
+        let mut answer = self.answer_arrived(request, arrived, peer).await;
         if let Some(rest) = rest {
             rest.end(&mut answer).await;
         }
@@ -151,11 +164,24 @@ impl EdgeService {
     }
 
     /// Answers one request from `peer` whose body is read out by somebody else, or by nobody.
-    pub async fn answer_lent(&self, mut request: Request<Body>, peer: IpAddr) -> Response {
-        if !request.headers().contains_key(ORIGIN) || !has_host(&request) {
-            return self.plain.answer(request, peer).await;
+    pub async fn answer_lent(&self, request: Request<Body>, peer: IpAddr) -> Response {
+        let arrived = self.plain.arrived(&request);
+        self.answer_arrived(request, arrived, peer).await
+    }
+
+    async fn answer_arrived(
+        &self,
+        mut request: Request<Body>,
+        arrived: Arrived,
+        peer: IpAddr,
+    ) -> Response {
+        let is_for_pages = self.plain.verify_at(&arrived).is_none_or(|it| it.is_for_pages);
+        let is_of_page = is_for_pages && request.headers().contains_key(ORIGIN);
+        if !is_of_page || !has_host(&request) {
+            return self.plain.answer(request, arrived, peer).await;
         }
-        request.extensions_mut().insert(Peer(peer));
+        let Arrived { begun, route, .. } = arrived;
+        request.extensions_mut().insert(FromPage { begun, route, peer });
         match self.cors.clone().call(request).await {
             Ok(response) => response,
         }
@@ -166,9 +192,31 @@ fn has_host<B>(request: &Request<B>) -> bool {
     host::is_good(request.version(), request.headers())
 }
 
-/// The other end of the connection.
+/// What is known of a request since it arrived.
+pub(crate) struct Arrived {
+    begun: Instant,
+    /// The place of its pattern.
+    route: usize,
+    /// What a look has left open, if there was one.
+    question: Option<Question>,
+}
+
+/// What is to be done for a request.
+struct Work {
+    context: Context,
+    peer: IpAddr,
+    /// Its route, if that only verifies.
+    verify: Option<VerifyRoute>,
+    question: Option<Question>,
+}
+
+/// In the extensions of a request of a page of another origin: what is known of it, and the other end of the connection.
 #[derive(Clone, Copy)]
-struct Peer(IpAddr);
+struct FromPage {
+    begun: Instant,
+    route: usize,
+    peer: IpAddr,
+}
 
 impl Service<Request<Body>> for Core {
     type Response = Response;
@@ -181,67 +229,99 @@ impl Service<Request<Body>> for Core {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let core = self.clone();
-        let peer = request.extensions().get().map_or(IpAddr::from([0, 0, 0, 0]), |Peer(ip)| *ip);
-        Box::pin(async move { Ok(core.answer(request, peer).await) })
+        let from = request.extensions().get::<FromPage>().copied();
+        let (arrived, peer) = match from {
+            Some(FromPage { begun, route, peer }) => {
+                (Arrived { begun, route, question: None }, peer)
+            }
+            None => (core.arrived(&request), IpAddr::from([0, 0, 0, 0])),
+        };
+        Box::pin(async move { Ok(core.answer(request, arrived, peer).await) })
     }
 }
 
 impl Core {
-    fn answer_at_once(&self, request: &Request<Incoming>) -> Option<Response> {
-        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        let (begun, fast_path) = (Instant::now(), FastPath::of(method, uri)?);
-        let answer = fast_path.at_once(&self.edge.gate, uri, headers)?;
-        let (mut response, id) = (answer.into_response(), self.ids.of(headers));
-        let route = self.patterns.place_of(request.uri().path());
-        let observed = Observed { route, method, begun, id: &id };
-        let span = self.observer.begin(&observed, headers);
-        self.observer.end(&observed, response.status(), &span);
-        answer::finish(response.headers_mut(), id);
-        Some(response)
+    /// A request of which nothing is known yet.
+    fn arrived<B>(&self, request: &Request<B>) -> Arrived {
+        let (begun, route) = (Instant::now(), self.patterns.place_of(request.uri().path()));
+        Arrived { begun, route, question: None }
     }
 
-    async fn answer(&self, request: Request<Body>, peer: IpAddr) -> Response {
-        let (begun, id) = (Instant::now(), self.ids.of(request.headers()));
+    fn verify_at(&self, arrived: &Arrived) -> Option<&VerifyRoute> {
+        self.verify.get(arrived.route)?.as_ref()
+    }
+
+    fn answer_at_once(&self, request: &Request<Incoming>) -> ControlFlow<Response, Arrived> {
+        let mut arrived = self.arrived(request);
+        let Some(verify) = self.verify_at(&arrived) else { return Continue(arrived) };
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let is_plain = request.body().is_end_stream()
+            && !(verify.is_for_pages && headers.contains_key(ORIGIN))
+            && headers.len() <= MAX_HEADERS
+            && has_host(request);
+        if !is_plain {
+            return Continue(arrived);
+        }
+        match verify.look(&self.edge.gate, method, uri, headers) {
+            Seen::Answer(answer) => {
+                let Arrived { begun, route, .. } = arrived;
+                let id = self.ids.of(headers);
+                let observed = Observed { route, method, begun, id: &id };
+                let span = self.observer.begin(&observed, headers);
+                let mut answer = self.complete(answer, &observed, span);
+                answer::finish(answer.headers_mut(), id);
+                Break(answer)
+            }
+            Seen::Open(question) => {
+                arrived.question = Some(question);
+                Continue(arrived)
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request<Body>, arrived: Arrived, peer: IpAddr) -> Response {
+        let Arrived { begun, route, question } = arrived;
+        let id = self.ids.of(request.headers());
         let request_id = RequestId::new(id.to_str().unwrap_or_default());
         let method = request.method().clone();
-        let route = self.patterns.place_of(request.uri().path());
         let observed = Observed { route, method: &method, begun, id: &id };
         let span = self.observer.begin(&observed, request.headers());
-        let context = Context::until(request_id.clone(), begun + REQUEST_TIMEOUT);
+        let context = Context::until(request_id, begun + REQUEST_TIMEOUT);
         let lane = self.admission.lane(route, &method);
-        let guarded = self.admitted(request, context, peer, lane);
+        let work = Work { context, peer, verify: self.verify[route], question };
+        let guarded = self.admitted(request, work, lane);
         let response = if span.is_recording() {
             // In a box: the many that are not traced need no room for it.
             Box::pin(span.run(guarded)).await
         } else {
             guarded.await
         };
-        let (mut response, problem) = take_problem(response);
+        let mut answer = self.complete(response, &observed, span);
+        answer::finish(answer.headers_mut(), id);
+        answer
+    }
+
+    /// An answer as it is told and observed.
+    fn complete(&self, mut answer: Response, observed: &Observed<'_>, span: Span) -> Response {
+        let problem = answer.extensions_mut().remove::<Problem>();
         let is_failure = problem.as_ref().is_some_and(Problem::is_failure);
-        let span = if is_failure { self.observer.traced(&observed, span) } else { span };
+        let span = if is_failure { self.observer.traced(observed, span) } else { span };
         if let Some(problem) = problem {
-            let pattern = self.observer.pattern(route);
-            span.scope(|| answer::log(&problem, &response, request_id.as_str(), &method, pattern));
+            let id = observed.id.to_str().unwrap_or_default();
+            let pattern = self.observer.pattern(observed.route);
+            span.scope(|| answer::log(&problem, &answer, id, observed.method, pattern));
             // The router has counted the empty body already.
-            response.headers_mut().remove(CONTENT_LENGTH);
-            if method != Method::HEAD {
-                let document = problem.document(request_id.as_str(), span.trace_id());
-                *response.body_mut() = Body::from(document);
+            answer.headers_mut().remove(CONTENT_LENGTH);
+            if *observed.method != Method::HEAD {
+                *answer.body_mut() = Body::from(problem.document(id, span.trace_id()));
             }
         }
-        self.observer.end(&observed, response.status(), &span);
-        answer::finish(response.headers_mut(), id);
-        response
+        self.observer.end(observed, answer.status(), &span);
+        answer
     }
 
     /// The routes' answer, or that there is no room for the request.
-    async fn admitted(
-        &self,
-        request: Request<Body>,
-        context: Context,
-        peer: IpAddr,
-        lane: Option<Lane>,
-    ) -> Response {
+    async fn admitted(&self, request: Request<Body>, work: Work, lane: Option<Lane>) -> Response {
         let mut place = None;
         if let Some(lane) = lane {
             place = self.admission.enter(lane).await;
@@ -249,7 +329,7 @@ impl Core {
                 return Problem::overloaded().into_response();
             }
         }
-        let response = self.guarded(request, context, peer).await;
+        let response = self.guarded(request, work).await;
         let problem = response.extensions().get::<Problem>();
         let is_shed = problem.is_some_and(Problem::is_shed);
         let turns_away = problem.is_some_and(Problem::turns_away);
@@ -265,7 +345,7 @@ impl Core {
     }
 
     /// The routes' answer, or the problem of having none.
-    async fn guarded(&self, request: Request<Body>, context: Context, peer: IpAddr) -> Response {
+    async fn guarded(&self, request: Request<Body>, work: Work) -> Response {
         let Some(permit) = self.in_flight.try_enter() else {
             return Problem::overloaded().into_response();
         };
@@ -275,16 +355,17 @@ impl Core {
         if !has_host(&request) {
             return Problem::of(&BAD_HOST).into_response();
         }
-        if request.body().size_hint().lower() > MAX_BODY as u64 {
-            return Problem::about(&TOO_LARGE, &MAX_BODY.to_string()).into_response();
+        let Work { context, peer, verify, question } = work;
+        let max_body = verify.map_or(MAX_BODY, |verify| verify.max_body);
+        if request.body().size_hint().lower() > max_body as u64 {
+            return Problem::about(&TOO_LARGE, &max_body.to_string()).into_response();
         }
-        let answered = match FastPath::of(request.method(), request.uri()) {
-            Some(fast_path) => {
+        let answered = match verify {
+            Some(verify) => {
                 let (parts, _body) = request.into_parts();
-                let (gate, uri, headers) = (&self.edge.gate, &parts.uri, &parts.headers);
                 // The gate keeps the deadline: a timer less.
-                let work = fast_path.ask(gate, &context, uri, headers);
-                AssertUnwindSafe(work).catch_unwind().await.map(IntoResponse::into_response)
+                let work = verify.answer(&self.edge.gate, &context, &parts, question);
+                AssertUnwindSafe(work).catch_unwind().await
             }
             None => AssertUnwindSafe(self.route(request, context, peer)).catch_unwind().await,
         };
@@ -313,9 +394,4 @@ async fn within<F: Future>(max: Duration, work: F) -> Option<F::Output> {
         Poll::Ready(done) => Some(done),
         Poll::Pending => tokio::time::timeout(max, work).await.ok(),
     }
-}
-
-fn take_problem(mut response: Response) -> (Response, Option<Problem>) {
-    let problem = response.extensions_mut().remove::<Problem>();
-    (response, problem)
 }

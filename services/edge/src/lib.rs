@@ -1,13 +1,25 @@
 //! The edge: the public HTTP API. It never sees a database; what it knows, it asks over the bus.
 //!
 //! ```text
-//! server -> connection -> layers -> fast_path -> latchkey-gate: what is remembered
+//! server -> connection -> layers -> fast_path -> credential -> latchkey-gate -> bus
 //!                            \
 //!                             \_-> admission -> router -> credential (extractors) -> latchkey-gate -> bus
 //!                                     \
 //!                                      \_-> api -> bus
 //! bus -> verify -> latchkey-gate -> bus
 //! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`router`] | the one list of routes |
+//! | `route` | one element of it |
+//! | [`api`] | a file or folder a resource: JSON, handlers, documentation |
+//! | `fast_path` | routes that only verify, as values |
+//! | [`credential`] | credentials of a request, and extractors |
+//! | [`layers`] | the one layer around everything: admission, id, deadline, problem documents, metrics |
+//! | [`problem`] | what an error answer has besides its row in the contract's table |
+//! | [`openapi`] | the API's description, from the list |
+//! | [`server`] | connections |
 //!
 //! Actors: the root supervises those of the gate, the one that revokes keys which nobody was shown, and the
 //! endpoint that answers other services.
@@ -116,6 +128,11 @@ pub async fn start(config: &Config, deps: Deps) -> Result<Started, StartError> {
 /// Puts the edge together.
 #[must_use]
 pub fn build(config: &Config, deps: Deps) -> Built {
+    serving(router::list(), config, deps)
+}
+
+/// The edge that serves these routes.
+fn serving(routes: Vec<Route>, config: &Config, deps: Deps) -> Built {
     if !config.rate_limit {
         tracing::warn!("RATE_LIMIT=off: logins, signups and new keys are not limited");
     }
@@ -133,7 +150,6 @@ pub fn build(config: &Config, deps: Deps) -> Built {
     children.push(readiness::child(&readiness));
     let entropy = asking.entropy.clone();
     let ready = Arc::clone(&readiness);
-    let routes = router::list();
     let description = openapi::text(&routes).into();
     let edge = Arc::new(Edge {
         bus,

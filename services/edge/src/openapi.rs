@@ -16,7 +16,7 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema};
 
 use crate::credential::accepts;
-use crate::route::{Description, Facts, Route, described};
+use crate::route::{Description, Facts, Route, http_method};
 
 /// What the description calls the two forms of credential.
 const TOKEN: &str = "token";
@@ -100,7 +100,7 @@ fn describe(routes: &[Route]) -> utoipa::openapi::OpenApi {
         operation.security = route.facts().who.map(security);
         add_answers(&mut operation, route);
         let Facts { method, path, .. } = route.facts();
-        document.paths.add_path_operation(path, vec![described(method)], operation);
+        document.paths.add_path_operation(path, vec![http_method(method.as_ref())], operation);
     }
     document
 }

@@ -4,12 +4,13 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use latchkey_contract::problem::{
-    Accepts, COMPRESSED, CREDENTIAL_NEEDED, INTERNAL, INVALID, KEY_NEEDED, NOT_ACCEPTED,
-    ProblemType, TOKEN_NEEDED, TOO_MANY_REQUESTS, UNAVAILABLE, WRONG_CREDENTIALS, WRONG_FORM,
+    Accepts, COMPRESSED, CREDENTIAL_NEEDED, INTERNAL, INVALID, KEY_NEEDED, METHOD_NOT_ALLOWED,
+    NOT_ACCEPTED, ProblemType, TOKEN_NEEDED, TOO_MANY_REQUESTS, UNAVAILABLE, WRONG_CREDENTIALS,
+    WRONG_FORM,
 };
 use latchkey_contract::{CallError, FieldError, Refusal};
 use latchkey_runtime::trace::TraceId;
@@ -28,6 +29,8 @@ struct Reason {
     errors: Vec<FieldError>,
     retry_after_s: Option<u64>,
     challenges: &'static [&'static str],
+    /// The methods that the path takes (RFC 9110 §10.2.1), where nobody else says them.
+    allow: Option<&'static str>,
     /// The codings of a body that are taken (RFC 9110 §12.5.3).
     accepts_coding: Option<&'static str>,
     /// Why we failed, for the log alone.
@@ -77,6 +80,7 @@ impl Reason {
             errors: Vec::new(),
             retry_after_s: None,
             challenges: &[],
+            allow: None,
             accepts_coding: None,
             cause: None,
             kind: Kind::Failure,
@@ -131,6 +135,11 @@ impl Problem {
         let Self(reason) = hint
             .map_or_else(|| Self::of(&WRONG_CREDENTIALS), |hint| Self::about(&WRONG_FORM, hint));
         Reason { challenges: Accepts::Token.challenges(false), ..*reason }.into()
+    }
+
+    /// 405: the path takes other methods, these.
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+        Reason { allow: Some(allow), ..Reason::of(&METHOD_NOT_ALLOWED) }.into()
     }
 
     /// 415: a body in a coding.
@@ -260,6 +269,9 @@ impl IntoResponse for Problem {
         }
         if let Some(seconds) = self.0.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(allow) = self.0.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         if let Some(coding) = self.0.accepts_coding {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding));

@@ -9,12 +9,24 @@ use latchkey_contract::problem::ProblemType;
 use latchkey_gate::Requirement;
 use utoipa::openapi::path::{Operation, PathItem, Paths};
 use utoipa::openapi::schema::Schema;
-use utoipa::openapi::{HttpMethod, RefOr};
+use utoipa::openapi::{HttpMethod, OpenApi, RefOr};
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::admission::Lane;
+use crate::fast_path::VerifyRoute;
 use crate::limits::LimitClass;
 use crate::state::Edge;
+
+/// The description in the attributes of one function, which need be no handler.
+macro_rules! described {
+    ($($function:tt)+) => {{
+        #[derive(utoipa::OpenApi)]
+        #[openapi(paths($($function)+))]
+        struct Described;
+        <Described as utoipa::OpenApi>::openapi()
+    }};
+}
+pub(crate) use described;
 
 /// A route.
 pub struct Route {
@@ -22,14 +34,22 @@ pub struct Route {
     problems: &'static [&'static ProblemType],
     lane: Option<Lane>,
     description: Option<Description>,
-    handler: MethodRouter<Arc<Edge>>,
+    way: Way,
+}
+
+/// Who answers.
+enum Way {
+    /// A handler, behind the router.
+    Handler(MethodRouter<Arc<Edge>>),
+    /// The fast path.
+    Verify(VerifyRoute),
 }
 
 /// What anybody may know of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Its method. Whoever takes GET takes HEAD.
-    pub method: Method,
+    /// Its method; `None`: any. Whoever takes GET takes HEAD.
+    pub method: Option<Method>,
     /// Its path, with `{…}` for whatever may stand there.
     pub path: String,
     /// What is required of whoever calls it; `None`: nothing, and nobody looks who it is.
@@ -52,22 +72,32 @@ impl Route {
     pub(crate) fn new((schemas, paths, handler): UtoipaMethodRouter<Arc<Edge>>) -> Self {
         let (path, method, operation) = only_operation(paths);
         let description = operation.map(|operation| Description { schemas, operation });
-        Self::bare(method, path, description, handler)
+        Self::bare(Some(method), path, description, Way::Handler(handler))
+    }
+
+    /// A route that only verifies, with what describes it: `described!` of whatever answers for it.
+    pub(crate) fn verify(description: OpenApi, value: VerifyRoute) -> Self {
+        let OpenApi { paths, components, .. } = description;
+        let schemas = components.unwrap_or_default().schemas.into_iter().collect();
+        let (path, method, operation) = only_operation(paths);
+        let description = operation.map(|operation| Description { schemas, operation });
+        let method = value.allow.map(|_| method);
+        Self::bare(method, path, description, Way::Verify(value)).who(value.who)
     }
 
     /// A page for people, which the description leaves out.
     pub(crate) fn page(path: &str, handler: MethodRouter<Arc<Edge>>) -> Self {
-        Self::bare(Method::GET, path.to_owned(), None, handler)
+        Self::bare(Some(Method::GET), path.to_owned(), None, Way::Handler(handler))
     }
 
     fn bare(
-        method: Method,
+        method: Option<Method>,
         path: String,
         description: Option<Description>,
-        handler: MethodRouter<Arc<Edge>>,
+        way: Way,
     ) -> Self {
         let facts = Facts { method, path, who: None, limit: None, max_body: None };
-        Self { facts, problems: &[], lane: None, description, handler }
+        Self { facts, problems: &[], lane: None, description, way }
     }
 
     /// Only for those who meet the requirement.
@@ -119,9 +149,20 @@ impl Route {
         self.description.as_ref()
     }
 
-    /// Its path, and what answers there.
-    pub(crate) fn into_handler(self) -> (String, MethodRouter<Arc<Edge>>) {
-        (self.facts.path, self.handler)
+    /// The value of a route that only verifies.
+    pub(crate) fn verifies(&self) -> Option<VerifyRoute> {
+        match self.way {
+            Way::Verify(value) => Some(value),
+            Way::Handler(_) => None,
+        }
+    }
+
+    /// The path and the handler of any other.
+    pub(crate) fn into_handler(self) -> Option<(String, MethodRouter<Arc<Edge>>)> {
+        match self.way {
+            Way::Handler(handler) => Some((self.facts.path, handler)),
+            Way::Verify(_) => None,
+        }
     }
 }
 
@@ -141,9 +182,9 @@ fn only_operation(paths: Paths) -> (String, Method, Option<Operation>) {
     (path, method, operation)
 }
 
-/// The method as the description has it.
-pub(crate) fn described(method: &Method) -> HttpMethod {
-    match method.as_str() {
+/// The method as the description has it, which has no word for any.
+pub(crate) fn http_method(method: Option<&Method>) -> HttpMethod {
+    match method.map_or("GET", Method::as_str) {
         "POST" => HttpMethod::Post,
         "PUT" => HttpMethod::Put,
         "PATCH" => HttpMethod::Patch,

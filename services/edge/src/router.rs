@@ -17,7 +17,7 @@ use crate::api::{auth, docs, health, keys, protected};
 use crate::body::{MAX_AUTH_BODY, MAX_BODY};
 use crate::limits::LimitClass;
 use crate::problem::Problem;
-use crate::route::{Facts, Route};
+use crate::route::{Facts, Route, described};
 use crate::state::Edge;
 
 /// By token: a key is no credential.
@@ -29,9 +29,9 @@ const USER: Requirement = Requirement::of_kind(PrincipalKind::User);
 #[must_use]
 pub fn list() -> Vec<Route> {
     let others = [
-        Route::new(routes!(protected::user)).who(Requirement::USER),
-        Route::new(routes!(protected::service)).who(Requirement::SERVICE),
-        Route::new(routes!(protected::any)).who(Requirement::ANYBODY),
+        Route::verify(described!(protected::user), protected::USER),
+        Route::verify(described!(protected::service), protected::SERVICE),
+        Route::verify(described!(protected::any), protected::ANYBODY),
         Route::new(routes!(health::root)),
         Route::new(routes!(health::live)),
         Route::new(routes!(health::ready)),
@@ -85,15 +85,11 @@ pub fn facts() -> Vec<Facts> {
     list().iter().map(|route| route.facts().clone()).collect()
 }
 
-/// The router of these routes.
+/// The router of these routes. Those that only verify are not in it.
 pub(crate) fn build(routes: Vec<Route>, edge: Arc<Edge>) -> Router {
-    let add = |router: Router<Arc<Edge>>, route: Route| {
-        let (path, handler) = route.into_handler();
-        router.route(&path, handler)
-    };
-    routes
-        .into_iter()
-        .fold(Router::new(), add)
+    let handlers = routes.into_iter().filter_map(Route::into_handler);
+    handlers
+        .fold(Router::new(), |router, (path, handler)| router.route(&path, handler))
         .fallback(async || Problem::of(&NO_SUCH_ROUTE))
         .method_not_allowed_fallback(async || Problem::of(&METHOD_NOT_ALLOWED))
         .with_state(edge)

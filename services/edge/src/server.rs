@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -211,15 +212,18 @@ impl Serving {
         let activity = Activity::default();
         let (tracked, busy) = (activity.clone(), activity.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
-            if let Some(answer) = service.answer_at_once(&request) {
-                busy.answered();
-                return Either::Left(ready(Ok(finish(answer, &ending))));
-            }
+            let arrived = match service.answer_at_once(&request) {
+                ControlFlow::Break(answer) => {
+                    busy.answered();
+                    return Either::Left(ready(Ok(finish(answer, &ending))));
+                }
+                ControlFlow::Continue(arrived) => arrived,
+            };
             busy.busy();
             let (service, ending, busy) = (Arc::clone(&service), Arc::clone(&ending), busy.clone());
             // In a box: an answer that is there at once needs no room for it.
             Either::Right(Box::pin(async move {
-                let answer = service.answer(request, peer.ip()).await;
+                let answer = service.answer(request, arrived, peer.ip()).await;
                 busy.answered();
                 if answer.extensions().get::<Unread>().is_some() {
                     busy.leave_unread();

@@ -7,20 +7,20 @@ use axum::http::{Request, Uri};
 pub struct Slashed;
 
 /// Takes the slash off the end of a path that is more than a slash: `/keys/` is `/keys`. Two of them are
-/// another path, which nothing is at.
-pub fn without_slash<B>(request: &mut Request<B>) {
+/// another path, which nothing is at. Whether there was one.
+pub fn without_slash<B>(request: &mut Request<B>) -> bool {
     let path = request.uri().path();
     let Some(shorter) = path.strip_suffix('/').filter(|it| !it.is_empty() && !it.ends_with('/'))
     else {
-        return;
+        return false;
     };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut parts = request.uri().clone().into_parts();
     parts.path_and_query = format!("{shorter}{query}").parse().ok();
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-        request.extensions_mut().insert(Slashed);
-    }
+    let Ok(uri) = Uri::from_parts(parts) else { return false };
+    *request.uri_mut() = uri;
+    request.extensions_mut().insert(Slashed);
+    true
 }
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ mod tests {
         ] {
             let mut request = Request::new(());
             *request.uri_mut() = written.parse().unwrap();
-            without_slash(&mut request);
+            assert_eq!(without_slash(&mut request), written != routed);
             assert_eq!(request.uri(), routed, "{written}");
             assert_eq!(request.extensions().get::<Slashed>().is_some(), written != routed);
         }

@@ -77,6 +77,26 @@ impl<A: OfForm> Bench<A> {
         decided.map(|verdict| verdict.code())
     }
 
+    /// What is known without asking.
+    fn look(&self, text: &str) -> Option<Verdict<Remembered>> {
+        match self.verifier.look(CredentialText::of(text), Timestamp(0)) {
+            Looked::Known(verdict) => Some(verdict),
+            Looked::Unknown(_) => None,
+        }
+    }
+
+    /// The same, and whoever is unknown is asked about by the name that the look gave.
+    async fn look_or_ask(&self, text: &str) -> Result<&'static str, CallError> {
+        let credential = CredentialText::of(text);
+        let verdict = match self.verifier.look(credential, Timestamp(0)) {
+            Looked::Known(verdict) => verdict,
+            Looked::Unknown(Name(name)) => {
+                self.verifier.ask(&patient(), credential, name, Revision(0)).await?
+            }
+        };
+        Ok(verdict.code())
+    }
+
     fn under_way(&self) -> usize {
         lock(&self.verifier.questions).len()
     }
@@ -95,16 +115,42 @@ async fn what_is_remembered_is_answered_without_asking() {
         }
     }
     assert_eq!(bench.played.asked(), [(Some(MEMBER), 1); 2]);
-    let remembered = |text| bench.verifier.remembered(CredentialText::of(text), Timestamp(0));
-    assert_eq!(remembered(&good).unwrap().key().unwrap().name, "ci");
-    assert!(remembered(&unknown).is_none(), "a refusal is no principal");
-    assert!(remembered("sk_").is_none());
+    let look = |text| bench.look(text).expect("it is known");
+    assert_eq!(look(&good).valid().unwrap().key().unwrap().name, "ci");
+    assert_eq!(look(&unknown).code(), "unknown", "a refusal is remembered, too");
+    assert_eq!(look("sk_").code(), "malformed");
+    assert!(bench.look(&key(30)).is_none(), "nobody has asked about this one");
     for (counter, count) in [
-        ("latchkey_cache_lookups_total key hit", 3),
+        ("latchkey_cache_lookups_total key hit", 4),
         ("latchkey_cache_lookups_total key miss", 2),
         ("latchkey_verifications_total key valid", 3),
-        ("latchkey_verifications_total key unknown", 2),
-        ("latchkey_verifications_total key malformed", 0),
+        ("latchkey_verifications_total key unknown", 3),
+        ("latchkey_verifications_total key malformed", 1),
+    ] {
+        assert_eq!(counted.counter(counter), count, "{counter}");
+    }
+}
+
+#[tokio::test]
+async fn who_looks_and_then_asks_is_told_what_a_decision_says_and_counts_once() {
+    let counted = Counted::default();
+    let _counting = metrics::set_default_local_recorder(&counted);
+    let bench = bench::<IdentityAuthority>().await;
+    bench.played.says(TOKEN, Verdict::Valid(person(true)));
+    let unknown = "e30.e30.e30";
+    for (text, says) in [(TOKEN, "valid"), (unknown, "unknown"), ("a.b", "malformed")] {
+        for _ in 0..2 {
+            assert_eq!(bench.look_or_ask(text).await, Ok(says));
+        }
+        assert_eq!(bench.decide(text).await, Ok(says));
+    }
+    assert_eq!(bench.played.asked(), [(Some(MEMBER), 1); 2]);
+    for (counter, count) in [
+        ("latchkey_cache_lookups_total token hit", 4),
+        ("latchkey_cache_lookups_total token miss", 2),
+        ("latchkey_verifications_total token valid", 3),
+        ("latchkey_verifications_total token unknown", 3),
+        ("latchkey_verifications_total token malformed", 3),
     ] {
         assert_eq!(counted.counter(counter), count, "{counter}");
     }
@@ -200,7 +246,7 @@ async fn a_token_that_no_change_would_name_is_answered_and_not_remembered() {
         // As a member, and then by itself: an answer that others wait for may be older than a request.
         assert_eq!(bench.played.asked(), [(Some(MEMBER), 1), (None, 1)].repeat(asked));
     }
-    assert!(bench.verifier.remembered(CredentialText::of(TOKEN), Timestamp(0)).is_none());
+    assert!(bench.look(TOKEN).is_none());
     bench.played.says(TOKEN, Verdict::Valid(person(true)));
     for _ in 0..2 {
         assert_eq!(bench.decide(TOKEN).await, Ok("valid"));

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use latchkey_bus::{Bus, RequestId, Serving};
-use latchkey_contract::lease::Revision;
 use latchkey_contract::verify::{Outcome, Verify, VerifyBatch};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{Failure, KeyId, Refusal, Secret};
@@ -60,7 +59,10 @@ impl Bench {
     }
 
     fn remembered(&self, text: &str) -> Option<Remembered> {
-        self.gate.remembered(CredentialText::of(text))
+        match self.gate.look(CredentialText::of(text)) {
+            Looked::Known(verdict) => verdict.valid(),
+            Looked::Unknown(_) => None,
+        }
     }
 
     fn questions(&self) -> usize {

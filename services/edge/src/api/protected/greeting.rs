@@ -90,12 +90,7 @@ impl Greeting {
     /// # Errors
     /// None is expected of any of these: their shapes can be written, and each is called for its own kind.
     pub(crate) fn to_user(user: &Principal) -> Result<Self, Problem> {
-        Self::of_user(user.user().ok_or_else(Problem::internal)?)
-    }
-
-    /// The same of what is known of a user.
-    pub(crate) fn of_user(user: &UserDetail) -> Result<Self, Problem> {
-        Self::of(&UserBody::from(user))
+        Self::of(&UserBody::from(user.user().ok_or_else(Problem::internal)?))
     }
 
     /// `GET /protected/service`.
