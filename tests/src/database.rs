@@ -31,3 +31,18 @@ pub async fn text(url: &str, query: &'static str, value: &str) -> String {
         row.expect("one row").get(0)
     }
 }
+
+/// Runs a query with one parameter, `$1`; gives the text in the first column of each row.
+pub async fn texts(url: &str, query: &'static str, value: &str) -> Vec<String> {
+    if url.starts_with("sqlite:") {
+        let mut connection = SqliteConnection::connect(url).await.expect("open the database");
+        let rows = sqlx::query(query).bind(value).fetch_all(&mut connection).await;
+        connection.close().await.expect("close");
+        rows.expect("rows").iter().map(|row| row.get(0)).collect()
+    } else {
+        let mut connection = PgConnection::connect(url).await.expect("connect to the database");
+        let rows = sqlx::query(query).bind(value).fetch_all(&mut connection).await;
+        connection.close().await.expect("close");
+        rows.expect("rows").iter().map(|row| row.get(0)).collect()
+    }
+}

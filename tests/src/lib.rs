@@ -21,6 +21,7 @@
 )]
 
 pub mod account;
+pub mod acting;
 pub mod answer;
 pub mod api;
 pub mod binary;
@@ -48,6 +49,7 @@ pub mod tap;
 pub mod traffic;
 
 pub use account::{Key, User, unique};
+pub use acting::ANYBODY;
 pub use answer::Answer;
 pub use api::{Api, Call};
 pub use cluster::{Cluster, Service};

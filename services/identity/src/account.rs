@@ -17,7 +17,7 @@ pub(crate) async fn sign_up(
     context: Context,
     request: SignUp,
 ) -> Result<Account, Failure> {
-    context.caller()?;
+    let caller = context.caller()?;
     let email = rules::email(request.email.as_deref());
     let username = rules::username(request.username.as_deref());
     let min = identity.config.password_min_length;
@@ -42,7 +42,7 @@ pub(crate) async fn sign_up(
         password_hash: &password_hash,
         created_at: identity.now(),
     };
-    let Some(id) = rows::insert(&identity.db, &user).await? else {
+    let Some(id) = rows::insert(&identity.db, &user, caller).await? else {
         // Somebody else took it while this one's password was hashed.
         refuse_taken(&identity, &email, &username).await?;
         return Err(Failure::Overloaded);

@@ -17,8 +17,8 @@ pub(crate) async fn set_active(
     context: Context,
     request: SetActive,
 ) -> Result<ActiveSet, Failure> {
-    context.caller()?;
-    let (change, letter) = match rows::set(&identity.db, &request, identity.now()).await? {
+    let caller = context.caller()?;
+    let (change, letter) = match rows::set(&identity.db, &request, caller, identity.now()).await? {
         Outcome::Set { change, letter } => (change, letter),
         Outcome::Stale => return Err(Refusal::Stale.into()),
         Outcome::NoSuchUser => return Err(Refusal::UserNotFound.into()),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use latchkey_audit::{Action, Event, Target};
 use latchkey_bus::Context;
 use latchkey_contract::authority::Receipt;
 use latchkey_contract::identity::ChangePassword;
@@ -19,7 +20,8 @@ pub(crate) async fn password(
     context: Context,
     request: ChangePassword,
 ) -> Result<Receipt, Failure> {
-    let (user, session) = context.caller()?.user()?;
+    let caller = context.caller()?;
+    let (user, session) = caller.user()?;
     let (current, new) = check(&identity, &request)?;
     let _place = identity.passwords.place()?;
     let known = users::find_known(&identity.db, user).await?;
@@ -32,8 +34,11 @@ pub(crate) async fn password(
     let checking = identity.passwords.check(&context, current, stored);
     let checked = reservation.during(checking).await?;
     if !checked.right {
-        reservation.failed().await?;
-        return Err(Refusal::WrongCredentials.into());
+        let (refusal, target) = (Refusal::WrongCredentials, Target::User(user));
+        let (action, now) = (Action::UserPasswordChanged, identity.now());
+        let event = Event::refused(action, &refusal, target, now, caller);
+        reservation.failed(&event).await?;
+        return Err(refusal.into());
     }
     reservation.succeeded().await?;
     if rules::is_common(&new, &known.username_canonical, &known.email_canonical) {
@@ -41,7 +46,9 @@ pub(crate) async fn password(
         return Err(Refusal::Invalid(vec![FieldError::new("new_password", message)]).into());
     }
     let hash = identity.passwords.hash(&context, new).await?;
-    match rows::change(&identity.db, (user, session), &request, &hash, identity.now()).await? {
+    let acts = (user, session);
+    let now = identity.now();
+    match rows::change(&identity.db, acts, &request, &hash, caller, now).await? {
         Outcome::Changed(change) => {
             tracing::debug!(target: "audit", service = NAME, actor = context.actor(), %user, request_id = %context.request_id, "a password was changed");
             Ok(identity.authority.confirm(change, async { Ok(()) }).await)

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
+use latchkey_audit::{Action, Event, Target, append_alone};
 use latchkey_bus::Context;
 use latchkey_contract::authority::Receipt;
 use latchkey_contract::identity::{LogIn, LogOut, LogOutAll, LoggedIn};
 use latchkey_contract::{
-    CredentialHash, Failure, FieldError, Mark, Refusal, Secret, SessionId, UserId,
+    Caller, CredentialHash, Failure, FieldError, Mark, Refusal, Secret, SessionId, UserId,
 };
 use metrics::counter;
 
 use crate::signer::NotNamed;
+use crate::store::AUDIT;
 use crate::store::account::{self as users, Login};
 use crate::store::session::{self as rows, NewSession, Opened, OpenedBefore};
-use crate::throttle::Reservation;
+use crate::throttle::{self, Reservation};
 use crate::{Identity, NAME, rules};
 
 /// Logs in, and counts how that ended.
@@ -41,7 +43,7 @@ async fn try_log_in(
     context: Context,
     request: LogIn,
 ) -> Result<LoggedIn, Failure> {
-    let network = context.caller()?.network();
+    let caller = context.caller()?;
     let (username, password) = match (request.username, request.password) {
         (Some(username), Some(password)) => (username, password),
         (username, password) => return Err(missing(username.is_none(), password.is_none()).into()),
@@ -49,7 +51,9 @@ async fn try_log_in(
     let _place = identity.passwords.place()?;
     let user = find_user(&identity, &username).await?;
     let id = user.as_ref().map(|user| user.id);
-    let reservation = Reservation::of_login(&identity, &context, &username, id, network).await?;
+    let reservation =
+        Reservation::of_login(&identity, &context, &username, id, caller.network()).await?;
+    let target = throttle::target(&identity, &username, id)?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let (password, possible) = match rules::password(&password) {
         Some(password) => (password, true),
@@ -61,15 +65,17 @@ async fn try_log_in(
     let user = match user {
         Some(user) if checked.right && possible => user,
         _ => {
-            reservation.failed().await?;
+            let refusal = Refusal::WrongCredentials;
+            reservation.failed(&refused(&identity, &refusal, target, caller)).await?;
             let (actor, request_id) = (context.actor(), &context.request_id);
             tracing::debug!(target: "audit", service = NAME, actor, %request_id, "a login was refused");
-            return Err(Refusal::WrongCredentials.into());
+            return Err(refusal.into());
         }
     };
     if !user.is_active {
-        reservation.given_back().await?;
-        return Err(Refusal::InactiveUser.into());
+        let refusal = Refusal::InactiveUser;
+        reservation.given_back(&refused(&identity, &refusal, target, caller)).await?;
+        return Err(refusal.into());
     }
     reservation.succeeded().await?;
     if checked.outdated {
@@ -86,8 +92,9 @@ pub(crate) async fn log_out(
     request: LogOut,
 ) -> Result<Option<Receipt>, Failure> {
     let session = request.session;
-    context.caller()?.acts_by(session)?;
-    let Some(change) = rows::end(&identity.db, &session, identity.now()).await? else {
+    let caller = context.caller()?;
+    caller.acts_by(session)?;
+    let Some(change) = rows::end(&identity.db, &session, caller, identity.now()).await? else {
         return Ok(None);
     };
     tracing::debug!(target: "audit", service = NAME, actor = context.actor(), request_id = %context.request_id, "logged out");
@@ -103,8 +110,9 @@ pub(crate) async fn log_out_all(
     request: LogOutAll,
 ) -> Result<Receipt, Failure> {
     let LogOutAll { user, through } = request;
-    context.caller()?.acts_as(user)?;
-    let change = rows::end_through(&identity.db, user, through, identity.now()).await?;
+    let caller = context.caller()?;
+    caller.acts_as(user)?;
+    let change = rows::end_through(&identity.db, user, through, caller, identity.now()).await?;
     tracing::debug!(target: "audit", service = NAME, actor = context.actor(), %user, request_id = %context.request_id, "logged out everywhere");
     Ok(identity.authority.confirm(change, async { Ok(()) }).await)
 }
@@ -129,11 +137,12 @@ async fn open(
         signer: identity.tokens.signer(),
         mark,
     };
-    let access_token = match rows::open(&identity.db, &row, user.version).await? {
+    let access_token = match rows::open(&identity.db, &row, user.version, context.caller()?).await?
+    {
         Opened::New => access_token,
         Opened::Before(session) => same_token(identity, id, &session)?,
         Opened::NotNamed => return Err(Failure::Unavailable(Box::new(NotNamed))),
-        Opened::Overtaken => return Err(overtaken(identity, user).await?),
+        Opened::Overtaken => return Err(overtaken(identity, context.caller()?, user).await?),
         Opened::EndedSince => return Err(Failure::Overloaded),
     };
     tracing::debug!(target: "audit", service = NAME, actor = context.actor(), user = %id, request_id = %context.request_id, "logged in");
@@ -152,14 +161,30 @@ fn same_token(identity: &Identity, user: UserId, opened: &OpenedBefore) -> Resul
 }
 
 /// Why a login whose password was right is refused all the same: the account changed while it was checked.
-async fn overtaken(identity: &Identity, checked: &Login) -> Result<Failure, Failure> {
-    let now = users::find_login_by_id(&identity.db, checked.id).await?;
-    Ok(match now {
-        Some(user) if !user.is_active => Refusal::InactiveUser.into(),
-        Some(user) if user.passwords() != checked.passwords() => Refusal::WrongCredentials.into(),
+async fn overtaken(
+    identity: &Identity,
+    caller: &Caller,
+    checked: &Login,
+) -> Result<Failure, Failure> {
+    let refusal = match users::find_login_by_id(&identity.db, checked.id).await? {
+        Some(user) if !user.is_active => Refusal::InactiveUser,
+        Some(user) if user.passwords() != checked.passwords() => Refusal::WrongCredentials,
         // Deactivated and reactivated meanwhile: the next try is decided on what there is now.
-        _ => Failure::Overloaded,
-    })
+        _ => return Ok(Failure::Overloaded),
+    };
+    let event = refused(identity, &refusal, Target::User(UserId(checked.id)), caller);
+    append_alone(&identity.db, &AUDIT, &event).await?;
+    Ok(refusal.into())
+}
+
+/// A login that was refused, as the audit log has it.
+fn refused<'a>(
+    identity: &Identity,
+    refusal: &Refusal,
+    target: Target,
+    by: &'a Caller,
+) -> Event<'a> {
+    Event::refused(Action::UserLoginFailed, refusal, target, identity.now(), by)
 }
 
 async fn find_user(identity: &Identity, username: &str) -> Result<Option<Login>, Failure> {

@@ -11,6 +11,7 @@ pub mod session;
 pub mod signer;
 pub mod throttle;
 
+use latchkey_audit::{AuditSql, audit};
 use latchkey_authority::changes;
 use latchkey_authority::statements::Sql;
 use latchkey_store::{ChoreSql, Engine, Migration, SkipIds, StoreError, Tx, chores, skip_ids};
@@ -44,10 +45,14 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../../../migrations/identity/0010_deactivated.sql"),
     ),
     Migration::new(11, "chores", include_str!("../../../migrations/identity/0011_chores.sql")),
+    Migration::new(12, "audit", include_str!("../../../migrations/identity/0012_audit.sql")),
 ];
 
 /// The statements on revisions, invalidations and members.
 pub const AUTHORITY: Sql = latchkey_authority::sql!("identity");
+
+/// The statements on the audit log.
+pub const AUDIT: AuditSql = audit!("identity");
 
 /// The statements on the rows of chores.
 pub const CHORES: ChoreSql = chores!("identity");
@@ -65,17 +70,12 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     let engine = if sqlite { Engine::Sqlite } else { Engine::Postgres };
     let mut all = authority.all();
     all.extend(CHORES.statements.of(engine).all());
+    all.extend(AUDIT.all());
     all.extend([find, skip_ids]);
     all.extend([account::TAKEN, account::INSERT, account::FIND_LOGIN, account::FIND_LOGIN_BY_ID]);
     all.extend([account::STATE, account::STATE_BY_NAME]);
     all.extend([account::RENEW_PASSWORD_HASH, account::FIND_PASSWORD, account::NEXT_COST]);
-    all.extend([
-        password::CHANGE,
-        password::ACT,
-        password::SIGNED,
-        activity::SET,
-        activity::EXISTS,
-    ]);
+    all.extend([password::CHANGE, password::ACT, password::SIGNED, activity::SET, activity::LOCK]);
     all.extend([outbox::PUT, outbox::WAITING, outbox::DELIVERED, owners::DEACTIVATED]);
     all.extend([
         session::NUMBER,

@@ -15,12 +15,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
+use latchkey_audit::{Event, Target};
 use latchkey_bus::Context;
-use latchkey_contract::{CredentialHash, Failure, Refusal, SessionId, Timestamp};
+use latchkey_contract::{CredentialHash, Failure, Refusal, SessionId, Timestamp, UserId};
 use sha2::Sha256;
 
 use crate::store::client as clients;
-use crate::store::throttle::{self as rows, FREE};
+use crate::store::throttle::{self as rows, End, FREE};
 use crate::{Identity, rules};
 
 /// When failures are forgotten, in milliseconds.
@@ -130,12 +131,9 @@ impl<'a> Reservation<'a> {
         checked
     }
 
-    /// The password was wrong.
-    pub(crate) async fn failed(self) -> Result<(), Failure> {
-        if let Some((budget, round)) = &self.held {
-            rows::fail(&self.identity.db, budget, *round, self.identity.now()).await?;
-        }
-        Ok(())
+    /// The password was wrong, of which `event` tells.
+    pub(crate) async fn failed(self, event: &Event<'_>) -> Result<(), Failure> {
+        self.refused(End::Failed, event).await
     }
 
     /// The password was right, and whoever sent it is let in: from now on the client is known.
@@ -150,9 +148,14 @@ impl<'a> Reservation<'a> {
         Ok(())
     }
 
-    /// The password was right, but nobody is let in: the try counts neither way.
-    pub(crate) async fn given_back(self) -> Result<(), Failure> {
-        self.end_unjudged().await
+    /// The password was right, but nobody is let in, of which `event` tells: the try counts neither way.
+    pub(crate) async fn given_back(self, event: &Event<'_>) -> Result<(), Failure> {
+        self.refused(End::GivenBack, event).await
+    }
+
+    async fn refused(self, end: End, event: &Event<'_>) -> Result<(), Failure> {
+        let held = self.held.as_ref().map(|(budget, round)| (budget, *round));
+        Ok(rows::refuse(&self.identity.db, held, end, event).await?)
     }
 
     async fn end_unjudged(&self) -> Result<(), Failure> {
@@ -165,10 +168,23 @@ impl<'a> Reservation<'a> {
 
 /// The budget that strangers share at a name.
 fn strangers_at(username: &str) -> CredentialHash {
-    // All spellings of a name are one name here, too: a second one gives no further guesses.
-    let name = rules::typed_username(username);
-    let name = name.map(|name| name.folded.unwrap_or(name.canonical));
-    CredentialHash::of(name.as_deref().unwrap_or(username))
+    CredentialHash::of(&one_spelling(username))
+}
+
+/// All spellings of a name are one name here, too: a second one gives no further guesses.
+fn one_spelling(username: &str) -> String {
+    let name = rules::typed_username(username).map(|name| name.folded.unwrap_or(name.canonical));
+    name.unwrap_or_else(|| username.to_owned())
+}
+
+/// Whom a failed login was meant for, as the audit log has it: what was typed is in no event, as it may be a password.
+pub(crate) fn target(
+    identity: &Identity,
+    username: &str,
+    user: Option<i64>,
+) -> Result<Target, Failure> {
+    let name = keyed(identity, "audited name", one_spelling(username).as_bytes())?;
+    Ok(user.map_or(Target::Name(name.0), |id| Target::User(UserId(id))))
 }
 
 /// A name for what the database need not know, of `kind`: without the service's secret it tells nothing.

@@ -23,7 +23,8 @@ pub(crate) async fn issue(
     context: Context,
     request: IssueKey,
 ) -> Result<IssuedKey, Failure> {
-    context.caller()?.acts_as(request.owner)?;
+    let caller = context.caller()?;
+    caller.acts_as(request.owner)?;
     let (name, days) = check(&request, keys.config.expire_days)?;
     let key = match &request.seed {
         Some(seed) => grow(seed, request.owner, &keys.entropy),
@@ -38,7 +39,7 @@ pub(crate) async fn issue(
         created_at,
         expires_at: created_at.plus(days * Timestamp::DAY),
     };
-    let listed = match store::insert(&keys.db, row).await? {
+    let listed = match store::insert(&keys.db, row, caller).await? {
         Inserted::Key(listed) => listed,
         // The account was deactivated after the edge had asked who acts.
         Inserted::OwnerDisabled => return Err(Refusal::SessionEnded.into()),

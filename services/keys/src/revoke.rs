@@ -21,7 +21,7 @@ pub(crate) async fn revoke(
     if !matches!(caller.actor, Actor::System { .. }) {
         caller.acts_as(request.owner)?;
     }
-    let change = store::revoke(&keys.db, request.owner, key, keys.now()).await?;
+    let change = store::revoke(&keys.db, request.owner, key, caller, keys.now()).await?;
     let change = change.ok_or(Refusal::KeyNotFound)?;
     let (user, actor, request_id) = (request.owner, context.actor(), &context.request_id);
     tracing::debug!(target: "audit", service = NAME, actor, %user, %key, %request_id, "a key was revoked");

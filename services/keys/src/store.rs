@@ -3,13 +3,14 @@
 pub mod owner;
 pub mod telling;
 
+use latchkey_audit::{Action, AuditSql, Event, Target, append, audit};
 use latchkey_authority::changes;
 use latchkey_authority::lookup::Rows;
 use latchkey_authority::statements::Sql;
 use latchkey_authority::{Change, Ended, Read, SnapshotRow, end_once, verification};
 use latchkey_contract::keys::ListedKey;
 use latchkey_contract::lease::{Epoch, Revision, Tag};
-use latchkey_contract::{CredentialHash, KeyId, Timestamp, UserId};
+use latchkey_contract::{Caller, CredentialHash, KeyId, Timestamp, UserId};
 use latchkey_store::{
     Batched, BatchedPairs, ChoreSql, Db, Engine, Migration, SkipIds, StoreError, Tx, batched_pairs,
     chores, skip_ids, values,
@@ -24,10 +25,14 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration::new(4, "members", include_str!("../../../migrations/keys/0004_members.sql")),
     Migration::new(5, "telling", include_str!("../../../migrations/keys/0005_telling.sql")),
     Migration::new(6, "chores", include_str!("../../../migrations/keys/0006_chores.sql")),
+    Migration::new(7, "audit", include_str!("../../../migrations/keys/0007_audit.sql")),
 ];
 
 /// The statements on revisions, invalidations and members.
 pub const AUTHORITY: Sql = latchkey_authority::sql!("keys");
+
+/// The statements on the audit log.
+pub const AUDIT: AuditSql = audit!("keys");
 
 /// The statements on the rows of chores.
 pub const CHORES: ChoreSql = chores!("keys");
@@ -81,6 +86,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     let engine = if sqlite { Engine::Sqlite } else { Engine::Postgres };
     let mut all = authority.all();
     all.extend(CHORES.statements.of(engine).all());
+    all.extend(AUDIT.all());
     all.push(skip_ids);
     all.extend([find, INSERT, LIST, REVOKE, SET_REVISION, MARK_CONFIRMED, record_uses]);
     all.extend([FIND_ISSUED, IS_DISABLED]);
@@ -192,14 +198,18 @@ struct ListRow {
     last_used_at: Option<i64>,
 }
 
-/// Adds a key of an owner who is not disabled, unless it is there: then a message came twice.
+/// Adds a key of an owner who is not disabled, and the event of it, unless it is there: then a message came twice.
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn insert(db: &Db, key: NewKey) -> Result<Inserted, StoreError> {
+pub async fn insert(db: &Db, key: NewKey, by: &Caller) -> Result<Inserted, StoreError> {
     let (owner, hash) = (key.owner.0, &key.hash.0);
     let values = values![owner, hash, &key.hint, &key.name, key.created_at.0, key.expires_at.0];
-    if let Some((id,)) = db.fetch_first(INSERT, values).await? {
+    let mut tx = db.begin("issue key").await?;
+    if let Some((id,)) = tx.fetch_first(INSERT, values).await? {
+        let event = Event::done(Action::KeyCreated, Target::Key(KeyId(id)), key.created_at, by);
+        append(&mut tx, &AUDIT, &event).await?;
+        tx.commit().await?;
         return Ok(Inserted::Key(ListedKey {
             id: KeyId(id),
             name: key.name,
@@ -210,6 +220,7 @@ pub async fn insert(db: &Db, key: NewKey) -> Result<Inserted, StoreError> {
             last_used_at: None,
         }));
     }
+    drop(tx);
     let before: Option<ListRow> = db.fetch_first(FIND_ISSUED, values![owner, hash]).await?;
     if let Some(row) = before {
         return Ok(Inserted::Key(row.into()));
@@ -232,7 +243,7 @@ pub async fn list(
     Ok(rows.into_iter().map(ListedKey::from).collect())
 }
 
-/// Revokes a key of `owner`, and takes a revision for it unless it has one. `None`: there is no such key.
+/// Revokes a key of `owner`, and takes a revision for it, with an event, unless it has one. `None`: there is no such key.
 ///
 /// # Errors
 /// [`StoreError`]
@@ -240,6 +251,7 @@ pub async fn revoke(
     db: &Db,
     owner: UserId,
     key: KeyId,
+    by: &Caller,
     now: Timestamp,
 ) -> Result<Option<Change>, StoreError> {
     let mut tx = db.begin("revoke key").await?;
@@ -252,6 +264,10 @@ pub async fn revoke(
         is_confirmed: row.is_confirmed,
     };
     let change = end_once(&mut tx, &AUTHORITY, ended, (SET_REVISION, key.0.into()), now).await?;
+    if change.earlier.is_none() {
+        let event = Event::done(Action::KeyRevoked, Target::Key(key), now, by);
+        append(&mut tx, &AUDIT, &event.took(change.revision())).await?;
+    }
     tx.commit().await?;
     Ok(Some(change))
 }

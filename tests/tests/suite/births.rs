@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use e2e::{Folder, postgres};
+use e2e::{ANYBODY, Folder, postgres};
 use latchkey_authority::Store;
 use latchkey_contract::identity::{ChangePassword, SetActive};
 use latchkey_contract::keys::SetOwner;
@@ -61,7 +61,7 @@ async fn scene(db: Db, folder: Option<Folder>) -> Scene {
     let (email, username) = (name("ada@example.com"), name("ada"));
     let user =
         NewUser { email: &email, username: &username, password_hash: "old", created_at: NOW };
-    let user = UserId(identity::account::insert(&db, &user).await.unwrap().unwrap());
+    let user = UserId(identity::account::insert(&db, &user, &ANYBODY).await.unwrap().unwrap());
     Scene { db, user, _folder: folder }
 }
 
@@ -88,7 +88,7 @@ impl Scene {
         let tries = AtomicUsize::new(0);
         let opened = patiently(|| {
             tries.fetch_add(1, Ordering::Relaxed);
-            session::open(&self.db, &row, version)
+            session::open(&self.db, &row, version, &ANYBODY)
         });
         match opened.await {
             // An attempt whose answer did not come has opened it.
@@ -118,12 +118,12 @@ impl Scene {
             current_password: None,
             new_password: None,
         };
-        patiently(|| password::change(&self.db, acts, &request, hash, NOW)).await
+        patiently(|| password::change(&self.db, acts, &request, hash, &ANYBODY, NOW)).await
     }
 
     async fn set_active(&self, active: bool, version: i64, mark: u8) -> Activity {
         let request = SetActive { user: self.user, active, version, mark: Mark([mark; 16]) };
-        activity::set(&self.db, &request, NOW).await.unwrap()
+        activity::set(&self.db, &request, &ANYBODY, NOW).await.unwrap()
     }
 
     /// What the key service is told.
@@ -207,7 +207,7 @@ async fn a_change_of_password_needs_a_good_session_and_nothing_newer() {
         let read = scene.version().await;
         assert_eq!(scene.open(1, read, None).await, Opened::New);
         assert_eq!(scene.open(2, read, None).await, Opened::New);
-        session::end(&scene.db, &SessionId([2; 16]), NOW).await.unwrap().unwrap();
+        session::end(&scene.db, &SessionId([2; 16]), &ANYBODY, NOW).await.unwrap().unwrap();
         assert!(matches!(scene.change(2, read, "thief").await, Changed::SessionEnded));
         assert!(matches!(scene.change(9, read, "thief").await, Changed::SessionEnded));
         assert_eq!(scene.version().await, read, "nothing was done");
@@ -228,7 +228,7 @@ async fn a_login_that_comes_twice_opens_one_session() {
         assert_eq!(before.session, SessionId([1; 16]));
         assert_eq!(before.created_at, NOW.plus(1));
         assert_eq!(before.token, Some(CredentialHash([1; 32])));
-        session::end(&scene.db, &SessionId([1; 16]), NOW).await.unwrap().unwrap();
+        session::end(&scene.db, &SessionId([1; 16]), &ANYBODY, NOW).await.unwrap().unwrap();
         assert_eq!(scene.open(3, read, mark).await, Opened::EndedSince);
         assert_eq!(scene.good(&[1, 2, 3]).await, NONE);
     }
@@ -244,11 +244,11 @@ async fn to_log_out_everywhere_twice_ends_nothing_that_was_opened_between() {
         let state = identity::account::state(&scene.db, scene.user).await.unwrap().unwrap();
         assert_eq!(state.last_session, 3);
         let all = [1, 2, 3, 4];
-        session::end_through(&scene.db, scene.user, 3, NOW).await.unwrap();
+        session::end_through(&scene.db, scene.user, 3, &ANYBODY, NOW).await.unwrap();
         assert_eq!(scene.open(4, read, None).await, Opened::New);
-        session::end_through(&scene.db, scene.user, 3, NOW.plus(60_000)).await.unwrap();
+        session::end_through(&scene.db, scene.user, 3, &ANYBODY, NOW.plus(60_000)).await.unwrap();
         assert_eq!(scene.good(&all).await, [4]);
-        session::end_through(&scene.db, scene.user, 4, NOW).await.unwrap();
+        session::end_through(&scene.db, scene.user, 4, &ANYBODY, NOW).await.unwrap();
         assert_eq!(scene.good(&all).await, NONE);
     }
 }
@@ -260,7 +260,7 @@ async fn sessions_from_before_there_were_numbers_end_with_the_first_logout_every
         assert_eq!(scene.open(1, read, None).await, Opened::New);
         scene.db.execute("UPDATE sessions SET number = 0", &[]).await.unwrap();
         scene.db.execute("UPDATE users SET last_session = 0", &[]).await.unwrap();
-        session::end_through(&scene.db, scene.user, 0, NOW).await.unwrap();
+        session::end_through(&scene.db, scene.user, 0, &ANYBODY, NOW).await.unwrap();
         assert_eq!(scene.good(&[1]).await, NONE);
     }
 }
@@ -282,7 +282,7 @@ async fn an_activation_that_comes_late_is_refused_and_one_that_comes_twice_is_kn
         assert_eq!(scene.open(3, login, None).await, Opened::Overtaken, "read before all of it");
         assert!(matches!(scene.set_active(false, second, 1).await, Activity::Stale));
         let nobody = SetActive { user: UserId(99), active: true, version: 1, mark: Mark([9; 16]) };
-        let nobody = activity::set(&scene.db, &nobody, NOW).await.unwrap();
+        let nobody = activity::set(&scene.db, &nobody, &ANYBODY, NOW).await.unwrap();
         assert!(matches!(nobody, Activity::NoSuchUser));
     }
 }
@@ -343,18 +343,19 @@ async fn the_key_service_takes_what_is_newer_or_the_same_and_refuses_what_is_old
 #[tokio::test]
 async fn a_key_that_is_made_twice_is_one_and_of_a_disabled_owner_none() {
     for scene in scenes().await {
-        let first = keys::insert(&scene.db, scene.key(1)).await.unwrap();
+        let first = keys::insert(&scene.db, scene.key(1), &ANYBODY).await.unwrap();
         let Inserted::Key(listed) = &first else { panic!("{first:?}") };
-        assert_eq!(keys::insert(&scene.db, scene.key(1)).await.unwrap(), first);
-        keys::revoke(&scene.db, scene.user, listed.id, NOW).await.unwrap().unwrap();
-        let Inserted::Key(again) = keys::insert(&scene.db, scene.key(1)).await.unwrap() else {
+        assert_eq!(keys::insert(&scene.db, scene.key(1), &ANYBODY).await.unwrap(), first);
+        keys::revoke(&scene.db, scene.user, listed.id, &ANYBODY, NOW).await.unwrap().unwrap();
+        let Inserted::Key(again) = keys::insert(&scene.db, scene.key(1), &ANYBODY).await.unwrap()
+        else {
             panic!("another")
         };
         assert!(again.is_revoked && again.id == listed.id, "the present state");
         let foreign = NewKey { owner: UserId(99), ..scene.key(1) };
-        assert_eq!(keys::insert(&scene.db, foreign).await.unwrap(), Inserted::Nothing);
+        assert_eq!(keys::insert(&scene.db, foreign, &ANYBODY).await.unwrap(), Inserted::Nothing);
         scene.tell(true, Epoch { made: 1, timeline: 1 }, 1).await;
-        let none = keys::insert(&scene.db, scene.key(2)).await.unwrap();
+        let none = keys::insert(&scene.db, scene.key(2), &ANYBODY).await.unwrap();
         assert_eq!(none, Inserted::OwnerDisabled);
     }
 }

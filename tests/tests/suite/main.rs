@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests make clients that run at once")]
 
 mod any;
+mod audit;
 mod away;
 mod births;
 mod bursts;

@@ -1,6 +1,6 @@
 //! Accounts that were opened before names were folded: all of them go on, and no new one takes their names.
 
-use e2e::{Folder, postgres};
+use e2e::{ANYBODY, Folder, postgres};
 use latchkey_contract::Timestamp;
 use latchkey_identity::store::{self, account, names};
 use latchkey_identity::{names as chore, rules};
@@ -48,7 +48,7 @@ async fn taken(db: &Db, username: &str, email: &str) -> (bool, bool) {
         created_at: Timestamp(0),
     };
     if taken.email || taken.username {
-        let made = account::insert(db, &user).await.unwrap();
+        let made = account::insert(db, &user, &ANYBODY).await.unwrap();
         assert_eq!(made, None, "the unique columns refuse it, too");
     }
     (taken.username, taken.email)

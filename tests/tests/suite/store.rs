@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Folder, poll, postgres};
+use e2e::{ANYBODY, Folder, poll, postgres};
 use latchkey_authority::store::{Member, MemberKey, Read};
 use latchkey_authority::{Change, Store};
 use latchkey_contract::keys::SetOwner;
@@ -21,6 +21,7 @@ use latchkey_revocation::MemberState;
 use latchkey_runtime::Clock;
 use latchkey_store::{Db, MigrationError, OpenError, StoreError};
 
+mod audit;
 mod throttle;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -54,7 +55,7 @@ pub fn name(text: &str) -> Canonical {
 async fn user(db: &Db, text: &str) -> Option<i64> {
     let (email, username) = (name(&format!("{text}@example.com")), name(text));
     let user = NewUser { email: &email, username: &username, password_hash: "x", created_at: NOW };
-    identity::account::insert(db, &user).await.unwrap()
+    identity::account::insert(db, &user, &ANYBODY).await.unwrap()
 }
 
 fn key(owner: i64, number: u8, expires_at: Timestamp) -> NewKey {
@@ -69,7 +70,7 @@ fn key(owner: i64, number: u8, expires_at: Timestamp) -> NewKey {
 }
 
 async fn insert(db: &Db, key: NewKey) -> KeyId {
-    match keys::insert(db, key).await.unwrap() {
+    match keys::insert(db, key, &ANYBODY).await.unwrap() {
         Inserted::Key(listed) => listed.id,
         other => panic!("{other:?}"),
     }
@@ -111,7 +112,7 @@ async fn each_cost_of_the_accounts_hashes_is_found_once() {
             let password_hash = &format!("{}{rest}", costs[number % 2]);
             let user =
                 NewUser { email: &email, username: &username, password_hash, created_at: NOW };
-            identity::account::insert(&db, &user).await.unwrap();
+            identity::account::insert(&db, &user, &ANYBODY).await.unwrap();
         }
         // What is no such hash is not among them.
         user(&db, "strange").await.unwrap();
@@ -151,7 +152,7 @@ async fn migrations_are_taken_once_and_a_step_of_a_later_release_is_left_alone()
         assert!(db.migrate("keys", keys::MIGRATIONS).await.unwrap().is_empty());
         db.execute("UPDATE keys_schema SET lowest = 99", &[]).await.unwrap();
         let refused = db.migrate("keys", keys::MIGRATIONS).await;
-        assert!(matches!(refused, Err(MigrationError::Superseded { lowest: 99, known: 6, .. })));
+        assert!(matches!(refused, Err(MigrationError::Superseded { lowest: 99, known: 7, .. })));
     }
 }
 
@@ -190,19 +191,19 @@ async fn sessions_end_and_are_swept_when_they_are_over() {
                 signer: SIGNER,
                 mark: None,
             };
-            let opened = identity::session::open(&db, &session, 1).await.unwrap();
+            let opened = identity::session::open(&db, &session, 1, &ANYBODY).await.unwrap();
             assert_eq!(opened, Opened::New);
         }
-        let gone = identity::session::end(&db, &SessionId([9; 16]), NOW).await.unwrap();
+        let gone = identity::session::end(&db, &SessionId([9; 16]), &ANYBODY, NOW).await.unwrap();
         assert!(gone.is_none());
         let id = SessionId([2; 16]);
-        let change = identity::session::end(&db, &id, NOW).await.unwrap().unwrap();
+        let change = identity::session::end(&db, &id, &ANYBODY, NOW).await.unwrap().unwrap();
         assert_eq!(change.tag, Tag::Credential(CredentialHash([2; 32])));
         assert_eq!((change.revision(), change.earlier), (Revision(1), None));
-        let again = identity::session::end(&db, &id, NOW).await.unwrap().unwrap();
+        let again = identity::session::end(&db, &id, &ANYBODY, NOW).await.unwrap().unwrap();
         assert_eq!(again.earlier, Some((Revision(1), false)));
         identity::session::mark_confirmed(&db, &id, Revision(1)).await.unwrap();
-        let settled = identity::session::end(&db, &id, NOW).await.unwrap().unwrap();
+        let settled = identity::session::end(&db, &id, &ANYBODY, NOW).await.unwrap().unwrap();
         assert_eq!(settled.earlier, Some((Revision(1), true)));
         let ids: [&[u8]; 3] = [&[1; 16], &[2; 16], &[3; 16]];
         let (_, mut found) = identity::session::find(&db, &ids, &[]).await.unwrap();
@@ -235,14 +236,19 @@ async fn keys_are_found_listed_revoked_by_their_owner_and_swept() {
         let first = keys::list(&db, UserId(1), KeyId(0), 3).await.unwrap();
         let rest = keys::list(&db, UserId(1), first[2].id, 3).await.unwrap();
         assert_eq!((first.len(), rest.len()), (3, 2));
-        assert!(keys::revoke(&db, UserId(1), foreign, NOW).await.unwrap().is_none());
-        let change = keys::revoke(&db, UserId(1), first[0].id, NOW).await.unwrap().unwrap();
+        assert!(keys::revoke(&db, UserId(1), foreign, &ANYBODY, NOW).await.unwrap().is_none());
+        let change =
+            keys::revoke(&db, UserId(1), first[0].id, &ANYBODY, NOW).await.unwrap().unwrap();
         assert_eq!(change.tag, Tag::Credential(CredentialHash([1; 32])));
         assert_eq!((change.revision(), change.earlier), (Revision(1), None));
-        let again = keys::revoke(&db, UserId(1), first[0].id, NOW.plus(1)).await.unwrap().unwrap();
+        let again = keys::revoke(&db, UserId(1), first[0].id, &ANYBODY, NOW.plus(1))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(again.earlier, Some((Revision(1), false)));
         keys::mark_confirmed(&db, first[0].id, Revision(1)).await.unwrap();
-        let settled = keys::revoke(&db, UserId(1), first[0].id, NOW).await.unwrap().unwrap();
+        let settled =
+            keys::revoke(&db, UserId(1), first[0].id, &ANYBODY, NOW).await.unwrap().unwrap();
         assert_eq!(settled.earlier, Some((Revision(1), true)));
         let all = disable(&db, 2, true, 1).await.unwrap();
         assert_eq!((all.tag, all.revision()), (Tag::of_user(UserId(2)), Revision(2)));
@@ -292,7 +298,7 @@ async fn an_authority_answers_members_from_one_snapshot_and_tells_what_they_miss
         }
         store.join(&two, 1, NOW).await.unwrap().unwrap();
         let id = insert(&db, key(1, 1, NOW.plus(1_000))).await;
-        keys::revoke(&db, UserId(1), id, NOW).await.unwrap().unwrap();
+        keys::revoke(&db, UserId(1), id, &ANYBODY, NOW).await.unwrap().unwrap();
         disable(&db, 3, true, 1).await.unwrap();
 
         let (snapshot, changes) = store.renew(&one, Revision(0)).await.unwrap();

@@ -1,6 +1,7 @@
 //! What the key service is told of owners as a whole, and what a new epoch does to that and to edges: the stores'
 //! part of it, each test on both engines.
 
+use e2e::ANYBODY;
 use latchkey_authority::{MemberKey, Store};
 use latchkey_contract::keys::{SetOwner, TellOwners, Telling};
 use latchkey_contract::lease::{Epoch, MemberId, Revision};
@@ -49,7 +50,7 @@ async fn key(db: &Db, owner: i64) -> i64 {
         created_at: NOW,
         expires_at: NOW.plus(Timestamp::DAY),
     };
-    match keys::insert(db, key).await.unwrap() {
+    match keys::insert(db, key, &ANYBODY).await.unwrap() {
         Inserted::Key(listed) => listed.id.0,
         other => panic!("{other:?}"),
     }
@@ -61,7 +62,7 @@ async fn user(db: &Db, text: &str) -> UserId {
         |text: String| Canonical { shown: text.clone(), canonical: text.clone(), folded: text };
     let (email, username) = (name(format!("{text}@example.com")), name(text.to_owned()));
     let user = NewUser { email: &email, username: &username, password_hash: "x", created_at: NOW };
-    UserId(identity::account::insert(db, &user).await.unwrap().unwrap())
+    UserId(identity::account::insert(db, &user, &ANYBODY).await.unwrap().unwrap())
 }
 
 fn hash(owner: i64) -> CredentialHash {
@@ -261,7 +262,7 @@ async fn the_deactivated_accounts_are_read_in_pages_and_every_session_is_ended()
                 signer: SIGNER,
                 mark: None,
             };
-            let opened = identity::session::open(&db, &session, 1).await.unwrap();
+            let opened = identity::session::open(&db, &session, 1, &ANYBODY).await.unwrap();
             assert_eq!(opened, Opened::New);
         }
         identity::session::end_every(&db, NOW).await.unwrap();

@@ -1,10 +1,12 @@
 //! The rows of `users`.
 
+use latchkey_audit::{Action, Event, Target, append};
 use latchkey_contract::identity::UserState;
-use latchkey_contract::{Timestamp, UserId};
+use latchkey_contract::{Caller, Timestamp, UserId};
 use latchkey_store::{Db, StoreError, values};
 use sqlx::FromRow;
 
+use super::AUDIT;
 use crate::rules::{Canonical, Username};
 
 pub(super) const TAKEN: &str = "SELECT \
@@ -131,11 +133,11 @@ pub async fn taken(
     taken.ok_or(StoreError::Unexpected("a question without an answer"))
 }
 
-/// Adds an account and gives its id; `None` where a name is taken.
+/// Adds an account, and the event of it, and gives its id; `None` where a name is taken.
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn insert(db: &Db, user: &NewUser<'_>) -> Result<Option<i64>, StoreError> {
+pub async fn insert(db: &Db, user: &NewUser<'_>, by: &Caller) -> Result<Option<i64>, StoreError> {
     let names = (user.email, user.username);
     let values = values![
         &names.0.shown,
@@ -147,8 +149,14 @@ pub async fn insert(db: &Db, user: &NewUser<'_>) -> Result<Option<i64>, StoreErr
         user.password_hash,
         user.created_at.0,
     ];
-    let id: Option<(i64,)> = db.fetch_first(INSERT, values).await?;
-    Ok(id.map(|(id,)| id))
+    let mut tx = db.begin("open account").await?;
+    let id: Option<(i64,)> = tx.fetch_first(INSERT, values).await?;
+    let Some((id,)) = id else { return Ok(None) };
+    let target = Target::User(UserId(id));
+    let event = Event::done(Action::UserSignedUp, target, user.created_at, by);
+    append(&mut tx, &AUDIT, &event).await?;
+    tx.commit().await?;
+    Ok(Some(id))
 }
 
 /// The account with this username.

@@ -1,13 +1,14 @@
 //! Changing the password of an account.
 
+use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::{Change, append_invalidation};
 use latchkey_contract::identity::ChangePassword;
 use latchkey_contract::lease::Tag;
-use latchkey_contract::{SessionId, Timestamp, UserId};
+use latchkey_contract::{Caller, SessionId, Timestamp, UserId};
 use latchkey_store::{Db, StoreError, Tx, values};
 
-use super::AUTHORITY;
 use super::session::END_ALL;
+use super::{AUDIT, AUTHORITY};
 
 /// One UPDATE decides: the account is still what the current password was checked against.
 pub(super) const CHANGE: &str = "UPDATE users SET password_hash = $3, version = version + 1, \
@@ -34,7 +35,7 @@ pub enum Outcome {
 }
 
 /// Sets the hash of a new password of the user who acts, ends every session of theirs but the one by which they do, and
-/// takes a revision for it.
+/// takes a revision for it, with an event.
 ///
 /// # Errors
 /// What the database said instead.
@@ -43,6 +44,7 @@ pub async fn change(
     (user, session): (UserId, SessionId),
     request: &ChangePassword,
     hash: &str,
+    by: &Caller,
     now: Timestamp,
 ) -> Result<Outcome, StoreError> {
     let session = &session.0;
@@ -63,6 +65,8 @@ pub async fn change(
     if signed.is_none() {
         return Ok(Outcome::SessionEnded);
     }
+    let event = Event::done(Action::UserPasswordChanged, Target::User(user), now, by);
+    append(&mut tx, &AUDIT, &event.took(change.revision())).await?;
     tx.commit().await?;
     Ok(Outcome::Changed(change))
 }

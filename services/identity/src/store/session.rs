@@ -1,15 +1,16 @@
 //! The rows of `sessions`.
 
+use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::lookup::Rows;
 use latchkey_authority::{
     Change, Ended, Read, SnapshotRow, append_invalidation, end_once, verification,
 };
 use latchkey_contract::lease::{Revision, Tag};
-use latchkey_contract::{CredentialHash, Mark, SessionId, Timestamp, UserId};
+use latchkey_contract::{Caller, CredentialHash, Mark, SessionId, Timestamp, UserId};
 use latchkey_store::{Batched, Db, StoreError, Value, values};
 use sqlx::FromRow;
 
-use super::AUTHORITY;
+use super::{AUDIT, AUTHORITY};
 use crate::token::Fingerprint;
 
 /// The next session's number, if the account is still what it was read as and its token's signer is accepted. It keeps everybody else who changes the
@@ -29,7 +30,7 @@ pub(super) const FIND_MARK: &str = "SELECT id, created_at, token_hash FROM sessi
 pub(super) const LOCK_USER: &str =
     "UPDATE users SET last_session = last_session WHERE id = $1 RETURNING id";
 pub(super) const END: &str = "UPDATE sessions SET ended_at = COALESCE(ended_at, $2) \
-    WHERE id = $1 RETURNING user_id, token_hash, ended_position, is_settled";
+    WHERE id = $1 RETURNING user_id, token_hash, ended_at, ended_position, is_settled";
 pub(super) const SET_REVISION: &str = "UPDATE sessions SET ended_position = $2 WHERE id = $1";
 pub(super) const MARK_CONFIRMED: &str =
     "UPDATE sessions SET is_settled = TRUE WHERE id = $1 AND ended_position = $2";
@@ -176,17 +177,23 @@ impl MarkedRow {
 struct EndedRow {
     user_id: i64,
     token_hash: Option<Vec<u8>>,
+    ended_at: i64,
     #[sqlx(rename = "ended_position")]
     ended_revision: Option<i64>,
     #[sqlx(rename = "is_settled")]
     is_confirmed: bool,
 }
 
-/// Opens a session on an account that still has this version and is active.
+/// Opens a session on an account that still has this version and is active, with an event of it.
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn open(db: &Db, session: &NewSession, version: i64) -> Result<Opened, StoreError> {
+pub async fn open(
+    db: &Db,
+    session: &NewSession,
+    version: i64,
+    by: &Caller,
+) -> Result<Opened, StoreError> {
     let NewSession { id, user, created_at, expires_at, token, signer, mark } = session;
     let mark = mark.as_ref().map(|mark| mark.0.as_slice());
     let mut tx = db.begin("open session").await?;
@@ -199,6 +206,8 @@ pub async fn open(db: &Db, session: &NewSession, version: i64) -> Result<Opened,
     let row = values![&id.0, user.0, created_at.0, expires_at.0, &token.0, number, mark, &signer.0];
     let added: Option<(Vec<u8>,)> = tx.fetch_first(INSERT, row).await?;
     if added.is_some() {
+        let event = Event::done(Action::UserLoggedIn, Target::User(*user), *created_at, by);
+        append(&mut tx, &AUDIT, &event).await?;
         tx.commit().await?;
         return Ok(Opened::New);
     }
@@ -206,13 +215,14 @@ pub async fn open(db: &Db, session: &NewSession, version: i64) -> Result<Opened,
     Ok(before.and_then(MarkedRow::opened).map_or(Opened::EndedSince, Opened::Before))
 }
 
-/// Ends a session, and takes a revision for it unless it has one. `None`: there is no such session.
+/// Ends a session, with an event of it, and takes a revision for it unless it has one. `None`: there is no such session.
 ///
 /// # Errors
 /// [`StoreError`]
 pub async fn end(
     db: &Db,
     session: &SessionId,
+    by: &Caller,
     now: Timestamp,
 ) -> Result<Option<Change>, StoreError> {
     let mut tx = db.begin("end session").await?;
@@ -223,14 +233,20 @@ pub async fn end(
         Some(hash) => Tag::Credential(CredentialHash(hash)),
         None => Tag::of_user(UserId(row.user_id)),
     };
+    // One that was ended among others has no revision of its own.
+    let is_new = row.ended_revision.is_none() && row.ended_at == now.0;
     let ended = Ended { tag, earlier: row.ended_revision, is_confirmed: row.is_confirmed };
     let id = Value::from(&session.0);
     let change = end_once(&mut tx, &AUTHORITY, ended, (SET_REVISION, id), now).await?;
+    if is_new {
+        let event = Event::done(Action::UserLoggedOut, Target::Session(*session), now, by);
+        append(&mut tx, &AUDIT, &event.took(change.revision())).await?;
+    }
     tx.commit().await?;
     Ok(Some(change))
 }
 
-/// Ends the sessions of `user` up to a number, and takes a revision for it.
+/// Ends the sessions of `user` up to a number, and takes a revision for it. Where there was one there is an event of it.
 ///
 /// # Errors
 /// [`StoreError`]
@@ -238,13 +254,18 @@ pub async fn end_through(
     db: &Db,
     user: UserId,
     through: i64,
+    by: &Caller,
     now: Timestamp,
 ) -> Result<Change, StoreError> {
     let mut tx = db.begin("end all sessions").await?;
     tx.execute(LOCK_USER, values![user.0]).await?;
-    tx.execute(END_THROUGH, values![user.0, now.0, through]).await?;
+    let ended = tx.execute(END_THROUGH, values![user.0, now.0, through]).await?;
     let tag = Tag::of_user(user);
     let row = append_invalidation(&mut tx, &AUTHORITY, tag, now).await?;
+    if ended > 0 {
+        let event = Event::done(Action::UserLoggedOut, Target::User(user), now, by);
+        append(&mut tx, &AUDIT, &event.took(row.revision())).await?;
+    }
     tx.commit().await?;
     Ok(Change { tag, row, earlier: None })
 }

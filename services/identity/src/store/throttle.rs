@@ -1,9 +1,12 @@
 //! The rows of `login_failures`: budgets of tries at a password. What decides is one statement each, so
 //! that the bounds hold whatever runs at the same time, in whichever replica.
 
+use latchkey_audit::{Event, append};
 use latchkey_contract::{CredentialHash, Timestamp};
 use latchkey_store::{Db, StoreError, values};
 use sqlx::FromRow;
+
+use super::AUDIT;
 
 /// When the next try is looked at, where none is under way. The first ten failures cost nothing; then
 /// waits double from a second to a quarter of an hour; from the hundredth on it is a day
@@ -104,17 +107,34 @@ pub async fn reserve(
     Ok(taken.map(|(round,)| round))
 }
 
-/// Counts the try of this round as a failure.
+/// How a try ends that nobody is let in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It counts as a failure.
+    Failed,
+    /// As if it had not been.
+    GivenBack,
+}
+
+/// Ends the try of this round, together with the event of its refusal. Where there are no limits it has no round.
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn fail(
+pub async fn refuse(
     db: &Db,
-    budget: &CredentialHash,
-    round: i64,
-    now: Timestamp,
+    held: Option<(&CredentialHash, i64)>,
+    end: End,
+    event: &Event<'_>,
 ) -> Result<(), StoreError> {
-    db.execute(FAIL, values![&budget.0, now.0, round]).await.map(drop)
+    let mut tx = db.begin("refuse a password").await?;
+    if let Some((budget, round)) = held {
+        match end {
+            End::Failed => tx.execute(FAIL, values![&budget.0, event.at.0, round]).await?,
+            End::GivenBack => tx.execute(GIVE_BACK, values![&budget.0, round]).await?,
+        };
+    }
+    append(&mut tx, &AUDIT, event).await?;
+    tx.commit().await
 }
 
 /// Ends the try of this round and forgets the failures before it.

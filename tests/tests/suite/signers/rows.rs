@@ -1,5 +1,6 @@
 //! The rows that name signers, each engine by itself.
 
+use e2e::ANYBODY;
 use latchkey_authority::MemberKey;
 use latchkey_contract::identity::ChangePassword;
 use latchkey_contract::lease::{MemberId, MemberResult, Missed, Revision};
@@ -60,7 +61,7 @@ async fn sign_ada_up(db: &Db) {
         password_hash: "x",
         created_at: NOW,
     };
-    assert_eq!(account::insert(db, &user).await.unwrap(), Some(1));
+    assert_eq!(account::insert(db, &user, &ANYBODY).await.unwrap(), Some(1));
 }
 
 /// Opens a session whose token is signed by `signer`.
@@ -74,7 +75,7 @@ async fn open(db: &Db, number: u8, signer: Fingerprint) -> Opened {
         signer,
         mark: None,
     };
-    session::open(db, &row, 1).await.unwrap()
+    session::open(db, &row, 1, &ANYBODY).await.unwrap()
 }
 
 #[tokio::test]
@@ -115,7 +116,9 @@ async fn change_password(db: &Db, session: u8) -> Outcome {
         current_password: None,
         new_password: None,
     };
-    password::change(db, (UserId(1), SessionId([session; 16])), &request, "y", NOW).await.unwrap()
+    password::change(db, (UserId(1), SessionId([session; 16])), &request, "y", &ANYBODY, NOW)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]

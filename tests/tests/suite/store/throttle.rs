@@ -1,8 +1,10 @@
 //! Budgets of tries at a password, and the clients that have one of their own.
 
-use latchkey_contract::{CredentialHash, Timestamp};
+use e2e::ANYBODY;
+use latchkey_audit::{Action, Event, Target};
+use latchkey_contract::{CredentialHash, Refusal, Timestamp};
 use latchkey_identity::store::client;
-use latchkey_identity::store::throttle::{self, Budget, FREE};
+use latchkey_identity::store::throttle::{self, Budget, End, FREE};
 use latchkey_identity::sweeper::Sweeper;
 use latchkey_identity::throttle::{FORGET_AFTER, FORGET_BLOCKED_AFTER, FORGET_CLIENT_AFTER};
 use latchkey_runtime::Clock;
@@ -19,6 +21,13 @@ async fn found(db: &Db, budget: &CredentialHash) -> Budget {
 /// Reserves one try, which there is.
 async fn reserved(db: &Db, budget: &CredentialHash, now: Timestamp) -> i64 {
     throttle::reserve(db, budget, now).await.unwrap().unwrap()
+}
+
+/// Ends a try as a failure.
+async fn fail(db: &Db, budget: &CredentialHash, round: i64, now: Timestamp) {
+    let (action, target) = (Action::UserLoginFailed, Target::Name([0; 32]));
+    let event = Event::refused(action, &Refusal::WrongCredentials, target, now, &ANYBODY);
+    throttle::refuse(db, Some((budget, round)), End::Failed, &event).await.unwrap();
 }
 
 #[tokio::test]
@@ -38,7 +47,7 @@ async fn tries_at_once_get_what_is_free_and_no_more() {
         assert_eq!((row.failures, row.in_flight), (0, FREE));
         for round in rounds {
             assert_eq!(throttle::reserve(&db, &budget, NOW).await.unwrap(), None);
-            throttle::fail(&db, &budget, round, NOW).await.unwrap();
+            fail(&db, &budget, round, NOW).await;
         }
         let row = found(&db, &budget).await;
         assert_eq!((row.failures, row.in_flight), (FREE, 0));
@@ -55,7 +64,7 @@ async fn the_wait_doubles_up_to_a_bound_and_a_hundred_failures_are_the_end() {
         let (budget, mut now) = (CredentialHash::of("ada"), NOW);
         for failures in 1..=102 {
             let round = reserved(&db, &budget, now).await;
-            throttle::fail(&db, &budget, round, now).await.unwrap();
+            fail(&db, &budget, round, now).await;
             let wait = match failures {
                 1..10 => 0,
                 10..20 => SECOND << (failures - 10),
@@ -81,7 +90,7 @@ async fn a_success_forgets_failures_and_leaves_what_is_under_way() {
         let budget = CredentialHash::of("ada");
         let rounds = [reserved(&db, &budget, NOW).await, reserved(&db, &budget, NOW).await];
         let third = reserved(&db, &budget, NOW).await;
-        throttle::fail(&db, &budget, rounds[0], NOW).await.unwrap();
+        fail(&db, &budget, rounds[0], NOW).await;
         throttle::succeed(&db, &budget, rounds[1]).await.unwrap();
         let row = found(&db, &budget).await;
         assert_eq!((row.failures, row.in_flight), (0, 1));
@@ -109,7 +118,7 @@ async fn a_try_whose_process_has_gone_is_a_failure() {
         let next = reserved(&db, &budget, later).await;
         // It was only slow: what it reserved is not what is under way now.
         throttle::give_back(&db, &budget, round).await.unwrap();
-        throttle::fail(&db, &budget, round, later).await.unwrap();
+        fail(&db, &budget, round, later).await;
         let row = found(&db, &budget).await;
         assert_eq!((row.failures, row.in_flight), (FREE + 1, 1));
         throttle::succeed(&db, &budget, next).await.unwrap();
@@ -123,9 +132,9 @@ async fn budgets_are_forgotten_when_nothing_of_them_was_spent_for_long() {
     for (db, _folder) in engines().await {
         let (few, blocked) = (CredentialHash::of("ada"), CredentialHash::of("bob"));
         let round = reserved(&db, &few, NOW).await;
-        throttle::fail(&db, &few, round, NOW).await.unwrap();
+        fail(&db, &few, round, NOW).await;
         for _ in 0..100 {
-            throttle::fail(&db, &blocked, 0, NOW).await.unwrap();
+            fail(&db, &blocked, 0, NOW).await;
         }
         let clock = Clock::manual(NOW.0 + FORGET_AFTER);
         let sweeper = Sweeper { db: db.clone(), clock: clock.clone() };

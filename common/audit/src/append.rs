@@ -1,0 +1,89 @@
+//! Writing an event, inside the transaction of what it tells of.
+
+use latchkey_contract::Actor;
+use latchkey_contract::caller::UserAgent;
+use latchkey_store::{Db, StoreError, Tx, Value};
+
+use crate::event::Event;
+
+/// A service's statements on its events.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditSql {
+    /// The service.
+    pub service: &'static str,
+    /// Adds one.
+    pub append: &'static str,
+}
+
+/// `audit!("keys")`: the statements on the rows of `keys_audit_events`.
+#[macro_export]
+macro_rules! audit {
+    ($service:literal) => {
+        $crate::AuditSql {
+            service: $service,
+            append: concat!(
+                "INSERT INTO ",
+                $service,
+                "_audit_events (at, action, outcome, reason, actor_type, actor_id, actor_name, target_type, target_id, \
+                 ip, user_agent, request_id, revision) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+            ),
+        }
+    };
+}
+
+impl AuditSql {
+    /// Every statement, for the test that prepares each on both databases.
+    #[must_use]
+    pub fn all(&self) -> [&'static str; 1] {
+        [self.append]
+    }
+}
+
+/// Writes an event down: it is there if, and only if, the transaction is committed.
+///
+/// # Errors
+/// [`StoreError`]; the transaction has failed.
+pub async fn append(tx: &mut Tx, sql: &AuditSql, event: &Event<'_>) -> Result<(), StoreError> {
+    let Event { at, action, outcome, target, revision, by } = event;
+    let (outcome, reason) = outcome.parts();
+    let (actor, actor_name) = actor(&by.actor);
+    let (target, target_id) = target.parts();
+    let address = by.address.map(|address| address.to_canonical().to_string());
+    let values = [
+        Value::from(at.0),
+        Value::from(action.name()),
+        Value::from(outcome),
+        Value::from(reason),
+        Value::from(by.actor.kind()),
+        Value::from(actor),
+        Value::from(actor_name),
+        Value::from(target),
+        Value::from(&target_id),
+        Value::from(address.as_deref()),
+        Value::from(by.user_agent.as_ref().map(UserAgent::as_str)),
+        Value::from(by.request_id.as_str()),
+        Value::from(revision.map(|revision| revision.0)),
+    ];
+    tx.execute(sql.append, &values).await.map(drop)
+}
+
+/// Writes an event down that is of no change: somebody tried something, and it was refused.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn append_alone(db: &Db, sql: &AuditSql, event: &Event<'_>) -> Result<(), StoreError> {
+    let mut tx = db.begin("audit a refusal").await?;
+    append(&mut tx, sql, event).await?;
+    tx.commit().await
+}
+
+/// The id, and the name, of whoever acts.
+fn actor(actor: &Actor) -> (Option<i64>, Option<&str>) {
+    match actor {
+        Actor::User { id, .. } => (Some(id.0), None),
+        Actor::Key { id, .. } => (Some(id.0), None),
+        Actor::Operator { name } | Actor::System { service: name } => (None, Some(name)),
+        Actor::Anonymous | Actor::Untold => (None, None),
+    }
+}

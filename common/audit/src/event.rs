@@ -1,0 +1,133 @@
+//! What an event says.
+
+use latchkey_contract::lease::Revision;
+use latchkey_contract::{Caller, KeyId, Refusal, SessionId, Timestamp, UserId};
+
+/// What was done. The dotted names are stable: what reads the log goes by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// An account was opened.
+    UserSignedUp,
+    /// A session was opened.
+    UserLoggedIn,
+    /// Somebody tried to log in and was refused.
+    UserLoginFailed,
+    /// A session was ended by whom it belongs to, or all of theirs.
+    UserLoggedOut,
+    /// A password was changed, or somebody tried with a wrong one.
+    UserPasswordChanged,
+    /// An account was deactivated.
+    UserDeactivated,
+    /// An account was reactivated.
+    UserReactivated,
+    /// A key was made.
+    KeyCreated,
+    /// A key was revoked.
+    KeyRevoked,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Success,
+    /// It was refused, with the problem of this code.
+    Failure(&'static str),
+}
+
+/// What it was done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A user, or everything of theirs.
+    User(UserId),
+    /// One session.
+    Session(SessionId),
+    /// One key.
+    Key(KeyId),
+    /// A name that nobody has, as a keyed hash: without the service's secret it tells nothing of what was typed.
+    Name([u8; 32]),
+}
+
+/// One act, as it is written down.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// What was done.
+    pub action: Action,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// To what.
+    pub target: Target,
+    /// The revision that it took, where it took one.
+    pub revision: Option<Revision>,
+    /// Who acted, and from where.
+    pub by: &'a Caller,
+}
+
+impl Action {
+    /// Its dotted name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UserSignedUp => "user.signed_up",
+            Self::UserLoggedIn => "user.logged_in",
+            Self::UserLoginFailed => "user.login_failed",
+            Self::UserLoggedOut => "user.logged_out",
+            Self::UserPasswordChanged => "user.password_changed",
+            Self::UserDeactivated => "user.deactivated",
+            Self::UserReactivated => "user.reactivated",
+            Self::KeyCreated => "key.created",
+            Self::KeyRevoked => "key.revoked",
+        }
+    }
+}
+
+impl Outcome {
+    /// Its word, and why.
+    pub(crate) const fn parts(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Success => ("success", None),
+            Self::Failure(code) => ("failure", Some(code)),
+        }
+    }
+}
+
+impl Target {
+    /// Its kind, and its id in that kind.
+    pub(crate) fn parts(&self) -> (&'static str, String) {
+        match self {
+            Self::User(user) => ("user", user.to_string()),
+            Self::Session(session) => ("session", session.to_string()),
+            Self::Key(key) => ("key", key.to_string()),
+            Self::Name(hash) => ("name", hex::encode(hash)),
+        }
+    }
+}
+
+impl<'a> Event<'a> {
+    /// Something that was done.
+    #[must_use]
+    pub fn done(action: Action, target: Target, at: Timestamp, by: &'a Caller) -> Self {
+        Self { at, action, outcome: Outcome::Success, target, revision: None, by }
+    }
+
+    /// Something that was refused.
+    #[must_use]
+    pub fn refused(
+        action: Action,
+        refusal: &Refusal,
+        target: Target,
+        at: Timestamp,
+        by: &'a Caller,
+    ) -> Self {
+        let outcome = Outcome::Failure(refusal.problem().code);
+        Self { at, action, outcome, target, revision: None, by }
+    }
+
+    /// The same, which took this revision.
+    #[must_use]
+    pub fn took(self, revision: Revision) -> Self {
+        Self { revision: Some(revision), ..self }
+    }
+}
