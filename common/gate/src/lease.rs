@@ -90,9 +90,9 @@ pub struct State {
     waiting: Arc<AtomicUsize>,
     timer: u64,
     connected: bool,
-    /// Whether it has ever joined, and whether its last attempt failed, which is said once.
+    /// Whether it has ever joined, and why its last attempt failed, which is said once.
     has_joined: bool,
-    cannot_join: bool,
+    cannot_join: Option<String>,
     /// While there is none, nobody joins.
     invalidations: Option<Subscription>,
     _subscribing: AbortOnDropHandle<()>,
@@ -112,26 +112,21 @@ pub fn child<A: Authority>(name: &'static str, deps: LeaseDeps) -> (Address<Mess
 impl State {
     /// Says that it has joined, and whether that was so before.
     fn has_joined(&mut self, service: &'static str, authority: &'static str) {
-        self.cannot_join = false;
-        if mem::replace(&mut self.has_joined, true) {
-            tracing::info!(
-                service,
-                authority,
-                "joined again: verified credentials are remembered from now on"
-            );
-        } else {
-            tracing::info!(
-                service,
-                authority,
-                "joined: verified credentials are remembered from now on"
-            );
-        }
+        self.cannot_join = None;
+        let how = if mem::replace(&mut self.has_joined, true) { "joined again" } else { "joined" };
+        tracing::info!(
+            service,
+            authority,
+            "{how}: verified credentials are remembered from now on"
+        );
     }
 
-    /// Says that it cannot join, once until it has.
+    /// Says that it cannot join, once for each reason until it has: one that stays may come after one that passes.
     fn cannot_join(&mut self, service: &'static str, authority: &'static str, error: &CallError) {
-        if !mem::replace(&mut self.cannot_join, true) {
+        let reason = error.to_string();
+        if self.cannot_join.as_ref() != Some(&reason) {
             tracing::warn!(service, authority, %error, "cannot join: no credential is remembered until it succeeds");
+            self.cannot_join = Some(reason);
         }
     }
 }
@@ -159,7 +154,7 @@ impl<A: Authority> Actor for LeaseKeeper<A> {
             timer: 0,
             connected: true,
             has_joined: false,
-            cannot_join: false,
+            cannot_join: None,
             invalidations: None,
             _subscribing: subscribing,
         })

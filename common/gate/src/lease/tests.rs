@@ -9,7 +9,7 @@ use latchkey_contract::authority::WaiterId;
 use latchkey_contract::keys::KeysAuthority;
 use latchkey_contract::lease::{Acknowledge, Invalidate, Invalidation, Revision, Tag};
 use latchkey_contract::wire::{CONTRACT, PREVIOUS};
-use latchkey_contract::{Timestamp, Verdict};
+use latchkey_contract::{Refusal, Timestamp, Verdict};
 use latchkey_revocation::Reply;
 use latchkey_revocation::bounds::Settings;
 use latchkey_revocation::{Capacity, Question};
@@ -218,6 +218,24 @@ async fn that_it_cannot_join_is_said_once_until_it_has() {
             "joined again: verified credentials are remembered from now on"
         ]
     );
+}
+
+#[tokio::test]
+async fn a_reason_that_follows_another_is_said_too() {
+    const CANNOT: &str = "cannot join: no credential is remembered until it succeeds";
+    let said = said();
+    let mut bench = bench().await;
+    bench.take().await;
+    let fail = |error: &CallError| Message::Joined(u64::MAX, Err(error.clone()));
+    // The authority comes up after the member, and then it says what stays so.
+    for error in
+        [CallError::NoResponder, CallError::Refused(Refusal::Stale), CallError::NoResponder]
+    {
+        bench.hear(fail(&error)).await;
+        assert_eq!(said(), [CANNOT], "{error}");
+        bench.hear(fail(&error)).await;
+        assert_eq!(said(), [""; 0], "{error}");
+    }
 }
 
 #[tokio::test]
