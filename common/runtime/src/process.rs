@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Environment, Number, Preset, Variable};
 use crate::exit::{Exit, StartError};
-use crate::telemetry::{self, LastLines};
+use crate::telemetry::LastLines;
 
 /// How many threads answer requests.
 ///
@@ -33,7 +33,7 @@ where
     F: Future<Output = Result<(), StartError>>,
 {
     // Also where the work ends in a panic.
-    let _written = LastLines;
+    let mut lines = LastLines::default();
     latchkey_os::raise_open_files_limit();
     let outcome = runtime(flags).and_then(|(runtime, environment)| {
         let outcome = runtime.block_on(work(environment));
@@ -43,7 +43,7 @@ where
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(name, &error),
+        Err(error) => fail(name, &error, &mut lines),
     }
 }
 
@@ -66,8 +66,8 @@ fn runtime(flags: Vec<(String, String)>) -> Result<(Runtime, Environment), Start
 }
 
 /// Says why on standard error, in one line behind the log's, and gives the exit code.
-fn fail(name: &str, error: &StartError) -> ExitCode {
-    telemetry::write_line(&format!("{name}: {}", error.message));
+fn fail(name: &str, error: &StartError, lines: &mut LastLines) -> ExitCode {
+    lines.end_with(&format!("{name}: {}", error.message));
     error.exit.into()
 }
 

@@ -24,7 +24,7 @@ use crate::trace::{self, Exporting};
 use format::{Traced, TracedFields};
 use logs::Logs;
 
-pub(crate) use logs::{LastLines, write_line};
+pub(crate) use logs::LastLines;
 
 /// What is logged.
 pub const RUST_LOG: Variable<Text> = Variable {

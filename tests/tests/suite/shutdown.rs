@@ -154,6 +154,28 @@ async fn whoever_asks_twice_is_not_kept_waiting() {
 }
 
 #[tokio::test]
+async fn why_a_process_ends_is_its_last_line_and_what_it_counted_stands_before() {
+    // The lines of one process are looked at.
+    if Stack::is_cluster() {
+        return;
+    }
+    let mut stack = stack();
+    let url = stack.url().to_owned();
+    let _half = half_sent(&url);
+    for _ in 0..20 {
+        let message = "GET /protected/user HTTP/1.1\r\nHost: x\r\n\r\n";
+        e2e::raw::exchange(&url, message).unwrap().problem(401);
+    }
+    stack.terminate();
+    until_closed(&url);
+    let (_, end) = asked_to_end(&mut stack);
+    assert_eq!(end.code, Some(130), "{}", end.stderr);
+    assert!(end.stderr.contains("suppressed"), "{}", end.stderr);
+    let last = end.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("asked to end a second time"), "{}", end.stderr);
+}
+
+#[tokio::test]
 async fn a_collector_that_never_answers_holds_the_end_up_for_less_than_ten_seconds() {
     // What is bounded is the end of one process; a cluster's end one after the other.
     if Stack::is_cluster() {

@@ -6,7 +6,7 @@
 //! what happened. Whoever asks for more than `info` sees every line, and so does an audit.
 
 use std::collections::hash_map::DefaultHasher;
-use std::fmt::{Debug, Write};
+use std::fmt::{self, Debug, Write};
 use std::hash::{Hash, Hasher};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,8 +29,30 @@ pub(super) const TARGET: &str = "latchkey_log";
 /// What an audit is logged under: each line of it is wanted.
 const AUDIT: &str = "audit";
 /// The fields whose values are words of the program, and part of the kind.
-const KIND_FIELDS: [&str; 8] =
-    ["code", "reason", "subject", "authority", "service", "actor", "task", "chore"];
+const KIND_FIELDS: [&str; 12] = [
+    "code",
+    "reason",
+    "subject",
+    "authority",
+    "service",
+    "actor",
+    "task",
+    "chore",
+    "route",
+    "location",
+    "what",
+    // The lines of all libraries that log in the other way have one place together.
+    "log.target",
+];
+/// Bytes of a kind's message that are kept at most.
+const MAX_MESSAGE: usize = 256;
+/// Bytes of a value of its fields that are kept at most.
+const MAX_WORD: usize = 128;
+/// Bytes of a line that tells a count at most: a byte is written in six at most, and what stands around the values is
+/// known.
+pub(super) const MAX_LINE: usize = 6 * (MAX_MESSAGE + KIND_FIELDS.len() * MAX_WORD) + 1_024;
+/// Counts that are told at once at most. What is left is told when these are on their way.
+pub(super) const MAX_TOLD: usize = 11;
 
 /// Counts lines by their kind.
 #[derive(Debug)]
@@ -54,19 +76,26 @@ struct Kinds {
 struct Kind {
     level: Level,
     line: String,
-    fields: [Option<String>; KIND_FIELDS.len()],
+    fields: Fields,
     /// When its window ends (ns).
     ends: u64,
     written: u32,
     left_out: u64,
+    /// When what was left out is to be told (ns): when the window ends in which the first was.
+    due: u64,
+    /// The last request to tell everything for which it was told.
+    told_for: u64,
 }
+
+/// The values of the fields that tell kinds apart.
+type Fields = [Option<String>; KIND_FIELDS.len()];
 
 /// What becomes of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is written.
     Write,
-    /// It is counted; the first of its window, so that somebody has to come back and tell.
+    /// It is counted; the first since a count was told, so that somebody has to come back and tell.
     First,
     /// It is counted.
     Count,
@@ -77,7 +106,7 @@ pub(super) enum Verdict {
 pub(super) struct LeftOut {
     level: Level,
     line: String,
-    fields: [Option<String>; KIND_FIELDS.len()],
+    fields: Fields,
     /// How many.
     pub(super) suppressed: u64,
 }
@@ -90,9 +119,13 @@ struct Mark(DefaultHasher);
 /// Reads what a kind is to be told by; no value that a client could have sent is part of it.
 #[derive(Default)]
 struct Reader {
-    message: String,
-    fields: [Option<String>; KIND_FIELDS.len()],
+    message: Short,
+    fields: Fields,
 }
+
+/// The first bytes of a text.
+#[derive(Default)]
+struct Short(String);
 
 impl Bursts {
     /// Nothing counted yet.
@@ -130,7 +163,7 @@ impl Bursts {
         let Kinds { table, others, waiting } = &mut *kinds;
         if table.find(&key).is_none() {
             let reader = read();
-            let kind = Kind::new(*of.level(), reader.message, reader.fields);
+            let kind = Kind::new(*of.level(), reader.message.0, reader.fields);
             table.insert(key, kind, |old| old.left_out == 0 && old.ends <= now);
         }
         let verdict = table.find(&key).unwrap_or(others).judge(now);
@@ -143,8 +176,9 @@ impl Bursts {
         verdict
     }
 
-    /// The counts whose windows have ended, or `all` of them, and when the next one ends (ns).
-    pub(super) fn report(&self, now: u64, all: bool) -> (Vec<LeftOut>, Option<u64>) {
+    /// Counts that are due, [`MAX_TOLD`] of them at most, and when the next one is (ns): not later than `now` where more
+    /// were due than that. For a request to tell everything, whose number is `asked`, each of them is due once.
+    pub(super) fn report(&self, now: u64, asked: Option<u64>) -> (Vec<LeftOut>, Option<u64>) {
         let mut kinds = self.kinds();
         if kinds.waiting == 0 {
             return (Vec::new(), None);
@@ -153,12 +187,18 @@ impl Bursts {
         let (mut told, mut next) = (Vec::new(), None);
         let counting = table.values_mut().chain([others]).filter(|kind| kind.left_out > 0);
         for kind in counting {
-            if all || kind.ends <= now {
-                told.push(kind.take());
-                *waiting = waiting.saturating_sub(1);
-            } else {
-                next = Some(next.unwrap_or(kind.ends).min(kind.ends));
+            let due = match asked {
+                Some(asked) if asked == kind.told_for => continue,
+                Some(_) => now,
+                None => kind.due,
+            };
+            if due > now || told.len() >= MAX_TOLD {
+                next = Some(next.unwrap_or(due).min(due));
+                continue;
             }
+            kind.told_for = asked.unwrap_or(kind.told_for);
+            told.push(kind.take());
+            *waiting = waiting.saturating_sub(1);
         }
         (told, next)
     }
@@ -178,8 +218,8 @@ impl Bursts {
 }
 
 impl Kind {
-    fn new(level: Level, line: String, fields: [Option<String>; KIND_FIELDS.len()]) -> Self {
-        Self { level, line, fields, ends: 0, written: 0, left_out: 0 }
+    fn new(level: Level, line: String, fields: Fields) -> Self {
+        Self { level, line, fields, ends: 0, written: 0, left_out: 0, due: 0, told_for: 0 }
     }
 
     fn judge(&mut self, now: u64) -> Verdict {
@@ -192,7 +232,11 @@ impl Kind {
             return Verdict::Write;
         }
         self.left_out += 1;
-        if self.left_out == 1 { Verdict::First } else { Verdict::Count }
+        if self.left_out > 1 {
+            return Verdict::Count;
+        }
+        self.due = self.ends;
+        Verdict::First
     }
 
     fn take(&mut self) -> LeftOut {
@@ -207,12 +251,15 @@ impl LeftOut {
     pub(super) fn log(&self) {
         macro_rules! log {
             ($level:ident) => {{
-                let [code, reason, subject, authority, service, actor, task, chore] =
-                    self.fields.each_ref().map(Option::as_deref);
+                let [
+                    code, reason, subject, authority, service, actor, task, chore, route, location,
+                    what, library,
+                ] = self.fields.each_ref().map(Option::as_deref);
                 let (suppressed, line) = (self.suppressed, &*self.line);
                 tracing::$level!(
                     target: TARGET,
                     suppressed, line, code, reason, subject, authority, service, actor, task, chore,
+                    route, location, what, library,
                     "more lines of one kind come than are written: the others are counted"
                 );
             }};
@@ -242,16 +289,29 @@ impl Visit for Mark {
 impl Visit for Reader {
     fn record_str(&mut self, field: &Field, value: &str) {
         if let Some(place) = place_of(field).and_then(|place| self.fields.get_mut(place)) {
-            *place = Some(value.to_owned());
+            *place = Some(start_of(value, MAX_WORD).to_owned());
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if field.name() == "message" {
-            // Writing to a String cannot fail.
+            // Ends when it has enough.
             let _ = write!(self.message, "{value:?}");
         }
     }
+}
+
+impl Write for Short {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let start = start_of(text, MAX_MESSAGE.saturating_sub(self.0.len()));
+        self.0.push_str(start);
+        if start.len() < text.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// As many characters of `text` as `max` bytes hold.
+fn start_of(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -12,12 +12,15 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 
-use super::bursts::{Bursts, TARGET, Verdict};
-use super::output::{Queue, Room};
+use super::bursts::{Bursts, MAX_LINE, MAX_TOLD, TARGET, Verdict};
+use super::output::{Queue, RESERVED, Room};
 use crate::clock::Clock;
 
-/// How long the last lines of a process may take. It comes after everything else that an end may take.
+/// How long the last lines of a process may take, all told. It comes after everything else that an end may take.
 const LAST_LINES: Duration = Duration::from_millis(400);
+
+// Counts that are told at once take no more than half of what is kept for them: the rest is for the other lines.
+const _: () = assert!(MAX_TOLD * MAX_LINE <= RESERVED / 2);
 
 /// The lines of this process. Static for the same reason as their subscriber: whoever logs is not handed it.
 static LOGS: OnceLock<Logs> = OnceLock::new();
@@ -46,9 +49,12 @@ pub(super) struct Line {
     room: Room,
 }
 
-/// What was logged is written when this goes, as far as there is time.
+/// What was logged is written when this goes, and the last line behind it, as far as there is time.
+#[derive(Debug, Default)]
 #[must_use = "what was logged is written when it goes"]
-pub(crate) struct LastLines;
+pub(crate) struct LastLines {
+    last: Option<String>,
+}
 
 /// Lines that were not written: because there were too many of their kind, because standard error was slow, because
 /// it failed.
@@ -62,9 +68,11 @@ pub(crate) fn left_out() -> [(&'static str, u64); 3] {
     ]
 }
 
-/// Writes a line that is no event, as it stands.
-pub(crate) fn write_line(text: &str) {
-    Logs::of_process().put(format!("{text}\n").as_bytes(), Room::Reserved);
+impl LastLines {
+    /// Sets the last line: it is no event, and written as it stands.
+    pub(crate) fn end_with(&mut self, text: &str) {
+        self.last = Some(format!("{text}\n"));
+    }
 }
 
 impl Logs {
@@ -94,13 +102,27 @@ impl Logs {
 
     fn write(&self) {
         let told = Cell::new(0);
-        self.queue.write_to(io::stderr(), |all| self.tell(all, &told));
+        self.queue.write_to(io::stderr(), |asked| self.tell(asked, &told));
     }
 
-    /// Logs what there is to say of lines that are not written, and says how long nothing more comes of it.
-    fn tell(&self, all: bool, told: &Cell<u64>) -> Option<Duration> {
+    /// Writes `last` and everything before it, within [`LAST_LINES`].
+    fn end_with(&self, last: &str) {
+        if !self.has_thread {
+            self.put(last.as_bytes(), Room::Reserved);
+            return;
+        }
+        let begun = Clock::System.lease_nanos();
+        // Where it takes longer, the terminal is stuck: nobody waits for it.
+        let _late = self.queue.finish(LAST_LINES);
+        self.queue.push_last(last.as_bytes());
+        let taken = Duration::from_nanos(Clock::System.lease_nanos().saturating_sub(begun));
+        let _late = self.queue.finish(LAST_LINES.saturating_sub(taken));
+    }
+
+    /// Logs some of what there is to say of lines that are not written, and says how long nothing more comes of it.
+    fn tell(&self, asked: Option<u64>, told: &Cell<u64>) -> Option<Duration> {
         let now = Clock::System.lease_nanos();
-        let (left_out, next) = self.bursts.report(now, all);
+        let (left_out, next) = self.bursts.report(now, asked);
         for lines in left_out {
             lines.log();
         }
@@ -154,7 +176,9 @@ impl Write for Line {
 
 impl Drop for LastLines {
     fn drop(&mut self) {
-        if let Some(logs) = LOGS.get().filter(|logs| logs.has_thread) {
+        if let Some(last) = self.last.take() {
+            Logs::of_process().end_with(&last);
+        } else if let Some(logs) = LOGS.get().filter(|logs| logs.has_thread) {
             // Where it takes longer, the terminal is stuck: nobody waits for it.
             let _late = logs.queue.finish(LAST_LINES);
         }

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 /// Bytes of lines that wait to be written at most.
 pub(super) const MAX_WAITING: usize = 1 << 20;
-/// Bytes beyond that for what is said about lines, and for a process' last one.
-const RESERVED: usize = 1 << 18;
+/// Bytes beyond that for what is said about lines, and for a process' last one. What waits is taken after each time that
+/// something is told.
+pub(super) const RESERVED: usize = 1 << 18;
 /// How long a terminal is left alone that takes nothing just now, where it does not make its writer wait.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -35,6 +36,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<u8>,
+    /// The last line is in.
+    is_closed: bool,
     /// Somebody has something to tell when its time has come.
     is_woken: bool,
     /// How often somebody asked for everything to be written, and up to where that was done.
@@ -55,13 +58,22 @@ impl Queue {
     /// Puts a line in; never waits.
     pub(super) fn push(&self, line: &[u8], room: Room) {
         let max = MAX_WAITING + if room == Room::Reserved { RESERVED } else { 0 };
+        self.put(&mut self.state(), line, max);
+    }
+
+    /// Puts the last line in: no other comes behind it.
+    pub(super) fn push_last(&self, line: &[u8]) {
         let mut state = self.state();
-        if state.waiting.len().saturating_add(line.len()) > max {
+        self.put(&mut state, line, MAX_WAITING + RESERVED);
+        state.is_closed = true;
+    }
+
+    fn put(&self, state: &mut State, line: &[u8], max: usize) {
+        if state.is_closed || state.waiting.len().saturating_add(line.len()) > max {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         state.waiting.extend_from_slice(line);
-        drop(state);
         self.changed.notify_one();
     }
 
@@ -91,17 +103,22 @@ impl Queue {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Writes to `sink` for ever. `tell` puts in what there is to tell, everything where it is asked to, and says how
-    /// long nothing more will come of it.
-    pub(super) fn write_to(&self, mut sink: impl Write, tell: impl Fn(bool) -> Option<Duration>) {
+    /// Writes to `sink` for ever. `tell` puts in some of what there is to tell, for whoever asked where it is given a
+    /// number, and says how long nothing more will come of it: no time at all where there is more at once.
+    pub(super) fn write_to(
+        &self,
+        mut sink: impl Write,
+        tell: impl Fn(Option<u64>) -> Option<Duration>,
+    ) {
         loop {
             let ticket = self.ticket();
-            let patience = tell(ticket.is_some());
+            let patience = tell(ticket);
+            let is_told = patience != Some(Duration::ZERO);
             let lines = if ticket.is_some() { self.take() } else { self.next(patience) };
             if let Err(lost) = write(&mut sink, &lines) {
                 self.failed.fetch_add(lost, Ordering::Relaxed);
             }
-            if let Some(ticket) = ticket {
+            if let Some(ticket) = ticket.filter(|_| is_told) {
                 self.state().answered = ticket;
                 self.done.notify_all();
             }

@@ -69,8 +69,8 @@ fn the_end_waits_for_what_was_said_before_and_has_everything_told() {
     let (of_thread, teller) = (Arc::clone(&queue), Arc::clone(&queue));
     let written = Written::default();
     let sink = Shared(Arc::clone(&written));
-    let tell = move |all: bool| {
-        if all {
+    let tell = move |asked: Option<u64>| {
+        if asked.is_some() {
             teller.push(b"told\n", Room::Reserved);
         }
         None
@@ -82,6 +82,40 @@ fn the_end_waits_for_what_was_said_before_and_has_everything_told() {
     queue.push(b"again\n", Room::Usual);
     assert!(queue.finish(SOON));
     assert!(written.lock().unwrap().ends_with(b"again\ntold\n"), "it goes on afterwards");
+}
+
+#[test]
+fn the_end_waits_until_everything_is_told_though_little_is_told_at_once() {
+    let queue = Arc::new(Queue::default());
+    let (of_thread, teller) = (Arc::clone(&queue), Arc::clone(&queue));
+    let written = Written::default();
+    let (sink, left) = (Shared(Arc::clone(&written)), AtomicU64::new(3));
+    let tell = move |asked: Option<u64>| {
+        let is_left = asked.is_some() && left.fetch_sub(1, Ordering::Relaxed) > 0;
+        is_left.then(|| {
+            teller.push(b"told\n", Room::Reserved);
+            Duration::ZERO
+        })
+    };
+    thread::spawn(move || of_thread.write_to(sink, tell));
+    assert!(queue.finish(SOON));
+    assert_eq!(*written.lock().unwrap(), b"told\ntold\ntold\n");
+}
+
+#[test]
+fn nothing_comes_behind_the_last_line() {
+    let queue = Arc::new(Queue::default());
+    let (of_thread, teller) = (Arc::clone(&queue), Arc::clone(&queue));
+    let written = Written::default();
+    let sink = Shared(Arc::clone(&written));
+    queue.push_last(b"last\n");
+    let tell = move |_| {
+        teller.push(b"told\n", Room::Reserved);
+        None
+    };
+    thread::spawn(move || of_thread.write_to(sink, tell));
+    assert!(queue.finish(SOON));
+    assert_eq!(*written.lock().unwrap(), b"last\n");
 }
 
 #[test]
