@@ -11,6 +11,7 @@ use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
@@ -21,6 +22,7 @@ use crate::exit::StartError;
 use crate::metrics::Metrics;
 use crate::monitor::Render;
 use crate::trace::{self, Exporting};
+use bursts::AUDIT;
 use format::{Traced, TracedFields};
 use logs::Logs;
 
@@ -98,10 +100,10 @@ impl Telemetry {
 }
 
 fn start_logs(environment: &Environment) -> Result<(), ConfigError> {
-    let filter = environment.read(&RUST_LOG)?;
-    let filter = EnvFilter::try_new(format!("{filter},{ALWAYS}"))
-        .map_err(|error| RUST_LOG.wrong(format!("{filter:?} is no filter ({error})")))?;
-    let (gate, lines) = Logs::ends();
+    let asked = environment.read(&RUST_LOG)?;
+    let filter = EnvFilter::try_new(format!("{asked},{ALWAYS}"))
+        .map_err(|error| RUST_LOG.wrong(format!("{asked:?} is no filter ({error})")))?;
+    let (gate, lines) = Logs::ends(is_limited(&asked));
     // What it cannot write is counted; it would say so on standard error, and wait for that.
     let logs = fmt::layer().with_writer(lines).log_internal_errors(false);
     let logs: Box<dyn Layer<_> + Send + Sync> = if io::stderr().is_terminal() {
@@ -114,6 +116,15 @@ fn start_logs(environment: &Environment) -> Result<(), ConfigError> {
     let _first = Registry::default().with(filter).with(logs).with(gate).try_init();
     log_panics();
     Ok(())
+}
+
+/// Whether many lines of one kind become few: not for whoever asks for more than `info`. An audit is written whole in
+/// any case: to ask for more of it asks for no more of others.
+fn is_limited(asked: &str) -> bool {
+    let is_audit = |part: &&str| part.split(['=', '[']).next() == Some(AUDIT);
+    let others = asked.split(',').filter(|part| !is_audit(part)).collect::<Vec<_>>().join(",");
+    let others = EnvFilter::try_new(others).ok().and_then(|others| others.max_level_hint());
+    others.is_some_and(|max| max <= LevelFilter::INFO)
 }
 
 /// From now on a panic becomes one log line, with its cause and place. Whoever catches it says what it
@@ -131,3 +142,6 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
     literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,6 +132,11 @@ async fn no_secret_is_ever_in_a_log_line_a_span_or_an_error() {
     let end = stack.stop();
     let log = format!("{}{}", end.stdout, end.stderr);
     assert!(log.lines().count() > 20, "is this the log at trace? {log}");
+    // What is left out cannot be looked at.
+    for answer in &answers {
+        let id = answer.header("x-request-id");
+        assert!(log.contains(&format!("\"request_id\":\"{id}\"")), "no line of {id} in {log}");
+    }
     for line in log.lines() {
         for secret in &secrets {
             assert!(!line.contains(secret), "{secret} in {line}");

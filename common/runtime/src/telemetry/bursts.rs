@@ -3,7 +3,7 @@
 //! A kind is a place in the program, with what a line says there by the words of the program itself: the code of a
 //! problem, a subject of the bus. A thousand clients that are refused for one reason are one kind; a refusal for
 //! another reason, or a failure, is another and has its own few lines. Nothing is lost: lines and counts add up to
-//! what happened. Whoever asks for more than `info` sees every line, and so does an audit.
+//! what happened. Whoever asks for more than `info` sees every line, and so does an audit (`telemetry.rs`).
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::{self, Debug, Write};
@@ -27,7 +27,7 @@ const MAX_KINDS: usize = 512;
 /// What lines about lines are logged under: no filter for other lines leaves them out.
 pub(super) const TARGET: &str = "latchkey_log";
 /// What an audit is logged under: each line of it is wanted.
-const AUDIT: &str = "audit";
+pub(super) const AUDIT: &str = "audit";
 /// The fields whose values are words of the program, and part of the kind.
 const KIND_FIELDS: [&str; 12] = [
     "code",

@@ -36,7 +36,10 @@ pub(super) struct Logs {
 
 /// The layer that counts lines by their kind.
 #[derive(Debug)]
-pub(super) struct Gate(&'static Logs);
+pub(super) struct Gate {
+    logs: &'static Logs,
+    is_limited: bool,
+}
 
 /// Makes what a formatted line is written to.
 #[derive(Debug)]
@@ -85,10 +88,11 @@ impl Logs {
         })
     }
 
-    /// The two ends at which a subscriber holds them.
-    pub(super) fn ends() -> (Gate, Lines) {
+    /// The two ends at which a subscriber holds them. Many lines of one kind become few where it `is_limited`.
+    pub(super) fn ends(is_limited: bool) -> (Gate, Lines) {
         let logs = Self::of_process();
-        (Gate(logs), Lines(logs))
+        // Where there is no thread, nobody would tell a count.
+        (Gate { logs, is_limited: is_limited && logs.has_thread }, Lines(logs))
     }
 
     fn put(&self, line: &[u8], room: Room) {
@@ -141,7 +145,10 @@ impl Logs {
 
 impl<S: Subscriber> Layer<S> for Gate {
     fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
-        let Self(logs) = self;
+        let Self { logs, is_limited } = self;
+        if !is_limited {
+            return true;
+        }
         let verdict = logs.bursts.judge(event, Clock::System.lease_nanos());
         if verdict == Verdict::First {
             logs.queue.wake();
