@@ -309,7 +309,7 @@ impl Store {
         self.write(self.sql().delete_retired, values![&id.0]).await
     }
 
-    /// Deletes at most `most` records from before `before`, and notes up to where; how many there were.
+    /// Deletes at most `max` records from before `before`, and notes up to where; how many there were.
     ///
     /// # Errors
     /// [`StoreError`]

@@ -17,7 +17,7 @@ pub struct Permit {
 }
 
 impl Limit {
-    /// A bound of `most` requests at the same time.
+    /// A bound of `max` requests at the same time.
     #[must_use]
     pub fn new(max: u32) -> Self {
         Self { permits: Arc::new(Semaphore::new(max as usize)), max }

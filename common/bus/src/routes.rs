@@ -48,7 +48,7 @@ impl Routes {
         Self { service, version, description, max_in_flight: MAX_IN_FLIGHT, entries: Vec::new() }
     }
 
-    /// Works on at most `most` requests at the same time and answers "overloaded" beyond.
+    /// Works on at most `max` requests at the same time and answers "overloaded" beyond.
     #[must_use]
     pub fn max_in_flight(mut self, max: u32) -> Self {
         self.max_in_flight = max;

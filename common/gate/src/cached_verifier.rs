@@ -107,7 +107,7 @@ impl<A: OfForm> CachedVerifier<A> {
         }
     }
 
-    /// The verdict on a text. What is answered is not older than `least`.
+    /// The verdict on a text. What is answered is not older than `min_revision`.
     ///
     /// # Errors
     /// [`CallError`] where nobody could say; then the credential is not accepted.

@@ -1,4 +1,5 @@
-//! Who a credential stands for: the one way to know. The edge's extractors and its `v1.verify` ask it.
+//! Who a credential stands for: the one way to know. The edge's fast path and extractors ask it ([`Gate::look`], then
+//! [`Gate::ask`]), and so do its `v1.verify` and the client ([`Gate::decide`]).
 //!
 //! A malformed credential is refused here without asking anyone. What is remembered is answered from
 //! memory while the lease allows it. Everything else is asked of its authority, together with whatever
@@ -44,7 +45,7 @@ impl Gate {
         (Self { keys, tokens, usage, clock: deps.clock.clone() }, children)
     }
 
-    /// Who a credential stands for, as of the revision that `least` names for its authority, or a later one.
+    /// Who a credential stands for, as of the revision that `min_revision` names for its authority, or a later one.
     ///
     /// # Errors
     /// [`CallError`] where nobody could say; then it is not accepted.

@@ -7,7 +7,11 @@
 //! | [`forms`] | from a text to the authority that is asked, to its question, and to the credential's name |
 //! | [`requirement`] | what a request requires, judged after the look-up |
 //! | `cached_verifier` | one form of credential: from memory where the lease allows it, by asking where not |
+//! | `ask` | how an authority is asked: what has queued up, in one message |
 //! | [`lease`] | the membership at one authority: join, renew, apply invalidations, acknowledge |
+//! | `check` | now and then, whether memory is right |
+//! | `usage` | when keys were used, counted and reported |
+//! | `verify` | whole requests: the edge's `v1.verify`, and a client that remembers |
 //! | [`config`] | the variables of the memory |
 //!
 //! The rules are those of `latchkey-revocation`; here they get a bus, a clock and actors.

@@ -114,7 +114,7 @@ where
     }
 
     /// What is known of a credential; `None`: nothing that may be relied on. `now` must have been read after the
-    /// request arrived; `wall` is for expiry alone. What is answered is not older than `least` (0: as old as the
+    /// request arrived; `wall` is for expiry alone. What is answered is not older than `min_revision` (0: as old as the
     /// lease allows).
     pub fn look(
         &self,

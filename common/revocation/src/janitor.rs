@@ -1,5 +1,5 @@
 //! Members that are no more: retired when they have been quiet for long, deleted when they have been
-//! retired for a wait. The sweeper of each authority drives it.
+//! retired for a wait. The janitor of each authority (the chore in `latchkey-authority`) drives it.
 
 use latchkey_contract::lease::MemberId;
 
@@ -7,7 +7,7 @@ use crate::authority::MemberState;
 use crate::bounds::{Bounds, Moment};
 use crate::rules::{Mutant, Rules};
 
-/// One member's row, as the sweeper read it.
+/// One member's row, as the janitor's chore read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Who.

@@ -50,7 +50,7 @@ impl<K: Copy + Eq + Hash, T: Weigh, S: BuildHasher> Table<K, T, S> {
     /// What one entry takes beyond its slot: index buckets, at their sparsest.
     const INDEX_BYTES: usize = 12;
 
-    /// An empty map of at most `most` entries that take at most `most_bytes`.
+    /// An empty map of at most `max` entries that take at most `max_bytes`.
     pub(crate) fn new(max: usize, max_bytes: usize, hasher: S) -> Self {
         let max = max.min(u32::MAX as usize);
         let index = HashTable::new();

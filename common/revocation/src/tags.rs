@@ -130,7 +130,7 @@ impl JudgeStep {
 }
 
 impl<S: BuildHasher> SharedTags<S> {
-    /// Nothing was applied yet; at most `most` tombstones.
+    /// Nothing was applied yet; at most `max` tombstones.
     pub(crate) fn new(max: usize, rules: Rules, hasher: S) -> Self {
         Self {
             rules,

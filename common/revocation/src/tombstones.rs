@@ -14,7 +14,7 @@ pub(crate) struct Tombstones<K, S> {
 }
 
 impl<K: Copy + Eq + Hash, S: BuildHasher> Tombstones<K, S> {
-    /// An empty memory of at most `most`, and at least one.
+    /// An empty memory of at most `max`, and at least one.
     pub(crate) fn new(max: usize, hasher: S) -> Self {
         Self { revisions: HashMap::with_hasher(hasher), order: VecDeque::new(), max }
     }

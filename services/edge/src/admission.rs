@@ -178,7 +178,7 @@ impl Admission {
 }
 
 impl Spread {
-    /// A part of `most`, from half of it on: the next one is far from the last.
+    /// A part of `max`, from half of it on: the next one is far from the last.
     fn over(&self, max: Duration) -> Duration {
         // The golden ratio of 256, which falls into every part as often as into any other.
         let place = self.0.fetch_add(158, Ordering::Relaxed) % 256;

@@ -1,5 +1,6 @@
 //! The resources of the public API, a file or folder each: their JSON, their handlers, and what the API's
-//! description says of them. A handler is a screenful at most: take a credential, ask a service, answer.
+//! description says of them. A handler is a screenful at most: take a credential, ask a service, answer. A route that
+//! only verifies has a value in its place (`protected`).
 
 pub mod auth;
 pub mod docs;

@@ -1,5 +1,6 @@
 //! What happens around every request, in one layer: id, limits, deadline, panics, headers, problem
-//! documents, one log line for a failure. Each further layer would cost more than all of this.
+//! documents, one log line for a problem. Each further layer would cost more than all of this: the only other one, CORS,
+//! is for requests of pages of other origins alone. What ids and answers look like is in `request_id.rs` and `answer.rs`.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -387,7 +388,7 @@ impl Core {
     }
 }
 
-/// `None` where `work` takes longer than `most`. A timer is made only for what is not done at once.
+/// `None` where `work` takes longer than `max`. A timer is made only for what is not done at once.
 async fn within<F: Future>(max: Duration, work: F) -> Option<F::Output> {
     let mut work = pin!(work);
     match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {

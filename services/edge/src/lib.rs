@@ -16,13 +16,18 @@
 //! | [`api`] | a file or folder a resource: JSON, handlers, documentation |
 //! | `fast_path` | routes that only verify, as values |
 //! | [`credential`] | credentials of a request, and extractors |
+//! | `acting` | who acts, as the bus is told |
+//! | [`body`] | bodies and ids in paths |
+//! | `admission` | who waits for room |
+//! | [`limits`] | how often one client or user may |
+//! | `unshown` | new keys, until their client is shown them |
 //! | [`layers`] | the one layer around everything: admission, id, deadline, problem documents, metrics |
 //! | [`problem`] | what an error answer has besides its row in the contract's table |
 //! | [`openapi`] | the API's description, from the list |
 //! | [`server`] | connections |
 //!
-//! Actors: the root supervises those of the gate, the one that revokes keys which nobody was shown, and the
-//! endpoint that answers other services.
+//! The root supervises the actors of the gate, and tasks: one revokes keys which nobody was shown, one answers other
+//! services, one looks whether the edge is ready.
 
 mod acting;
 mod address;

@@ -52,7 +52,8 @@ pub struct Facts {
     pub method: Option<Method>,
     /// Its path, with `{…}` for whatever may stand there.
     pub path: String,
-    /// What is required of whoever calls it; `None`: nothing, and nobody looks who it is.
+    /// What is required of whoever calls it; `None`: nothing, and nobody looks who it is. Where a handler answers, its
+    /// arguments do what this and the next two fields say: a test compares them.
     pub who: Option<Requirement>,
     /// What counts its requests, if their number is limited.
     pub limit: Option<LimitClass>,
@@ -60,7 +61,7 @@ pub struct Facts {
     pub max_body: Option<usize>,
 }
 
-/// What its handler's attributes say of a route.
+/// What the attributes of a route's handler, or of whatever else describes it, say of it.
 #[derive(Clone)]
 pub(crate) struct Description {
     pub(crate) schemas: Vec<(String, RefOr<Schema>)>,

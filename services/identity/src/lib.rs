@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Actors: the root supervises the endpoint, the password workers, the keeper of their costs, the verifier,
-//! the listener for acknowledgements, the watch over signers, the janitor and the sweeper.
+//! the listener for acknowledgements, the watch over signers, the janitor, the sweeper and the outbox.
 
 pub mod account;
 pub mod activation;

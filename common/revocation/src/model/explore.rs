@@ -44,7 +44,7 @@ impl Hasher for AsItIs {
     }
 }
 
-/// Explores at most `most` states.
+/// Explores at most `max` states.
 pub(super) fn explore(model: &Model, order: Order, max: usize) -> Explored {
     let mut seen: HashSet<u64, BuildHasherDefault<AsItIs>> = HashSet::default();
     let mut came_from: Vec<(u32, Action)> = vec![(0, Action::Tick)];

@@ -27,7 +27,7 @@ pub async fn find(
     Ok(seen.map(|(at,)| Timestamp(at)))
 }
 
-/// Notes that `user` logged in from this client, and keeps at most `most` clients of theirs: the last.
+/// Notes that `user` logged in from this client, and keeps at most `max` clients of theirs: the last.
 ///
 /// # Errors
 /// [`StoreError`]
@@ -42,7 +42,7 @@ pub async fn remember(
     db.execute(KEEP_LAST, values![user, max]).await.map(drop)
 }
 
-/// Deletes at most `most` clients that were not seen since `before`; how many there were.
+/// Deletes at most `max` clients that were not seen since `before`; how many there were.
 ///
 /// # Errors
 /// [`StoreError`]

@@ -32,7 +32,7 @@ struct Held {
     email: bool,
 }
 
-/// Writes the folded forms of at most `most` accounts that have none; how many there were.
+/// Writes the folded forms of at most `max` accounts that have none; how many there were.
 ///
 /// # Errors
 /// [`StoreError`]; another replica may have been at the same accounts.

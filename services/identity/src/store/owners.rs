@@ -12,7 +12,7 @@ pub(super) const DEACTIVATED: &str =
 /// Before every account.
 const FIRST: i64 = i64::MIN;
 
-/// At most `most` accounts behind `after` that are deactivated, by rising id.
+/// At most `max` accounts behind `after` that are deactivated, by rising id.
 ///
 /// # Errors
 /// [`StoreError`]

@@ -341,7 +341,7 @@ pub async fn find(
     Ok((read, sessions))
 }
 
-/// Deletes at most `most` sessions that expired before `before`; how many there were.
+/// Deletes at most `max` sessions that expired before `before`; how many there were.
 ///
 /// # Errors
 /// [`StoreError`]

@@ -162,7 +162,7 @@ pub async fn expire(db: &Db, budget: &CredentialHash, before: Timestamp) -> Resu
     db.execute(EXPIRE, values![&budget.0, before.0]).await.map(drop)
 }
 
-/// Deletes at most `most` budgets of which nothing was spent since `before`, and where the hundred are
+/// Deletes at most `max` budgets of which nothing was spent since `before`, and where the hundred are
 /// reached, since `blocked_before`; how many there were.
 ///
 /// # Errors

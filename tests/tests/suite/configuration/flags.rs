@@ -26,16 +26,21 @@ fn a_flag_beats_the_environment_which_beats_the_env_file() {
         ("7", "unset", None),
         ("no", "7", None),
         ("no", "no", Some("7")),
-        // Nothing is not set, and the default holds.
-        ("no", "", None),
-        ("no", "no", Some("")),
+        // What is set to nothing is not set: the next one counts.
+        ("7", "", None),
+        ("no", "7", Some("")),
     ] {
         let end = check(file, environment, flag);
         assert_eq!(end.code, Some(0), "{file} {environment} {flag:?}: {end:?}");
     }
-    for (file, environment, flag) in
-        [("no", "unset", None), ("7", "no", None), ("7", "7", Some("no")), ("7", "7", Some("-1"))]
-    {
+    for (file, environment, flag) in [
+        ("no", "unset", None),
+        ("7", "no", None),
+        ("7", "7", Some("no")),
+        ("7", "7", Some("-1")),
+        ("no", "", None),
+        ("7", "no", Some("")),
+    ] {
         let end = check(file, environment, flag);
         assert_eq!(end.code, Some(78), "{file} {environment} {flag:?}: {end:?}");
         assert!(end.stderr.contains("API_KEY_EXPIRE_DAYS: \""), "{end:?}");
