@@ -47,4 +47,6 @@ for user in identity keys edge verifier member operator; do
 done
 
 give $LATCHKEY identity secret-key "$(made secret-key)"
+give $LATCHKEY identity audit-key "$(made audit-key-identity)"
+give $LATCHKEY keys audit-key "$(made audit-key-keys)"
 echo "The secrets are there."

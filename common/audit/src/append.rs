@@ -2,7 +2,7 @@
 
 use latchkey_contract::Actor;
 use latchkey_contract::caller::UserAgent;
-use latchkey_store::{Db, StoreError, Tx, Value};
+use latchkey_store::{Db, Engine, PerEngine, StoreError, Tx, Value};
 
 use crate::event::Event;
 
@@ -13,6 +13,14 @@ pub struct AuditSql {
     pub service: &'static str,
     /// Adds one.
     pub append: &'static str,
+    /// At most `$1` that are not sealed, in the order of their ids.
+    pub unsealed: &'static str,
+    /// The place and the link of the last one that is.
+    pub last: &'static str,
+    /// At most `$2` behind the place `$1`.
+    pub page: &'static str,
+    /// Seals those of `$1`, which are not sealed yet: a JSON array of id, place, and link in hexadecimal.
+    pub seal: PerEngine<&'static str>,
 }
 
 /// `audit!("keys")`: the statements on the rows of `keys_audit_events`.
@@ -28,15 +36,54 @@ macro_rules! audit {
                  ip, user_agent, request_id, revision) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
             ),
+            unsealed: concat!($crate::audit!(@read $service), " WHERE seq IS NULL ORDER BY id LIMIT $1"),
+            last: concat!(
+                "SELECT seq, hash FROM ",
+                $service,
+                "_audit_events WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1"
+            ),
+            page: concat!($crate::audit!(@read $service), " WHERE seq > $1 ORDER BY seq LIMIT $2"),
+            seal: $crate::PerEngine {
+                sqlite: $crate::audit!(
+                    @seal $service,
+                    "SELECT value ->> 0 AS id, value ->> 1 AS seq, unhex(value ->> 2) AS hash FROM json_each($1)"
+                ),
+                postgres: $crate::audit!(
+                    @seal $service,
+                    "SELECT CAST(value ->> 0 AS BIGINT) AS id, CAST(value ->> 1 AS BIGINT) AS seq, \
+                     decode(value ->> 2, 'hex') AS hash FROM json_array_elements(CAST($1 AS JSON))"
+                ),
+            },
         }
+    };
+    (@read $service:literal) => {
+        concat!(
+            "SELECT id, at, action, outcome, reason, actor_type, actor_id, actor_name, target_type, target_id, org_id, \
+             ip, user_agent, request_id, revision, changes, seq, hash FROM ",
+            $service,
+            "_audit_events"
+        )
+    };
+    (@seal $service:literal, $rows:literal) => {
+        concat!(
+            "UPDATE ",
+            $service,
+            "_audit_events SET seq = links.seq, hash = links.hash FROM (",
+            $rows,
+            ") AS links WHERE ",
+            $service,
+            "_audit_events.id = links.id AND ",
+            $service,
+            "_audit_events.seq IS NULL"
+        )
     };
 }
 
 impl AuditSql {
     /// Every statement, for the test that prepares each on both databases.
     #[must_use]
-    pub fn all(&self) -> [&'static str; 1] {
-        [self.append]
+    pub fn all(&self, engine: Engine) -> [&'static str; 5] {
+        [self.append, self.unsealed, self.last, self.page, self.seal.of(engine)]
     }
 }
 

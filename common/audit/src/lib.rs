@@ -7,8 +7,20 @@
 //! password, a token, a key or a hash of one, nor what somebody typed who failed to log in: people type passwords into
 //! the wrong field.
 
+//!
+//! After that an event is **sealed**: it gets its place (`seq`) and a link of a chain of hashes. Places are in the order
+//! of sealing, and an event is unsealed for about a second.
+
+pub mod chain;
+pub mod config;
+pub mod sealer;
+pub mod verify;
+
 mod append;
 mod event;
+mod record;
 
 pub use append::{AuditSql, append, append_alone};
 pub use event::{Action, Event, Outcome, Target};
+pub use latchkey_store::PerEngine;
+pub use record::Record;

@@ -102,6 +102,7 @@ pub fn tables() -> Vec<Table> {
         Table::new("Access tokens", &tokens),
         Table::new("Passwords", &passwords),
         limits::table(),
+        latchkey_audit::config::table(),
         revocation::table(),
     ]
 }
@@ -117,6 +118,8 @@ pub struct Config {
     pub password_min_length: usize,
     /// Whether failed logins slow the next ones for the same name.
     pub rate_limit: bool,
+    /// How the audit log is sealed.
+    pub audit: latchkey_audit::config::Settings,
     /// How a logout waits for the edges.
     pub revocation: Settings,
 }
@@ -147,6 +150,7 @@ impl Config {
             },
             password_min_length: environment.read(&PASSWORD_MIN_LENGTH)?,
             rate_limit: environment.read(&RATE_LIMIT)?,
+            audit: latchkey_audit::config::Settings::read(environment)?,
             revocation: Settings::read(environment)?,
         };
         config.check()?;

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Actors: the root supervises the endpoint, the password workers, the keeper of their costs, the verifier,
-//! the listener for acknowledgements, the watch over signers, the janitor, the sweeper and the outbox.
+//! the listener for acknowledgements, the watch over signers, the janitor, the sweeper, the outbox and the sealer of
+//! the audit log.
 
 pub mod account;
 pub mod activation;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use latchkey_audit::chain::ChainKey;
+use latchkey_audit::sealer::Sealer;
 use latchkey_authority::janitor::Janitor;
 use latchkey_bus::{Bus, endpoint};
 use latchkey_runtime::supervisor::Running;
@@ -34,9 +36,12 @@ pub(crate) async fn start(
     let (db, bus) = (identity.db.clone(), identity.bus.clone());
     let carrier = outbox::Carrier::new(db, bus, identity.change_attempt());
     let carrier = chores.child("identity outbox", "outbox", carrier);
+    let key = ChainKey::of(identity.config.audit.key.clone());
+    let sealer = Sealer::new(identity.db.clone(), &store::AUDIT, key, identity.clock.clone());
+    let sealer = chores.child("identity sealer", "sealer", sealer);
     let mut children = upkeep;
     children.extend(first);
     children.extend(identity.db.upkeep());
-    children.extend([janitor, sweeper, costs, carrier, endpoint]);
+    children.extend([janitor, sweeper, sealer, costs, carrier, endpoint]);
     Root::start(children).await
 }

@@ -70,7 +70,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     let engine = if sqlite { Engine::Sqlite } else { Engine::Postgres };
     let mut all = authority.all();
     all.extend(CHORES.statements.of(engine).all());
-    all.extend(AUDIT.all());
+    all.extend(AUDIT.all(engine));
     all.extend([find, skip_ids]);
     all.extend([account::TAKEN, account::INSERT, account::FIND_LOGIN, account::FIND_LOGIN_BY_ID]);
     all.extend([account::STATE, account::STATE_BY_NAME]);

@@ -15,7 +15,11 @@ pub const API_KEY_EXPIRE_DAYS: Variable<Number<i64>> = Variable {
 /// The variables of this service.
 #[must_use]
 pub fn tables() -> Vec<Table> {
-    vec![Table::new("Keys", &[&API_KEY_EXPIRE_DAYS]), revocation::table()]
+    vec![
+        Table::new("Keys", &[&API_KEY_EXPIRE_DAYS]),
+        latchkey_audit::config::table(),
+        revocation::table(),
+    ]
 }
 
 /// How the service works.
@@ -23,6 +27,8 @@ pub fn tables() -> Vec<Table> {
 pub struct Config {
     /// How long a key lives whose maker does not say, in days.
     pub expire_days: i64,
+    /// How the audit log is sealed.
+    pub audit: latchkey_audit::config::Settings,
     /// How a revoke waits for the edges.
     pub revocation: Settings,
 }
@@ -35,6 +41,7 @@ impl Config {
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             expire_days: environment.read(&API_KEY_EXPIRE_DAYS)?,
+            audit: latchkey_audit::config::Settings::read(environment)?,
             revocation: Settings::read(environment)?,
         })
     }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Actors: the root supervises the endpoint, the verifier, the usage ledger, the
-//! listener for acknowledgements, the janitor and the sweeper.
+//! listener for acknowledgements, the janitor, the sweeper and the sealer of the audit log.
 
 pub mod config;
 pub mod epoch;

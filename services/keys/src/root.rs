@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use latchkey_audit::chain::ChainKey;
+use latchkey_audit::sealer::Sealer;
 use latchkey_authority::janitor::Janitor;
 use latchkey_bus::{Bus, endpoint};
 use latchkey_runtime::supervisor::Running;
@@ -31,9 +33,12 @@ pub(crate) async fn start(
     let sweeper = chores.child("keys sweeper", "sweeper", sweeper);
     let janitor = Janitor::new(Arc::clone(&keys.authority));
     let janitor = chores.child("keys janitor", "janitor", janitor);
+    let key = ChainKey::of(keys.config.audit.key.clone());
+    let sealer = Sealer::new(keys.db.clone(), &store::AUDIT, key, keys.clock.clone());
+    let sealer = chores.child("keys sealer", "sealer", sealer);
     let mut children = upkeep;
     children.extend([verifier, ledger, listener]);
     children.extend(keys.db.upkeep());
-    children.extend([janitor, sweeper, endpoint]);
+    children.extend([janitor, sweeper, sealer, endpoint]);
     Root::start(children).await
 }

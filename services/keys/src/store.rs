@@ -86,7 +86,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     let engine = if sqlite { Engine::Sqlite } else { Engine::Postgres };
     let mut all = authority.all();
     all.extend(CHORES.statements.of(engine).all());
-    all.extend(AUDIT.all());
+    all.extend(AUDIT.all(engine));
     all.push(skip_ids);
     all.extend([find, INSERT, LIST, REVOKE, SET_REVISION, MARK_CONFIRMED, record_uses]);
     all.extend([FIND_ISSUED, IS_DISABLED]);

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use latchkey_audit::chain;
 use latchkey_contract::Secret;
 use latchkey_identity::config::SECRET_KEY;
 use latchkey_runtime::config::{Confidential, Fault, Parsed, Preset};
@@ -74,7 +75,7 @@ impl Config {
         let monitor = environment.read(&MONITOR_ADDR)?;
         let edge = latchkey_edge::Config::read(environment)?;
         edge.check_beside(&MONITOR_ADDR, monitor)?;
-        let keys = latchkey_keys::Config::read(environment)?;
+        let mut keys = latchkey_keys::Config::read(environment)?;
         if let Some(file) = database_file(&database_url)? {
             check_place(&file)?;
         }
@@ -82,16 +83,33 @@ impl Config {
         let placeholder = Secret::new(String::new());
         let mut identity =
             latchkey_identity::Config::read(environment, given.clone().unwrap_or(placeholder))?;
-        let mut to_make = None;
-        if given.is_none() {
-            let file = secret_file(&database_url)?.ok_or_else(|| SECRET_KEY.wrong("not set"))?;
-            match kept_secret(&file).map_err(|error| unusable(&file, &error))? {
-                Some(secret) => identity = latchkey_identity::Config::read(environment, secret)?,
-                None => to_make = Some(file),
+        let file = secret_file(&database_url)?;
+        let kept =
+            file.as_deref().map(|file| kept_secret(file).map_err(|error| unusable(file, &error)));
+        let kept = kept.transpose()?.flatten();
+        let mut secret_file = None;
+        match (given, &kept) {
+            (Some(_given), _) => {}
+            (None, Some(secret)) => {
+                identity = latchkey_identity::Config::read(environment, secret.clone())?;
             }
+            (None, None) => secret_file = Some(file.ok_or_else(|| SECRET_KEY.wrong("not set"))?),
         }
-        let secret_file = to_make;
+        if let Some(secret) = &kept {
+            seal_by(secret, &mut identity, &mut keys);
+        }
         Ok(Self { database_url, database_pool, monitor, secret_file, identity, keys, edge })
+    }
+}
+
+/// Has what is kept beside the database seal the audit log, also where another secret signs tokens: the chain goes on.
+pub(crate) fn seal_by(
+    secret: &Secret,
+    identity: &mut latchkey_identity::Config,
+    keys: &mut latchkey_keys::Config,
+) {
+    for audit in [&mut identity.audit, &mut keys.audit] {
+        audit.key.get_or_insert_with(|| chain::derived(secret));
     }
 }
 

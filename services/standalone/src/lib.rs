@@ -98,7 +98,9 @@ impl Service for Standalone {
         latchkey_keys::prepare(&db).await?;
         let shown = Shown::of(&server, &config);
         if let Some(file) = &config.secret_file {
-            config.identity.token.secret = make_secret(&db, file, &entropy).await?;
+            let secret = make_secret(&db, file, &entropy).await?;
+            config::seal_by(&secret, &mut config.identity, &mut config.keys);
+            config.identity.token.secret = secret;
         }
         Ok(((Bus::local(), db), Opened { server, config, shown, socket, clock, entropy }))
     }

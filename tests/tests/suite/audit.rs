@@ -2,9 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use e2e::{Api, Call, Service, Stack, database, unique};
+use std::time::Duration;
+
+use e2e::{Api, Call, Service, Stack, database, poll, unique};
 use serde_json::{Value, json};
 
+/// Bound on a line that arrives.
+const ARRIVES: Duration = Duration::from_mins(1);
 const PASSWORD: &str = "three dull words 7";
 const NEW_PASSWORD: &str = "four other dull words 8";
 const WRONG: &str = "not this one at all 9";
@@ -185,4 +189,31 @@ async fn what_was_typed_at_a_failed_login_stands_in_no_event() {
     let [one, other] = lines.as_slice() else { panic!("{lines:?}") };
     assert_eq!(one, other, "tries at one name are of one name");
     assert!(one.contains(" name:") && !one.contains("secret"), "{one}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_sealed_soon_and_the_log_has_an_anchor_of_each_chain() {
+    let acts = acts();
+    let user = acts.api.user().await;
+    acts.api.key(&user.token, "sealed").await;
+    for service in [Service::Identity, Service::Keys] {
+        let name = if service == Service::Keys { "keys" } else { "identity" };
+        let line = tokio::task::block_in_place(|| {
+            poll::until("an anchor", ARRIVES, || {
+                let logs = acts.stack.logs();
+                let lines = logs.iter().filter_map(|line| serde_json::from_str(line).ok());
+                lines.into_iter().find(|line: &Value| {
+                    line["message"] == "audit.anchor" && line["service"] == name
+                })
+            })
+        });
+        let (url, seq) = (acts.stack.database(service), line["seq"].to_string());
+        let query = if service == Service::Keys {
+            "SELECT request_id FROM keys_audit_events WHERE CAST(seq AS TEXT) = $1"
+        } else {
+            "SELECT request_id FROM identity_audit_events WHERE CAST(seq AS TEXT) = $1"
+        };
+        assert_eq!(database::texts(&url, query, &seq).await.len(), 1, "{line}");
+        assert_eq!(line["hash"].as_str().map(str::len), Some(64), "{line}");
+    }
 }

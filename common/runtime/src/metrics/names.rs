@@ -205,6 +205,11 @@ pub const ALL: &[Metric] = &[
         "1 while this replica does a chore that one replica at a time does",
     ),
     gauge(
+        "latchkey_audit_sealed_events",
+        &["service"],
+        "Place of the last audit event that this process has seen sealed",
+    ),
+    gauge(
         "latchkey_outbox_waiting",
         &["service"],
         "Decisions that another service has not confirmed yet, counted up to 100",

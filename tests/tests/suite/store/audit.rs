@@ -1,8 +1,16 @@
-//! Events are written in the transactions of the changes that they tell of.
+//! Events are written in the transactions of the changes that they tell of, and a chain shows what became of them.
 
-use e2e::ANYBODY;
-use latchkey_contract::UserId;
+use std::time::Duration;
+
+use e2e::{ANYBODY, poll};
+use latchkey_audit::chain::ChainKey;
+use latchkey_audit::sealer::{BATCH, Sealer, last};
+use latchkey_audit::verify::{Verified, verify};
+use latchkey_audit::{Action, Event, Target, append};
+use latchkey_contract::{KeyId, Secret, UserId};
 use latchkey_keys::store as keys;
+use latchkey_keys::store::AUDIT;
+use latchkey_runtime::Clock;
 use latchkey_store::{Db, values};
 
 use super::{NOW, engines, insert, key};
@@ -40,5 +48,125 @@ async fn a_key_that_is_not_made_is_no_event() {
         super::disable(&db, 1, true, 1).await.unwrap();
         keys::insert(&db, key(1, 2, NOW.plus(60_000)), &ANYBODY).await.unwrap();
         assert_eq!(count(&db, "SELECT COUNT(*) FROM keys_audit_events").await, 1);
+    }
+}
+
+/// Changes of the event at the thirteenth place, each with the way back.
+const CHANGES: [[&str; 2]; 4] = [
+    [
+        "UPDATE keys_audit_events SET action = 'key.revoked' WHERE seq = 13",
+        "UPDATE keys_audit_events SET action = 'key.created' WHERE seq = 13",
+    ],
+    [
+        "UPDATE keys_audit_events SET actor_id = 1 WHERE seq = 13",
+        "UPDATE keys_audit_events SET actor_id = NULL WHERE seq = 13",
+    ],
+    [
+        "UPDATE keys_audit_events SET at = at + 1 WHERE seq = 13",
+        "UPDATE keys_audit_events SET at = at - 1 WHERE seq = 13",
+    ],
+    [
+        "UPDATE keys_audit_events SET target_id = '99' WHERE seq = 13",
+        "UPDATE keys_audit_events SET target_id = '12' WHERE seq = 13",
+    ],
+];
+
+fn chain_key() -> ChainKey {
+    ChainKey::of(Some(Secret::new("k".repeat(32))))
+}
+
+fn sealer(db: &Db) -> Sealer {
+    Sealer::new(db.clone(), &AUDIT, chain_key(), Clock::System)
+}
+
+/// Events of these keys, in one transaction.
+async fn write(db: &Db, keys: std::ops::Range<i64>) {
+    let mut tx = db.begin("write events").await.unwrap();
+    for key in keys {
+        let event = Event::done(Action::KeyCreated, Target::Key(KeyId(key)), NOW, &ANYBODY);
+        append(&mut tx, &AUDIT, &event).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+async fn walk(db: &Db) -> Verified {
+    verify(db, &AUDIT, &chain_key(), None).await.unwrap()
+}
+
+#[tokio::test]
+async fn events_are_sealed_in_the_order_of_their_ids_and_late_ones_behind_what_is_sealed() {
+    for (db, _folder) in engines().await {
+        assert_eq!(walk(&db).await, Verified::Whole { from: 1, to: 0 });
+        write(&db, 0..BATCH + 9).await;
+        let sealed = sealer(&db).seal().await.unwrap();
+        assert_eq!(i64::try_from(sealed).unwrap(), BATCH + 9);
+        // As if the transaction that took this id had been committed only now.
+        write(&db, 0..1).await;
+        let late = "UPDATE keys_audit_events SET id = -3 WHERE seq IS NULL";
+        assert_eq!(db.execute(late, values![]).await.unwrap(), 1);
+        assert_eq!(sealer(&db).seal().await.unwrap(), 1);
+        assert_eq!(sealer(&db).seal().await.unwrap(), 0);
+        let places: Vec<(i64,)> =
+            db.fetch("SELECT seq FROM keys_audit_events ORDER BY id", values![]).await.unwrap();
+        let places: Vec<i64> = places.into_iter().map(|(seq,)| seq).collect();
+        assert_eq!(places[0], BATCH + 10, "the late one is the last");
+        assert!(places[1..].is_sorted(), "{places:?}");
+        assert_eq!(walk(&db).await, Verified::Whole { from: 1, to: BATCH + 10 });
+        let other = ChainKey::Unkeyed;
+        let broken = verify(&db, &AUDIT, &other, None).await.unwrap();
+        assert_eq!(broken, Verified::Broken { seq: 1 }, "it hangs on the key");
+    }
+}
+
+#[tokio::test]
+async fn a_chain_shows_the_first_row_that_was_changed_or_taken_out_and_an_anchor_the_newest_ones() {
+    for (db, _folder) in engines().await {
+        write(&db, 0..20).await;
+        sealer(&db).seal().await.unwrap();
+        let anchor = last(&db, &AUDIT).await.unwrap();
+        assert_eq!(anchor.map(|anchor| anchor.seq), Some(20));
+        write(&db, 20..30).await;
+        sealer(&db).seal().await.unwrap();
+        let from = async |anchor| verify(&db, &AUDIT, &chain_key(), anchor).await.unwrap();
+        assert_eq!(from(None).await, Verified::Whole { from: 1, to: 30 });
+        assert_eq!(from(anchor).await, Verified::Whole { from: 20, to: 30 });
+
+        for [change, back] in CHANGES {
+            for (sql, expected) in [
+                (change, Verified::Broken { seq: 13 }),
+                (back, Verified::Whole { from: 1, to: 30 }),
+            ] {
+                assert_eq!(db.execute(sql, values![]).await.unwrap(), 1, "{sql}");
+                assert_eq!(walk(&db).await, expected, "{sql}");
+            }
+        }
+        // The newest rows: nothing shows it but an anchor, also where others took their places.
+        db.execute("DELETE FROM keys_audit_events WHERE seq > 15", values![]).await.unwrap();
+        assert_eq!(from(None).await, Verified::Whole { from: 1, to: 15 });
+        assert_eq!(from(anchor).await, Verified::Broken { seq: 20 });
+        write(&db, 30..40).await;
+        sealer(&db).seal().await.unwrap();
+        assert_eq!(from(None).await, Verified::Whole { from: 1, to: 25 });
+        assert_eq!(from(anchor).await, Verified::Broken { seq: 20 });
+        db.execute("DELETE FROM keys_audit_events WHERE seq = 7", values![]).await.unwrap();
+        assert_eq!(from(None).await, Verified::Broken { seq: 7 });
+    }
+}
+
+#[tokio::test]
+async fn sealers_side_by_side_make_one_chain() {
+    for (db, _folder) in engines().await {
+        let sealers: Vec<Sealer> = (0..4).map(|_| sealer(&db)).collect();
+        for round in 0..10 {
+            write(&db, round * 50..round * 50 + 50).await;
+            let seals = sealers.iter().map(Sealer::seal);
+            // One whose place another took says so, or that the database waited too long, and tries again.
+            drop(futures_util::future::join_all(seals).await);
+        }
+        let whole = async || {
+            drop(sealers[0].seal().await);
+            (walk(&db).await == Verified::Whole { from: 1, to: 500 }).then_some(())
+        };
+        poll::until_async("every event is sealed", Duration::from_mins(1), whole).await;
     }
 }
