@@ -1,4 +1,4 @@
-//! Every expected "no" of the services. What each is called, here and in HTTP, is in the table of [`problem`](crate::problem)s.
+//! Every expected "no" of the services. What each is called, here and in HTTP, is in the table of [`problem`]s.
 
 use serde::{Deserialize, Serialize};
 

@@ -125,8 +125,9 @@ impl Admission {
         }
     }
 
-    /// The lane of a request on the route at this place, if it is dear.
+    /// The lane of a request on the route at this place, if it is dear. HEAD is as dear as GET, whose handler answers it.
     pub(crate) fn lane(&self, route: usize, method: &Method) -> Option<Lane> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
         self.lanes.get(route)?.iter().find(|(dear, _)| dear == method).map(|(_, lane)| *lane)
     }
 
@@ -358,6 +359,8 @@ mod tests {
         assert_eq!(admission.lane(0, &Method::POST), Some(Lane::Passwords));
         assert_eq!(admission.lane(0, &Method::GET), None);
         assert_eq!(admission.lane(1, &Method::GET), Some(Lane::Lists));
+        assert_eq!(admission.lane(1, &Method::HEAD), Some(Lane::Lists));
+        assert_eq!(admission.lane(0, &Method::HEAD), None);
         assert_eq!(admission.lane(1, &Method::POST), Some(Lane::NewKeys));
         assert_eq!(admission.lane(2, &Method::GET), None);
     }
