@@ -91,6 +91,10 @@ async fn fail(api: &Api, canaries: &Canaries, secrets: &[String]) -> Vec<Answer>
     for path in ["/auth/login", "/auth/signup"] {
         answers.push(api.post(path).body("application/json", large.clone()).send().await);
     }
+    // More of one kind in a second than are written where nobody asks for more than `info`.
+    for _ in 0..20 {
+        answers.push(api.as_service(revoked).await);
+    }
     answers
 }
 
