@@ -174,6 +174,11 @@ impl Builder {
         cluster
     }
 
+    /// Whether the `.env` file says which secret signs.
+    fn has_own_secret(&self) -> bool {
+        self.dotenv.as_ref().is_some_and(|text| text.contains("SECRET_KEY="))
+    }
+
     fn replica(&self, service: Service, bus: &str, database: Option<&String>) -> Replica {
         let (port, monitor) = (free_port(), free_port());
         let mut environment = BTreeMap::new();
@@ -186,9 +191,9 @@ impl Builder {
             set("DATABASE_URL", database);
         }
         match service {
-            Service::Identity => drop(set("SECRET_KEY", SECRET)),
+            Service::Identity if !self.has_own_secret() => drop(set("SECRET_KEY", SECRET)),
             Service::Edge => drop(set("LISTEN_ADDR", &format!("127.0.0.1:{port}"))),
-            Service::Keys => {}
+            Service::Identity | Service::Keys => {}
         }
         let own = self.environment.iter().filter(|((of, _), _)| *of == service);
         for ((_, name), value) in own {
