@@ -46,12 +46,15 @@ macro_rules! audit {
             seal: $crate::PerEngine {
                 sqlite: $crate::audit!(
                     @seal $service,
-                    "SELECT value ->> 0 AS id, value ->> 1 AS seq, unhex(value ->> 2) AS hash FROM json_each($1)"
+                    "SELECT value ->> 0 AS id, value ->> 1 AS seq, unhex(value ->> 2) AS hash FROM json_each($1)",
+                    // Not by the index of places: there is one row for each link, and any number without a place.
+                    "+"
                 ),
                 postgres: $crate::audit!(
                     @seal $service,
                     "SELECT CAST(value ->> 0 AS BIGINT) AS id, CAST(value ->> 1 AS BIGINT) AS seq, \
-                     decode(value ->> 2, 'hex') AS hash FROM json_array_elements(CAST($1 AS JSON))"
+                     decode(value ->> 2, 'hex') AS hash FROM json_array_elements(CAST($1 AS JSON))",
+                    ""
                 ),
             },
         }
@@ -64,7 +67,7 @@ macro_rules! audit {
             "_audit_events"
         )
     };
-    (@seal $service:literal, $rows:literal) => {
+    (@seal $service:literal, $rows:literal, $unsealed:literal) => {
         concat!(
             "UPDATE ",
             $service,
@@ -73,6 +76,7 @@ macro_rules! audit {
             ") AS links WHERE ",
             $service,
             "_audit_events.id = links.id AND ",
+            $unsealed,
             $service,
             "_audit_events.seq IS NULL"
         )

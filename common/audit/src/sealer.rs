@@ -119,7 +119,8 @@ impl Sealer {
         self.anchored.store(seq, Ordering::Relaxed);
         self.anchored_at.store(now, Ordering::Relaxed);
         let (service, hash) = (self.sql.service, hex::encode(hash));
-        tracing::info!(service, seq, hash, "audit.anchor");
+        // Written whatever RUST_LOG says.
+        tracing::info!(target: "latchkey_anchor", service, seq, hash, "audit.anchor");
         Ok(())
     }
 }

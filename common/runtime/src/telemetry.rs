@@ -42,8 +42,8 @@ pub const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Added to every filter: below `info` the NATS client logs whole messages, with the secrets in them; at
 /// `info` each of its attempts to connect, where the bus says once that it is away and once that it is back. What is
-/// said about lines that are left out is wanted where the lines are.
-const ALWAYS: &str = "async_nats=warn,latchkey_log=info";
+/// said about lines that are left out is wanted where the lines are, and the anchors of the audit log are its proof.
+const ALWAYS: &str = "async_nats=warn,latchkey_log=info,latchkey_anchor=info";
 
 /// What the process tells others about itself, for as long as it runs.
 #[must_use = "end it, so that the last spans are sent"]

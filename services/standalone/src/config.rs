@@ -84,9 +84,19 @@ impl Config {
         let mut identity =
             latchkey_identity::Config::read(environment, given.clone().unwrap_or(placeholder))?;
         let file = secret_file(&database_url)?;
-        let kept =
-            file.as_deref().map(|file| kept_secret(file).map_err(|error| unusable(file, &error)));
-        let kept = kept.transpose()?.flatten();
+        let kept = match file.as_deref().map(|file| (file, kept_secret(file))) {
+            None => None,
+            Some((_, Ok(kept))) => kept,
+            Some((file, Err(error))) if given.is_none() => return Err(unusable(file, &error)),
+            Some((file, Err(error))) => {
+                // Tokens do not need it.
+                if identity.audit.key.is_none() {
+                    let file = file.display();
+                    tracing::warn!(%file, %error, "the audit log is sealed without a key: the kept secret cannot be used");
+                }
+                None
+            }
+        };
         let mut secret_file = None;
         match (given, &kept) {
             (Some(_given), _) => {}

@@ -215,6 +215,19 @@ fn a_refused_secret_is_not_shown() {
 }
 
 #[test]
+fn a_kept_secret_that_cannot_be_used_stops_only_who_needs_it() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.join("data")).unwrap();
+    std::fs::write(folder.join("data/secret.key"), "short").unwrap();
+    let needed = binary::run(folder.path(), &["--check-config"], &[GOOD]);
+    assert_eq!(needed.code, Some(73), "{}", needed.stderr);
+    assert!(needed.stderr.contains("secret.key"), "{}", needed.stderr);
+    let given = binary::run(folder.path(), &["--check-config"], &[GOOD, ("SECRET_KEY", SECRET)]);
+    assert_eq!(given.code, Some(0), "{}", given.stderr);
+    assert!(given.stderr.contains("sealed without a key"), "{}", given.stderr);
+}
+
+#[test]
 fn a_second_secret_is_another_one() {
     let twice = [("SECRET_KEY", SECRET), ("SECRET_KEY_PREVIOUS", SECRET)];
     for arguments in [&["--check-config"][..], &[]] {

@@ -146,7 +146,10 @@ async fn one_request_is_one_tree_over_edge_bus_service_and_statement() {
 
     let insert = only(&spans, "INSERT api_keys");
     assert_eq!((insert.service.as_str(), insert.kind), ("latchkey-keys", SpanKind::Client));
-    assert_eq!(insert.parent, issuing.id);
+    let transaction = only(&spans, "issue key");
+    assert_eq!(transaction.parent, issuing.id);
+    assert_eq!(insert.parent, transaction.id);
+    child(&spans, "INSERT keys_audit_events", transaction);
     assert_eq!(insert.attribute("db.system.name"), "postgresql");
     assert_eq!(insert.attribute("db.operation.name"), "INSERT");
     assert_eq!(insert.attribute("db.query.summary"), "INSERT api_keys");

@@ -106,8 +106,10 @@ fn closing_line(lines: &[&[u8]], index: usize) -> Option<usize> {
     if declaration(line).is_none() || text.any(|byte| *byte == quote) {
         return None;
     }
+    let is_comment = |line: &[u8]| line.trim_ascii_start().starts_with(b"#");
     let later = lines.iter().enumerate().skip(index + 1);
-    later.filter(|(_, line)| line.contains(&quote)).map(|(index, _)| index).next()
+    let mut closing = later.filter(|(_, line)| line.contains(&quote) && !is_comment(line));
+    closing.next().map(|(index, _)| index)
 }
 
 /// The name before the first `=` of a line that does not begin with it, and why it is not taken: so nobody is left to
@@ -286,7 +288,7 @@ mod tests {
             }
             assert_eq!(of(file.as_bytes(), "C"), Some(Ok("3".to_owned())));
             // One that is never closed is a value of one line.
-            let file = format!("SAYING={quote}tis\nA=1\n");
+            let file = format!("SAYING={quote}tis\nA=1\n# don't \"\n");
             assert_eq!(of(file.as_bytes(), "A"), Some(Ok("1".to_owned())));
         }
     }

@@ -71,6 +71,17 @@ const CHANGES: [[&str; 2]; 4] = [
     ],
 ];
 
+#[tokio::test]
+async fn a_batch_is_sealed_by_its_rows_and_not_by_all_that_wait() {
+    let [(db, _folder), _] = engines().await;
+    let plan = format!("EXPLAIN QUERY PLAN {}", AUDIT.seal.of(db.engine()));
+    let plan: &'static str = Box::leak(plan.into_boxed_str());
+    let steps: Vec<(i64, i64, i64, String)> = db.fetch(plan, values!["[]"]).await.unwrap();
+    let steps: Vec<_> = steps.into_iter().map(|(.., step)| step).collect();
+    let [first, second] = &steps[..] else { panic!("{steps:?}") };
+    assert!(first.contains("json_each") && second.contains("PRIMARY KEY"), "{steps:?}");
+}
+
 fn chain_key() -> ChainKey {
     ChainKey::of(Some(Secret::new("k".repeat(32))))
 }
