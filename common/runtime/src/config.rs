@@ -2,11 +2,12 @@
 //! process' own.
 //!
 //! A flag beats the process' environment, which beats the `.env` file; what is set to nothing counts as not set
-//! there, so that the next of them counts.
+//! there, so that the next of them counts, but for variables of which nothing is a value ([`OrNothing`]).
 
 mod dotenv;
 mod variable;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -15,8 +16,8 @@ use percent_encoding::percent_decode_str;
 use variable::file_of;
 
 pub use variable::{
-    Confidential, Fault, Kind, Number, OneOf, Parsed, Preset, Setting, Switch, Table, Text,
-    Variable,
+    Confidential, Fault, Kind, Number, OneOf, OrNothing, Parsed, Preset, Setting, Switch, Table,
+    Text, Variable,
 };
 
 /// What a process was started with.
@@ -24,6 +25,8 @@ pub use variable::{
 pub struct Environment {
     /// Each name's value, or why it cannot be taken.
     values: Values,
+    /// Names that a flag, or without one the process' environment, sets to nothing.
+    emptied: BTreeSet<String>,
 }
 
 /// A variable whose value cannot be used. Displays as one line that names the variable, the fault
@@ -56,23 +59,29 @@ impl Environment {
         let mut values = read.map_err(|error| ConfigError::File(error.to_string()))?;
         #[expect(clippy::disallowed_methods, reason = "this is the place that reads it")]
         let process = std::env::vars_os();
-        // What is set to nothing is not set: the next one counts.
-        values.extend(process.filter(|(_, value)| !value.is_empty()).filter_map(
-            |(name, value)| {
-                let value =
-                    value.into_string().map_err(|_bytes| "the value is not UTF-8".to_owned());
-                Some((name.into_string().ok()?, value))
-            },
-        ));
-        let flags = flags.into_iter().filter(|(_, value)| !value.is_empty());
-        values.extend(flags.map(|(name, value)| (name, Ok(value))));
-        Ok(Self { values })
+        let process = process.filter_map(|(name, value)| {
+            let value = value.into_string().map_err(|_bytes| "the value is not UTF-8".to_owned());
+            Some((name.into_string().ok()?, value))
+        });
+        let flags = flags.into_iter().map(|(name, value)| (name, Ok(value)));
+        let mut emptied = BTreeSet::new();
+        for (name, value) in process.chain(flags) {
+            // What is set to nothing is not set: the next one counts.
+            if value.as_ref().is_ok_and(String::is_empty) {
+                emptied.insert(name);
+            } else {
+                emptied.remove(&name);
+                values.insert(name, value);
+            }
+        }
+        Ok(Self { values, emptied })
     }
 
     /// An environment of exactly these variables.
     #[must_use]
     pub fn of(values: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { values: values.into_iter().map(|(name, value)| (name, Ok(value))).collect() }
+        let values = values.into_iter().map(|(name, value)| (name, Ok(value))).collect();
+        Self { values, emptied: BTreeSet::new() }
     }
 
     /// The value of `variable`, or what its table says where it is not set.
@@ -110,8 +119,13 @@ impl Environment {
         variable: &Variable<K>,
         name: &str,
     ) -> Result<Option<&str>, ConfigError> {
+        if K::TAKES_NOTHING && self.emptied.contains(name) {
+            return Ok(Some(""));
+        }
         match self.values.get(name) {
-            Some(Ok(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+            Some(Ok(text)) => {
+                Ok(Some(text.as_str()).filter(|text| K::TAKES_NOTHING || !text.is_empty()))
+            }
             Some(Err(fault)) => Err(variable.wrong_as(name, fault)),
             None => Ok(None),
         }

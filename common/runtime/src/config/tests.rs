@@ -39,6 +39,25 @@ fn nothing_counts_as_not_set() {
 }
 
 #[test]
+fn nothing_is_a_value_where_a_kind_says_so() {
+    const WORDS: Variable<OrNothing<Text>> = Variable {
+        name: "WORDS",
+        kind: OrNothing(Text { accepted: "words" }),
+        default: Preset::Value("all"),
+        help: "which",
+    };
+    assert_eq!(Environment::default().read(&WORDS).as_deref(), Ok("all"));
+    assert_eq!(with("WORDS", "").read(&WORDS).as_deref(), Ok(""));
+    // A flag, or the process' environment, over what a file says.
+    let mut emptied = with("WORDS", "some");
+    emptied.emptied.insert("WORDS".to_owned());
+    assert_eq!(emptied.read(&WORDS).as_deref(), Ok(""));
+    let flags = |words: &str| vec![("WORDS".to_owned(), words.to_owned())];
+    let loaded = |words| Environment::load(flags(words)).unwrap().find(&WORDS).unwrap();
+    assert_eq!((loaded("").as_deref(), loaded("x").as_deref()), (Some(""), Some("x")));
+}
+
+#[test]
 fn a_secret_is_not_repeated_has_no_flag_and_may_stand_in_a_file() {
     let error = with("KEY", "hunter2").find(&KEY).unwrap_err().to_string();
     assert_eq!(error, format!("KEY: the value cannot be used; accepted: {ACCEPTED}"));
@@ -69,7 +88,8 @@ fn a_secret_is_not_repeated_has_no_flag_and_may_stand_in_a_file() {
 #[test]
 fn what_cannot_be_taken_is_a_fault_for_whoever_reads_it_and_for_nobody_else() {
     let values = [("PORT".to_owned(), Err(".env, line 3: a quote".to_owned()))];
-    let environment = Environment { values: values.into_iter().collect() };
+    let environment =
+        Environment { values: values.into_iter().collect(), ..Environment::default() };
     let said = environment.read(&PORT).unwrap_err().to_string();
     assert_eq!(said, format!("PORT: .env, line 3: a quote; accepted: {ACCEPTED}"));
     assert_eq!(environment.find(&KEY), Ok(None));

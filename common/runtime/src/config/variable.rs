@@ -34,6 +34,8 @@ pub trait Kind {
     type Value;
     /// Whether values are secret: never shown, without a flag, and taken from the file that `NAME_FILE` names, too.
     const IS_SECRET: bool = false;
+    /// Whether an empty text is a value. Of all other kinds it is as if the variable were not set.
+    const TAKES_NOTHING: bool = false;
 
     /// Reads a value.
     ///
@@ -102,6 +104,10 @@ pub struct Parsed<T> {
 /// A secret: [`Kind::IS_SECRET`].
 #[derive(Clone, Copy, Debug)]
 pub struct Confidential<K>(pub K);
+
+/// A kind of which an empty text is a value, too: [`Kind::TAKES_NOTHING`].
+#[derive(Clone, Copy, Debug)]
+pub struct OrNothing<K>(pub K);
 
 /// A declaration, whatever its kind: what tables hold.
 pub trait Setting: Sync {
@@ -345,6 +351,24 @@ impl<T> Kind for Parsed<T> {
 impl<K: Kind> Kind for Confidential<K> {
     type Value = K::Value;
     const IS_SECRET: bool = true;
+
+    fn read(&self, text: &str) -> Result<K::Value, Fault> {
+        self.0.read(text)
+    }
+
+    fn accepted(&self) -> String {
+        self.0.accepted()
+    }
+
+    fn placeholder(&self) -> &'static str {
+        self.0.placeholder()
+    }
+}
+
+impl<K: Kind> Kind for OrNothing<K> {
+    type Value = K::Value;
+    const IS_SECRET: bool = K::IS_SECRET;
+    const TAKES_NOTHING: bool = true;
 
     fn read(&self, text: &str) -> Result<K::Value, Fault> {
         self.0.read(text)
