@@ -1,7 +1,9 @@
-//! Forged tokens: signed with any secret, under any header, with any claims.
+//! Forged tokens: signed with any secret, under any header, with any claims. Forged keys: of any prefix.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use latchkey_contract::{ApiKey, KeyEnvironment, KeyPrefix};
+use latchkey_runtime::Entropy;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256, Sha512};
 
@@ -12,6 +14,18 @@ pub struct Token {
     pub header: Value,
     /// The claims.
     pub claims: Value,
+}
+
+/// A key of the default prefix that no service has made.
+pub fn key() -> ApiKey {
+    key_of("sk", None)
+}
+
+/// The same with another prefix and environment.
+pub fn key_of(prefix: &str, infix: Option<&str>) -> ApiKey {
+    let prefix = KeyPrefix::parse(prefix).expect("a prefix");
+    let infix = infix.map(|name| KeyEnvironment::parse(name).expect("an environment"));
+    ApiKey::generate(&prefix, infix.as_ref(), |bytes| Entropy::System.fill(bytes))
 }
 
 impl Token {

@@ -1,7 +1,10 @@
 //! The API key format: how a key is made, recognised without asking anyone, and hashed.
 //!
-//! `sk_` + 43 random base62 characters (256 bits) + 6 base62 characters of CRC-32 over those 43.
-//! A pattern for secret scanners: `sk_[0-9A-Za-z]{49}`, confirmed by the checksum.
+//! `<prefix>[_<environment>]_`, then 43 random base62 characters (256 bits), then 6 base62 characters of CRC-32 over
+//! those 43: `sk_…`, `sk_sandbox_…`, `acme_…`. In one expression, which the checksum confirms:
+//! `^[a-z][a-z0-9]{1,15}(_[a-z0-9]{2,12})?_[0-9A-Za-z]{49}$`.
+
+mod lead;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -12,17 +15,16 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// What every API key begins with.
-pub const PREFIX: &str = "sk_";
-/// Characters of a whole key: prefix, random part and checksum.
-pub const KEY_LENGTH: usize = PREFIX.len() + RANDOM_LENGTH + CHECKSUM_LENGTH;
+pub use lead::{KeyEnvironment, KeyPrefix, MalformedEnvironment, MalformedPrefix};
 
 /// 43 characters of 62 possible ones hold 43 · log2(62) = 256.03 bits.
 const RANDOM_LENGTH: usize = 43;
 /// 62^6 is above 2^32, so six characters hold any CRC-32.
 const CHECKSUM_LENGTH: usize = 6;
+/// Characters of a key behind its prefix and environment.
+const BODY_LENGTH: usize = RANDOM_LENGTH + CHECKSUM_LENGTH;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Random characters that [`ApiKey::hint`] shows behind the prefix.
+/// Random characters that [`ApiKey::hint`] shows behind prefix and environment.
 const HINT_START: usize = 4;
 /// Final characters that [`ApiKey::hint`] shows.
 const HINT_END: usize = 4;
@@ -38,14 +40,22 @@ pub struct ApiKey(Secret);
 #[serde(transparent)]
 pub struct CredentialHash(pub [u8; 32]);
 
-/// A text that no key service ever issued: wrong prefix, length, alphabet or checksum.
+/// A text that no key service ever issued: its beginning, length, alphabet or checksum is wrong.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an API key: `sk_` and 49 letters and digits with a matching checksum are accepted")]
+#[error(
+    "not an API key: a prefix such as `sk_` or `sk_sandbox_` and 49 letters and digits with a matching checksum are \
+     accepted"
+)]
 pub struct MalformedKey;
 
 impl ApiKey {
-    /// Makes a key from `fill`, a source of cryptographically secure random bytes.
-    pub fn generate(mut fill: impl FnMut(&mut [u8])) -> Self {
+    /// Makes a key from `fill`, a source of cryptographically secure random bytes. Its random characters are the same
+    /// whatever stands before them; `infix` is its environment, where that is told.
+    pub fn generate(
+        prefix: &KeyPrefix,
+        infix: Option<&KeyEnvironment>,
+        mut fill: impl FnMut(&mut [u8]),
+    ) -> Self {
         let mut random = Zeroizing::new(Vec::with_capacity(RANDOM_LENGTH));
         let mut bytes = Zeroizing::new([0_u8; 2 * RANDOM_LENGTH]);
         while random.len() < RANDOM_LENGTH {
@@ -55,8 +65,10 @@ impl ApiKey {
             let left = RANDOM_LENGTH - random.len();
             random.extend(fair.take(left).map(|byte| ALPHABET[usize::from(byte % 62)]));
         }
-        let mut text = String::with_capacity(KEY_LENGTH);
-        text.push_str(PREFIX);
+        let lead = lead::lead(prefix, infix);
+        // No copy of the key is left behind by a text that grows.
+        let mut text = String::with_capacity(lead.len() + BODY_LENGTH);
+        text.push_str(&lead);
         text.extend(random.iter().copied().map(char::from));
         text.extend(checksum(&random).map(char::from));
         Self(Secret::new(text))
@@ -65,7 +77,7 @@ impl ApiKey {
     /// Recognises a key by its form alone.
     ///
     /// # Errors
-    /// [`MalformedKey`] where prefix, length, alphabet or checksum are wrong.
+    /// [`MalformedKey`] where beginning, length, alphabet or checksum are wrong.
     pub fn parse(text: &str) -> Result<Self, MalformedKey> {
         Self::check(text).map(|()| Self(Secret::new(text.to_owned())))
     }
@@ -78,16 +90,31 @@ impl ApiKey {
         Self::check(text).map(|()| CredentialHash::of(text))
     }
 
+    /// Whether `text` begins like a key, which no access token does.
+    #[must_use]
+    pub fn is_begun_by(text: &str) -> bool {
+        lead::begins_with_prefix(text.as_bytes())
+    }
+
+    /// Whether a whole key, of whatever prefix, stands somewhere in `text`.
+    #[must_use]
+    pub fn is_within(text: &str) -> bool {
+        let mut rest = text.as_bytes();
+        while let Some(at) = rest.iter().position(|byte| *byte == b'_') {
+            rest = rest.get(at + 1..).unwrap_or_default();
+            // By chance the checksum matches one text in 2^32: what stands before it says no more.
+            if rest.first_chunk().is_some_and(is_body) {
+                return true;
+            }
+        }
+        false
+    }
+
     fn check(text: &str) -> Result<(), MalformedKey> {
-        let body = text.strip_prefix(PREFIX).ok_or(MalformedKey)?.as_bytes();
-        if body.len() != RANDOM_LENGTH + CHECKSUM_LENGTH {
-            return Err(MalformedKey);
+        match text.as_bytes().split_last_chunk() {
+            Some((lead, body)) if lead::is_lead(lead) && is_body(body) => Ok(()),
+            _ => Err(MalformedKey),
         }
-        let (random, sum) = body.split_at(RANDOM_LENGTH);
-        if !random.iter().all(u8::is_ascii_alphanumeric) || sum != checksum(random) {
-            return Err(MalformedKey);
-        }
-        Ok(())
     }
 
     /// The key itself, for the one answer that shows it.
@@ -102,13 +129,14 @@ impl ApiKey {
         CredentialHash::of(self.expose())
     }
 
-    /// Enough of the key for its owner to recognise it in a list: `sk_Ab3d…9xYz`. It leaves more
-    /// than 200 unknown bits.
+    /// Enough of the key for its owner to recognise it in a list: `sk_Ab3d…9xYz`, `sk_sandbox_Ab3d…9xYz`. It leaves
+    /// more than 200 unknown bits.
     #[must_use]
     pub fn hint(&self) -> String {
         let text = self.expose();
-        let start = text.chars().take(PREFIX.len() + HINT_START);
-        let end = text.chars().skip(KEY_LENGTH - HINT_END);
+        let lead = text.len() - BODY_LENGTH;
+        let start = text.chars().take(lead + HINT_START);
+        let end = text.chars().skip(text.len() - HINT_END);
         start.chain(std::iter::once('…')).chain(end).collect()
     }
 }
@@ -136,6 +164,12 @@ impl fmt::Debug for CredentialHash {
     }
 }
 
+/// Whether these are random characters and their checksum.
+fn is_body(body: &[u8; BODY_LENGTH]) -> bool {
+    let (random, sum) = body.split_at(RANDOM_LENGTH);
+    random.iter().all(u8::is_ascii_alphanumeric) && sum == checksum(random)
+}
+
 /// CRC-32 (ISO-HDLC) of `random` in base62, most significant digit first, padded with `0`.
 fn checksum(random: &[u8]) -> [u8; CHECKSUM_LENGTH] {
     let mut rest = crc32fast::hash(random);
@@ -148,129 +182,4 @@ fn checksum(random: &[u8]) -> [u8; CHECKSUM_LENGTH] {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-
-    use super::*;
-
-    /// A small deterministic generator (xorshift64*), so that the tests need no random crate.
-    fn random_bytes(seed: u64) -> impl FnMut(&mut [u8]) {
-        let mut state = seed | 1;
-        move |bytes| {
-            for byte in bytes {
-                state ^= state >> 12;
-                state ^= state << 25;
-                state ^= state >> 27;
-                *byte = (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 56) as u8;
-            }
-        }
-    }
-
-    #[test]
-    fn a_generated_key_is_recognised_and_keys_differ() {
-        let mut fill = random_bytes(7);
-        let first = ApiKey::generate(&mut fill);
-        let second = ApiKey::generate(&mut fill);
-        assert_ne!(first, second);
-        assert_eq!(first.expose().len(), KEY_LENGTH);
-        assert_eq!(ApiKey::parse(first.expose()), Ok(first));
-    }
-
-    #[test]
-    fn the_format_never_changes() {
-        let key = ApiKey::generate(|bytes| bytes.fill(10));
-        assert_eq!(key.expose(), "sk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0DofJ8");
-        assert_eq!(key.hint(), "sk_AAAA…ofJ8");
-    }
-
-    #[test]
-    fn no_character_is_likelier_than_another() {
-        // 248 to 255 would make eight characters likelier, so they choose none; 247 is the last that chooses.
-        let mut fills = 0;
-        let key = ApiKey::generate(|bytes| {
-            fills += 1;
-            for (at, byte) in bytes.iter_mut().enumerate() {
-                *byte = [248, 247, 255, 247][at % 4];
-            }
-        });
-        assert_eq!(key.expose().matches('z').count(), RANDOM_LENGTH);
-        assert_eq!(fills, 1, "half of the bytes may be of no use, and one filling is enough");
-        let mut drawn = [0; 62];
-        let mut fill = random_bytes(17);
-        for _ in 0..1_000 {
-            let key = ApiKey::generate(&mut fill);
-            for byte in &key.expose().as_bytes()[PREFIX.len()..][..RANDOM_LENGTH] {
-                drawn[ALPHABET.iter().position(|known| known == byte).unwrap()] += 1;
-            }
-        }
-        // 694 of each are to be expected; five times the standard deviation is 131.
-        assert!(drawn.iter().all(|count| (563..825).contains(count)), "{drawn:?}");
-    }
-
-    #[test]
-    fn what_is_stored_of_a_key_is_the_digest_of_its_text() {
-        let key = ApiKey::generate(|bytes| bytes.fill(10));
-        let digest = CredentialHash::of(key.expose());
-        assert_eq!((key.hash(), ApiKey::hash_of(key.expose())), (digest, Ok(digest)));
-        assert_eq!(ApiKey::hash_of("sk_"), Err(MalformedKey));
-        // SHA-256 of "abc" (FIPS 180-2, B.1) begins so.
-        assert_eq!(CredentialHash::of("abc").0[..4], [0xba, 0x78, 0x16, 0xbf]);
-    }
-
-    #[test]
-    fn hashes_fall_apart_in_tables_and_stay_out_of_logs() {
-        let (tables, hash) = (BuildHasherDefault::<DefaultHasher>::default(), CredentialHash::of);
-        assert_ne!(tables.hash_one(hash("a")), tables.hash_one(hash("b")));
-        assert_eq!(tables.hash_one(hash("a")), tables.hash_one(hash("a")));
-        assert_eq!(format!("{:?}", hash("a")), "CredentialHash([redacted])");
-    }
-
-    #[test]
-    fn another_alphabet_is_refused_even_with_its_checksum() {
-        for other in ['-', '_', '+', ' '] {
-            let random = "A".repeat(RANDOM_LENGTH - 1) + &String::from(other);
-            let sum = checksum(random.as_bytes()).map(char::from);
-            let text = format!("{PREFIX}{random}{}", String::from_iter(sum));
-            assert_eq!(ApiKey::parse(&text), Err(MalformedKey), "{text}");
-        }
-    }
-
-    #[test]
-    fn every_single_changed_character_is_noticed() {
-        let key = ApiKey::generate(random_bytes(11));
-        for at in 0..KEY_LENGTH {
-            for other in *ALPHABET {
-                let mut bytes = key.expose().as_bytes().to_vec();
-                if bytes[at] == other {
-                    continue;
-                }
-                bytes[at] = other;
-                let text = String::from_utf8(bytes).unwrap();
-                assert_eq!(ApiKey::parse(&text), Err(MalformedKey), "{text}");
-            }
-        }
-    }
-
-    #[test]
-    fn of_a_million_random_texts_of_the_right_shape_almost_none_passes() {
-        let mut fill = random_bytes(13);
-        let mut passed = 0;
-        let mut bytes = [0_u8; 49];
-        let mut text = String::from(PREFIX);
-        for _ in 0..1_000_000 {
-            fill(&mut bytes);
-            text.truncate(PREFIX.len());
-            text.extend(bytes.iter().map(|b| char::from(ALPHABET[usize::from(b % 62)])));
-            passed += usize::from(ApiKey::parse(&text).is_ok());
-        }
-        assert_eq!(passed, 0);
-    }
-
-    #[test]
-    fn text_that_is_no_key_is_refused() {
-        let long = "sk_".repeat(1_000_000);
-        for text in ["", "sk_", "pk_x", "sk_ä", "sk_\u{0}", &long] {
-            assert_eq!(ApiKey::parse(text), Err(MalformedKey));
-        }
-    }
-}
+mod tests;

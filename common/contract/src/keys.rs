@@ -44,7 +44,7 @@ pub struct IssueKey {
 pub enum ExpiresIn {
     /// As long as the service is configured to give.
     Default,
-    /// So many days: 1 to 3650.
+    /// So many days: 1 to as many as the key service is configured to allow.
     Days(i64),
     /// The caller sent something that is no whole number of 64 bits.
     NotAnInteger,

@@ -45,7 +45,7 @@ pub mod verify;
 pub mod wire;
 
 pub use caller::{Actor, Caller, Forbidden, Sender};
-pub use credential::{ApiKey, CredentialHash, MalformedKey};
+pub use credential::{ApiKey, CredentialHash, KeyEnvironment, KeyPrefix, MalformedKey};
 pub use ids::{KeyId, Mark, RequestId, SessionId, Timestamp, UserId};
 pub use principal::{Detail, KeyDetail, Owner, Principal, UserDetail};
 pub use refusal::{FieldError, Refusal};

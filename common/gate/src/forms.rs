@@ -3,13 +3,12 @@
 //!
 //! | a text that begins | and is | is a | of | which is asked |
 //! |---|---|---|---|---|
-//! | `sk_` | 52 characters with a matching checksum | key | keys | its hash |
+//! | like a key: `sk_`, `acme_` | a key of any prefix and environment, with a matching checksum | key | keys | its hash |
 //! | otherwise | three parts of base64url between dots, at most 4,096 bytes | token | identity | the text |
 //!
 //! Both are named by the hash of the text.
 
 use latchkey_contract::authority::Authority;
-use latchkey_contract::credential::PREFIX;
 use latchkey_contract::identity::{IdentityAuthority, MAX_TOKEN};
 use latchkey_contract::keys::KeysAuthority;
 use latchkey_contract::wire::MAX_BATCH;
@@ -51,10 +50,10 @@ pub(crate) trait OfForm: Authority {
 }
 
 impl Form {
-    /// Which a text is to be. A token is base64url of JSON, so it does not begin like a key.
+    /// Which a text is to be. A token begins with the base64url of a JSON object, so it does not begin like a key.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        if text.starts_with(PREFIX) { Self::Key } else { Self::Token }
+        if ApiKey::is_begun_by(text) { Self::Key } else { Self::Token }
     }
 }
 
@@ -131,6 +130,7 @@ fn is_compact_jws(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use latchkey_contract::credential::{KeyEnvironment, KeyPrefix};
     use latchkey_contract::wire::MAX_MESSAGE;
 
     use super::*;
@@ -149,13 +149,29 @@ mod tests {
 
     #[test]
     fn a_credential_in_the_place_of_another_form_is_malformed() {
-        let key = ApiKey::generate(|bytes| bytes.fill(10));
+        let key = ApiKey::generate(&KeyPrefix::default(), None, |bytes| bytes.fill(10));
         let text = key.expose();
         assert_eq!(CredentialText::of(text).name(), Some(key.hash()));
         assert_eq!(CredentialText { form: Form::Token, text }.name(), None);
         assert_eq!(Form::of("eyJh.eyJz.c2ln"), Form::Token);
         assert_eq!(CredentialText { form: Form::Key, text: "eyJh.eyJz.c2ln" }.name(), None);
         assert_eq!(CredentialText::of("sk_.b.c").name(), None);
+    }
+
+    #[test]
+    fn a_key_of_any_prefix_and_environment_is_one() {
+        let (prefix, other) = (KeyPrefix::parse("acme"), KeyEnvironment::parse("test"));
+        let (prefix, other) = (prefix.unwrap(), other.unwrap());
+        for infix in [None, Some(&other)] {
+            let key = ApiKey::generate(&prefix, infix, |bytes| bytes.fill(10));
+            let text = CredentialText::of(key.expose());
+            assert_eq!((text.form, text.name()), (Form::Key, Some(key.hash())));
+            assert_eq!(text.remembered_name(), Some(key.hash()));
+            // Another prefix is another key: nobody made it, and whoever is asked finds nothing.
+            let forged = key.expose().replace("acme", "evil");
+            assert_ne!(CredentialText::of(&forged).name(), Some(key.hash()));
+            assert!(CredentialText::of(&forged).has_form());
+        }
     }
 
     #[test]
@@ -188,7 +204,7 @@ mod tests {
         let longer = format!("{longest}d");
         let token = CredentialText { form: Form::Token, text: &longer };
         assert_eq!((token.name(), token.remembered_name()), (None, None));
-        let key = ApiKey::generate(|bytes| bytes.fill(10));
+        let key = ApiKey::generate(&KeyPrefix::default(), None, |bytes| bytes.fill(10));
         let text = CredentialText::of(key.expose());
         assert_eq!((text.form, text.remembered_name()), (Form::Key, Some(key.hash())));
         assert!(text.has_form());

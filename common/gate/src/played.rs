@@ -14,8 +14,8 @@ use latchkey_contract::lease::{
     Epoch, Invalidation, Joined, MemberId, MemberResult, Missed, ReadAt, Renewed, Revision,
 };
 use latchkey_contract::{
-    ApiKey, CredentialHash, Detail, KeyDetail, KeyId, Owner, Principal, SessionId, Timestamp,
-    UserDetail, UserId, Verdict, Verdicts,
+    ApiKey, CredentialHash, Detail, KeyDetail, KeyId, KeyPrefix, Owner, Principal, SessionId,
+    Timestamp, UserDetail, UserId, Verdict, Verdicts,
 };
 use latchkey_runtime::{Address, Child, Root, supervisor::Running};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
@@ -194,7 +194,8 @@ pub(crate) fn read_at(revision: i64) -> ReadAt {
 
 /// A key's text.
 pub(crate) fn key(fill: u8) -> String {
-    ApiKey::generate(|bytes| bytes.fill(fill)).expose().to_owned()
+    let key = ApiKey::generate(&KeyPrefix::default(), None, |bytes| bytes.fill(fill));
+    key.expose().to_owned()
 }
 
 /// A program, until `expires_at`.

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use latchkey_bus::Context;
 use latchkey_contract::problem::{Accepts, CREDENTIAL_IN_URL, CREDENTIAL_TWICE, USERS_ONLY};
 use latchkey_contract::verify::PrincipalKind;
-use latchkey_contract::{UserDetail, UserId};
+use latchkey_contract::{ApiKey, UserDetail, UserId};
 use latchkey_gate::{CredentialText, Form, Gate, Name, Remembered, Requirement, Unmet};
 
 use crate::acting;
@@ -19,7 +19,8 @@ use crate::state::Edge;
 
 /// The header of an API key.
 pub const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
-/// What an API key, and names under which one is wrongly sent, look like in a query.
+/// What an API key of the default prefix, however much is left of it, and names under which one is wrongly sent look
+/// like in a query.
 const SECRETS_IN_QUERY: [&str; 6] =
     ["sk_", "api_key=", "api-key=", "apikey=", "access_token=", "token="];
 
@@ -259,6 +260,9 @@ pub(crate) fn presented<'a>(uri: &Uri, headers: &'a HeaderMap) -> Result<Present
 }
 
 fn holds_secret(query: &str) -> bool {
+    if ApiKey::is_within(query) {
+        return true;
+    }
     let query = query.to_ascii_lowercase();
     SECRETS_IN_QUERY.iter().any(|sign| query.contains(sign))
 }
@@ -301,6 +305,11 @@ mod tests {
         for query in ["x=sk_abc", "API_KEY=1", "access_token=x", "a=b&token=c"] {
             assert!(holds_secret(query), "{query}");
         }
+        let key = "acme_test_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0DofJ8";
+        for query in [key.to_owned(), format!("limit=10&x={key}&after=3")] {
+            assert!(holds_secret(&query), "{query}");
+        }
+        assert!(!holds_secret(&key.replace("0DofJ8", "0DofJ9")));
         assert!(!holds_secret("limit=10&after=3"));
     }
 }

@@ -11,12 +11,10 @@ use latchkey_runtime::Entropy;
 use sha2::Sha256;
 
 use crate::store::{self, Inserted, NewKey};
-use crate::{Keys, NAME};
+use crate::{Config, Keys, NAME};
 
 /// Characters of a key's name at most, after trimming.
 const NAME_MAX: usize = 100;
-/// Days that a key may live.
-const DAYS: std::ops::RangeInclusive<i64> = 1..=3_650;
 
 pub(crate) async fn issue(
     keys: Arc<Keys>,
@@ -25,11 +23,8 @@ pub(crate) async fn issue(
 ) -> Result<IssuedKey, Failure> {
     let caller = context.caller()?;
     caller.acts_as(request.owner)?;
-    let (name, days) = check(&request, keys.config.expire_days)?;
-    let key = match &request.seed {
-        Some(seed) => grow(seed, request.owner, &keys.entropy),
-        None => ApiKey::generate(|bytes| keys.entropy.fill(bytes)),
-    };
+    let (name, days) = check(&request, &keys.config)?;
+    let key = make(&request, &keys);
     let created_at = keys.now();
     let row = NewKey {
         owner: request.owner,
@@ -51,29 +46,40 @@ pub(crate) async fn issue(
     Ok(IssuedKey { listed, key: Secret::new(key.expose().to_owned()) })
 }
 
-/// The key that grows from a seed: always the same for the same seed and owner, and as hard to guess as the seed
-/// (HKDF, RFC 5869). So a doubled message makes one key and gets one answer.
-fn grow(seed: &Secret, owner: UserId, entropy: &Entropy) -> ApiKey {
+/// A key with the prefix of now, of the first environment.
+fn make(request: &IssueKey, keys: &Keys) -> ApiKey {
+    let Config { prefix, environments, .. } = &keys.config;
+    let infix = environments.infix(environments.first());
+    match &request.seed {
+        Some(seed) => ApiKey::generate(prefix, infix, grow(seed, request.owner, &keys.entropy)),
+        None => ApiKey::generate(prefix, infix, |bytes| keys.entropy.fill(bytes)),
+    }
+}
+
+/// The random characters that grow from a seed: always the same for the same seed and owner, and as hard to guess as
+/// the seed (HKDF, RFC 5869). So a doubled message makes one key and gets one answer.
+fn grow(seed: &Secret, owner: UserId, entropy: &Entropy) -> impl FnMut(&mut [u8]) {
     let seeded = Hkdf::<Sha256>::new(None, seed.expose().as_bytes());
     let mut blocks: u64 = 0;
-    ApiKey::generate(|bytes| {
+    move |bytes| {
         let (owner, block) = (owner.0.to_be_bytes(), blocks.to_be_bytes());
         blocks += 1;
         // It fails above 8,160 bytes alone, and a key asks for 86 at a time. A key is never made of nothing.
         if seeded.expand_multi_info(&[b"latchkey api key", &owner, &block], bytes).is_err() {
             entropy.fill(bytes);
         }
-    })
+    }
 }
 
 /// The trimmed name and the days, or every faulty field.
-fn check(request: &IssueKey, default_days: i64) -> Result<(String, i64), Refusal> {
+fn check(request: &IssueKey, config: &Config) -> Result<(String, i64), Refusal> {
     let name = check_name(request.name.as_deref());
     let days = match request.expires_in {
-        ExpiresIn::Default => Ok(default_days),
-        ExpiresIn::Days(days) if DAYS.contains(&days) => Ok(days),
+        ExpiresIn::Default => Ok(config.expire_days),
+        ExpiresIn::Days(days) if (1..=config.max_days).contains(&days) => Ok(days),
         ExpiresIn::Days(_) | ExpiresIn::NotAnInteger => {
-            Err(FieldError::new("expires_in_days", "must be a whole number from 1 to 3650"))
+            let rule = format!("must be a whole number from 1 to {}", config.max_days);
+            Err(FieldError::new("expires_in_days", rule))
         }
     };
     // A key is as hard to guess as what it is made from.

@@ -8,6 +8,7 @@
 //! listener for acknowledgements, the janitor, the sweeper and the sealer of the audit log.
 
 pub mod config;
+pub mod environments;
 pub mod epoch;
 pub mod issue;
 pub mod list;

@@ -10,7 +10,7 @@ use latchkey_bus::{Bus, Context, NatsOptions, RequestId, Routes};
 use latchkey_contract::keys::{RecordUses, VerifyKeys};
 use latchkey_contract::lease::MemberResult;
 use latchkey_contract::wire::Contracts;
-use latchkey_contract::{ApiKey, CallError, CredentialHash};
+use latchkey_contract::{CallError, CredentialHash};
 use latchkey_runtime::Entropy;
 use latchkey_runtime::batch::{BatchClient, Work};
 use latchkey_runtime::supervisor::Root;
@@ -62,8 +62,7 @@ async fn batching(cluster: &mut Cluster, bus: Bus) {
         cluster.replica(Service::Keys, 0).pid(),
         cluster.postgres().pid(),
     ];
-    let hashes: Arc<[CredentialHash]> =
-        (0..1_000).map(|_| ApiKey::generate(|bytes| Entropy::System.fill(bytes)).hash()).collect();
+    let hashes: Arc<[CredentialHash]> = (0..1_000).map(|_| e2e::forge::key().hash()).collect();
     let (asker, child) = BatchClient::new("bench", InBatches { bus: bus.clone() });
     let _running = Root::start(vec![child]).await.unwrap();
     for round in 1..=ROUNDS {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use e2e::cluster::{Cluster, Service};
 use e2e::{Api, User};
 use latchkey_contract::ApiKey;
-use latchkey_runtime::Entropy;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
@@ -54,8 +53,7 @@ impl Bench {
 
     /// Writes keys straight into the database: making each over HTTP would take long.
     async fn store_keys(&self) -> Arc<[String]> {
-        let keys: Vec<ApiKey> =
-            (0..KEYS).map(|_| ApiKey::generate(|bytes| Entropy::System.fill(bytes))).collect();
+        let keys: Vec<ApiKey> = (0..KEYS).map(|_| e2e::forge::key()).collect();
         let mut database = self.database().await;
         for key in &keys {
             sqlx::query(

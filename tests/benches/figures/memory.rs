@@ -7,7 +7,6 @@ use e2e::account::PASSWORD;
 use e2e::cluster::{Cluster, Service};
 use e2e::{User, prometheus};
 use latchkey_contract::ApiKey;
-use latchkey_runtime::Entropy;
 use sqlx::{Connection, PgConnection};
 
 use crate::floor::Floor;
@@ -91,7 +90,7 @@ async fn while_all_are_logged_out(cluster: &Cluster, user: &User, target: &Targe
 }
 
 fn new_key() -> ApiKey {
-    ApiKey::generate(|bytes| Entropy::System.fill(bytes))
+    e2e::forge::key()
 }
 
 fn request(key: &ApiKey) -> String {

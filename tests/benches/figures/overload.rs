@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 
 use e2e::account::PASSWORD;
 use e2e::{Stack, User, unique};
-use latchkey_contract::ApiKey;
-use latchkey_runtime::Entropy;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -101,7 +99,7 @@ fn kinds(user: &User, key: &str) -> Vec<Kind> {
         post("/auth/signup", "x-none: 1", &body.to_string())[0].clone()
     };
     let unknown = |_, _| {
-        let key = ApiKey::generate(|bytes| Entropy::System.fill(bytes));
+        let key = e2e::forge::key();
         get_text("/protected/service", &format!("x-api-key: {}", key.expose()))
     };
     let ok = "HTTP/1.1 2";

@@ -3,6 +3,7 @@
 
 use e2e::otlp::Collector;
 use e2e::{Answer, Api, Stack, unique};
+use latchkey_contract::ApiKey;
 use serde_json::json;
 
 /// What must appear nowhere.
@@ -65,6 +66,7 @@ async fn fail(api: &Api, canaries: &Canaries, secrets: &[String]) -> Vec<Answer>
         api.revoke(token, i64::MAX).await,
         api.make_key(token, &json!({"name": "", "secret": password})).await,
         api.get(&format!("/protected/service?api_key={key}")).send().await,
+        api.get(&format!("/protected/service?of_mine={key}")).send().await,
         api.get(&format!("/protected/user?access_token={token}")).send().await,
         api.get(&format!("/{password}/{key}?token={token}")).send().await,
         api.delete(&format!("/keys/{key}")).bearer(token).send().await,
@@ -104,15 +106,28 @@ fn pieces(secret: &str) -> Vec<String> {
         secret.chars().rev().take(24).collect::<Vec<_>>().into_iter().rev().collect();
     match secret.rsplit_once('.') {
         Some((_, signature)) => vec![signature.to_owned()],
-        None if secret.starts_with("sk_") => vec![secret.chars().skip(10).take(30).collect(), tail],
+        None if ApiKey::parse(secret).is_ok() => {
+            let middle = secret.chars().rev().skip(15).take(27).collect::<Vec<_>>();
+            vec![middle.into_iter().rev().collect(), tail]
+        }
         None => vec![secret.to_owned()],
     }
 }
 
 #[tokio::test]
 async fn no_secret_is_ever_in_a_log_line_a_span_or_an_error() {
+    none_leaks_of_keys_that_begin_with("sk").await;
+}
+
+#[tokio::test]
+async fn no_key_of_another_prefix_is_ever_in_a_log_line_a_span_or_an_error() {
+    none_leaks_of_keys_that_begin_with("acme").await;
+}
+
+async fn none_leaks_of_keys_that_begin_with(prefix: &str) {
     let collector = Collector::start();
     let mut stack = Stack::with(|config| {
+        config.set("API_KEY_PREFIX", prefix);
         config.cheap_passwords().set("RUST_LOG", "trace");
         config.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url());
         config.set("OTEL_TRACES_SAMPLER", "always_on");
@@ -120,6 +135,7 @@ async fn no_secret_is_ever_in_a_log_line_a_span_or_an_error() {
     let api = stack.api();
     let canaries = Canaries::new();
     let made = succeed(&api, &canaries).await;
+    assert!(made.iter().filter(|secret| secret.starts_with(&format!("{prefix}_"))).count() == 2);
     let answers = fail(&api, &canaries, &made).await;
 
     let mut secrets: Vec<String> = made.iter().flat_map(|secret| pieces(secret)).collect();

@@ -2,8 +2,6 @@
 
 use e2e::account::PASSWORD;
 use e2e::{Answer, Stack};
-use latchkey_contract::ApiKey;
-use latchkey_runtime::Entropy;
 
 async fn one_of_each() -> Vec<(String, Answer)> {
     let api = Stack::shared().api();
@@ -103,7 +101,7 @@ async fn a_get_and_a_head_of_a_protected_route_are_answered_alike() {
     let api = Stack::shared().api();
     let user = api.user().await;
     let (key, token) = (api.key(&user.token, "both ways").await.key, user.token);
-    let unknown = ApiKey::generate(|bytes| Entropy::System.fill(bytes));
+    let unknown = e2e::forge::key();
     for path in ["/protected/user", "/protected/service", "/protected/any", "/protected/any?sk_"] {
         for token in [None, Some(token.as_str()), Some("a.b.c"), Some("")] {
             for key in [None, Some(key.as_str()), Some(unknown.expose()), Some("sk_")] {

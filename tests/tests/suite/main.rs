@@ -55,6 +55,7 @@ mod owners;
 mod pages;
 mod passwords;
 mod postgres;
+mod prefix;
 mod protected;
 mod readiness;
 mod refusals;

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `NAME=value`, `export NAME=value` | the value, without the blanks around it; `$`, `\` and quotes within it stand for themselves |
 //! | `NAME='value'`, `NAME="value"` | what is between the quotes; a comment may follow |
-//! | `NAME=` | not set |
+//! | `NAME=` | not set, or nothing, where that is a value |
 //! | `# …`, an empty line, `NAME` | nothing |
 //! | `NAME=value # …`, `NAME=#…` | a fault: for some a comment, for others a part of the value |
 //! | `NAME="a\n"` | a fault: for some a line's end, for others two characters |

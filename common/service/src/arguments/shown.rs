@@ -14,7 +14,7 @@ pub(super) const NOTE: &str = "Each flag is a variable of the environment, too: 
     Secrets have no flag; --help shows them.";
 
 const SOURCES: &str = "A flag beats the environment, which beats a .env file in the working directory. What is set to \
-    nothing counts as not set. Flags stand before a command.";
+    nothing counts as not set, unless nothing is accepted. Flags stand before a command.";
 const SECRETS: &str = "Secrets have no flag, because everybody on a machine sees the command lines of all processes: \
     set the variable, or the one with _FILE to the path of a file that holds the value.";
 

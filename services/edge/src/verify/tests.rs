@@ -7,8 +7,8 @@ use latchkey_contract::lease::{Epoch, MemberResult, ReadAt, Revision};
 use latchkey_contract::verify::{MinRevision, Outcome, PrincipalKind, Verified};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{
-    ApiKey, CallError, CredentialHash, Detail, KeyDetail, KeyId, Owner, Principal, Refusal, Rpc,
-    Secret, SessionId, Timestamp, UserDetail, UserId, Verdict, Verdicts,
+    ApiKey, CallError, CredentialHash, Detail, KeyDetail, KeyId, KeyPrefix, Owner, Principal,
+    Refusal, Rpc, Secret, SessionId, Timestamp, UserDetail, UserId, Verdict, Verdicts,
 };
 use latchkey_runtime::{Clock, Entropy, Environment};
 
@@ -24,7 +24,7 @@ struct Bench {
 }
 
 fn key(fill: u8) -> ApiKey {
-    ApiKey::generate(|bytes| bytes.fill(fill))
+    ApiKey::generate(&KeyPrefix::default(), None, |bytes| bytes.fill(fill))
 }
 
 const READ_AT: ReadAt = ReadAt { epoch: Epoch { made: 1, timeline: 0 }, revision: Revision(0) };

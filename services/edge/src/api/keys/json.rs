@@ -19,7 +19,7 @@ pub struct CreateKeyBody {
     #[serde(default, deserialize_with = "text_or_none")]
     #[schema(value_type = String, required, min_length = 1, max_length = 100)]
     pub name: Option<String>,
-    /// Days until the key expires; left out or null: as configured.
+    /// Days until the key expires; left out or null: as configured. The greatest may be configured to be less.
     #[serde(default = "as_configured", deserialize_with = "days")]
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 3650)]
     pub expires_in_days: ExpiresIn,
@@ -30,6 +30,8 @@ pub struct CreateKeyBody {
 #[schema(example = json!({"id": 1, "key": "sk_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm", "name": "ci", "created_at": "2025-12-05T23:00:00Z", "expires_at": "2026-12-05T23:00:00Z", "is_revoked": false}))]
 pub struct CreatedKeyBody {
     id: i64,
+    /// The key: a prefix, the environment's name unless it is the first one, random characters and a checksum.
+    #[schema(pattern = r"^[a-z][a-z0-9]{1,15}(_[a-z0-9]{2,12})?_[0-9A-Za-z]{49}$")]
     key: String,
     name: String,
     #[schema(value_type = String, format = DateTime)]
@@ -46,6 +48,7 @@ pub struct KeyBody {
     id: i64,
     name: String,
     /// Enough of the key to recognise it by.
+    #[schema(pattern = r"^[a-z][a-z0-9]{1,15}(_[a-z0-9]{2,12})?_[0-9A-Za-z]{4}…[0-9A-Za-z]{4}$")]
     hint: String,
     #[schema(value_type = String, format = DateTime)]
     created_at: String,
