@@ -4,9 +4,9 @@
 use e2e::answer::id;
 use e2e::database::execute;
 use e2e::prometheus::{scrape, value};
-use e2e::{Answer, Api, Service, Stack, User, forge};
+use e2e::{Answer, Api, Service, Stack, User, forge, python};
 use latchkey_contract::ApiKey;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The random characters of a key, and what stands before them.
 fn parts(key: &str) -> (&str, &str) {
@@ -198,5 +198,41 @@ async fn no_key_lives_longer_than_is_configured() {
             api.make_key(&user.token, &json!({"name": "x", "expires_in_days": days})).await;
         answer.invalid(&["expires_in_days"]);
         assert!(answer.text().contains("from 1 to 30\""), "{}", answer.text());
+    }
+}
+
+#[test]
+fn scanners_of_secrets_find_the_keys_of_the_prefixes_that_they_are_told_and_nothing_else() {
+    let key = |prefix, infix| forge::key_of(prefix, infix).expose().to_owned();
+    let (sk, sandbox) = (key("sk", None), key("sk", Some("sandbox")));
+    let (acme, test) = (key("acme", None), key("acme", Some("test")));
+    let own = ["sk", "acme"];
+    let cases = [
+        (&["sk"][..], format!("KEY={sk}"), Some(&sk)),
+        (&["sk"], format!("-H 'x-api-key: {sandbox}'"), Some(&sandbox)),
+        (&["sk"], format!("{{\"key\":\"{acme}\"}}"), None),
+        (&own, format!("{{\"key\":\"{acme}\"}}"), Some(&acme)),
+        (&own, format!("https://a.example/?k={test}&x=1"), Some(&test)),
+        (&own, sk.clone(), Some(&sk)),
+        (&own, format!("{sk}0"), None),
+        (&own, format!("x{acme}"), None),
+        (
+            &own,
+            "sk_EXFE…q7Zk sk_live_0123456789abcdef disk_usage_of_acme_production".to_owned(),
+            None,
+        ),
+    ];
+    let lines: Vec<String> = cases
+        .iter()
+        .map(|(prefixes, text, _)| json!({"prefixes": prefixes, "text": text}).to_string())
+        .collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let end = python::run("tests/foreign/scan.py", &[], &lines);
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    let said: Vec<Value> =
+        end.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(said.len(), cases.len(), "{}", end.stderr);
+    for (said, (_, text, expected)) in said.iter().zip(&cases) {
+        assert_eq!(said, &json!({"gitleaks": expected, "trufflehog": expected}), "{text}");
     }
 }
