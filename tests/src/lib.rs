@@ -49,7 +49,7 @@ pub mod tap;
 pub mod traffic;
 
 pub use account::{Key, User, unique};
-pub use acting::ANYBODY;
+pub use acting::{ANYBODY, ending, order, user as acting_user};
 pub use answer::Answer;
 pub use api::{Api, Call};
 pub use cluster::{Cluster, Service};

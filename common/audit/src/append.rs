@@ -135,6 +135,6 @@ fn actor(actor: &Actor) -> (Option<i64>, Option<&str>) {
         Actor::User { id, .. } => (Some(id.0), None),
         Actor::Key { id, .. } => (Some(id.0), None),
         Actor::Operator { name } | Actor::System { service: name } => (None, Some(name)),
-        Actor::Anonymous | Actor::Untold => (None, None),
+        Actor::Anonymous => (None, None),
     }
 }

@@ -8,10 +8,8 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use latchkey_contract::caller::Malformed;
-use latchkey_contract::wire::{Encoding, MAX_MESSAGE, PREVIOUS, WireError};
-use latchkey_contract::{
-    Actor, Caller, Failure, FieldError, Forbidden, Refusal, RequestId, Rpc, Sender,
-};
+use latchkey_contract::wire::{Encoding, MAX_MESSAGE, WireError};
+use latchkey_contract::{Caller, Failure, FieldError, Forbidden, Refusal, RequestId, Rpc, Sender};
 
 use crate::envelope::{Context, Incoming, Response, Status};
 use crate::observe;
@@ -165,11 +163,6 @@ fn believed(
         Some(Ok(caller)) if sender.may_name(asker, &caller.actor) => Ok(Some(caller)),
         Some(Ok(_)) => Err(Forbidden("its asker may not say that this one acts")),
         Some(Err(_malformed)) => Err(Forbidden("what it says of who acts cannot be read")),
-        // An edge of the release before does not say it.
-        None if sender == Sender::Edge && context.contract == PREVIOUS => {
-            let caller = Caller::of(Actor::Untold, context.request_id.clone());
-            Ok(Some(Arc::new(caller)))
-        }
         None => Err(Forbidden("it does not say who acts")),
     }
 }

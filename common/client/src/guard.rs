@@ -71,7 +71,7 @@ impl RequireCredential {
         let judged = self.requirement.judge(accepted, |principal| principal.kind);
         judged.map_err(|unmet| match unmet {
             Unmet::WrongKind(kind) => Problem::Forbidden(kind),
-            Unmet::NotAccepted => {
+            Unmet::NotAccepted | Unmet::InsufficientScope(_) => {
                 Problem::Unauthenticated { only: self.requirement.kind(), presented }
             }
         })

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::credential::CredentialHash;
 use crate::ids::Timestamp;
 use crate::lease::{Invalidate, Joined, MemberId, MemberResult, Renewed, Revision};
-use crate::principal::before::PrincipalBefore;
 use crate::rpc::{Retry, Rpc, VERIFY_ATTEMPT};
 use crate::verdict::Verdicts;
 
@@ -38,8 +37,6 @@ pub trait Authority: Clone + Send + Sync + 'static {
     type Question: Clone + Send + Sync + 'static;
     /// Many of them in one message.
     type Verify: Rpc<Reply = MemberResult<Verdicts<Self>>>;
-    /// The principals of its answers by the contract before.
-    type Before: PrincipalBefore;
 
     /// The service's name.
     const NAME: &'static str;

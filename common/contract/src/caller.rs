@@ -60,8 +60,6 @@ pub enum Actor {
         /// Its name.
         service: SmolStr,
     },
-    /// Whoever an edge of the release before acts for: it does not say who. Nobody can claim to be that.
-    Untold,
 }
 
 /// What may name who acts: a role that users of the bus have by their name.
@@ -101,8 +99,6 @@ impl Caller {
     pub fn acts_as(&self, user: UserId) -> Result<(), Forbidden> {
         match self.actor {
             Actor::User { id, .. } if id == user => Ok(()),
-            // The release before has compared them itself.
-            Actor::Untold => Ok(()),
             _ => Err(Forbidden("whoever acts is not the user whom it is about")),
         }
     }
@@ -114,7 +110,6 @@ impl Caller {
     pub fn acts_by(&self, session: SessionId) -> Result<(), Forbidden> {
         match self.actor {
             Actor::User { session: by, .. } if by == session => Ok(()),
-            Actor::Untold => Ok(()),
             _ => Err(Forbidden("whoever acts does not do so by the session that it is about")),
         }
     }
@@ -179,7 +174,6 @@ impl Actor {
             Self::Key { .. } => "key",
             Self::Operator { .. } => "operator",
             Self::System { .. } => "system",
-            Self::Untold => "untold",
         }
     }
 }
@@ -189,7 +183,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind())?;
         match self {
-            Self::Anonymous | Self::Untold => Ok(()),
+            Self::Anonymous => Ok(()),
             Self::User { id, session } => write!(f, ":{id}:{session}"),
             Self::Key { id, owner: Owner::User(user) } => write!(f, ":{id}:user:{user}"),
             Self::Operator { name } | Self::System { service: name } => write!(f, ":{name}"),

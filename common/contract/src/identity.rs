@@ -8,7 +8,6 @@ use crate::authority::{Authority, CHANGE_ATTEMPT, CHANGE_TIMEOUT, Receipt};
 use crate::caller::Sender;
 use crate::ids::{Mark, SessionId, Timestamp, UserId};
 use crate::lease::{MemberId, MemberResult};
-use crate::principal::before::UserPrincipalBefore;
 use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
 use crate::secret::{Secret, exposed, exposed_list, exposed_option};
 use crate::verdict::Verdicts;
@@ -235,7 +234,6 @@ impl Rpc for FindUser {
 impl Authority for IdentityAuthority {
     type Question = Secret;
     type Verify = VerifyTokens;
-    type Before = UserPrincipalBefore;
     const NAME: &'static str = "identity";
     const JOIN: &'static str = "v1.identity.join";
     const RENEW: &'static str = "v1.identity.renew";

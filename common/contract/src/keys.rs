@@ -4,111 +4,22 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::authority::{Authority, CHANGE_ATTEMPT, CHANGE_TIMEOUT, Changed, Receipt};
-use crate::caller::Sender;
+use crate::authority::{Authority, CHANGE_ATTEMPT, CHANGE_TIMEOUT, Receipt};
 use crate::credential::CredentialHash;
 use crate::ids::{KeyId, Timestamp, UserId};
 use crate::lease::{Epoch, MemberId, MemberResult, Revision};
-use crate::principal::before::KeyPrincipalBefore;
 use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
-use crate::secret::{Secret, exposed, exposed_option};
 use crate::verdict::Verdicts;
+pub use commands::*;
+pub use object::{KeyObject, KeyOrigin, KeyState, Lineage, Revocation, RevocationReason, Revoker};
 
-/// How long one attempt to make a key waits. Longer than others: each attempt writes.
-const ISSUE_ATTEMPT: Duration = Duration::from_secs(2);
-/// Characters of a seed at least.
-pub const SEED_MIN: usize = 32;
+mod commands;
+mod object;
+pub mod rules;
 
 /// The key service, on API keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeysAuthority {}
-
-/// Makes a key for `owner`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct IssueKey {
-    /// The user whose key it is to be: the one who acts.
-    pub owner: UserId,
-    /// 1 to 100 characters after trimming; `None` where it is missing or no text.
-    pub name: Option<String>,
-    /// How long the key is to live.
-    pub expires_in: ExpiresIn,
-    /// What the key is made from: at least [`SEED_MIN`] random characters, made by the sender for one request of a
-    /// client. The same seed makes the same key, so a doubled message gets the same answer. `None`: the
-    /// service takes random bits of its own.
-    #[serde(default, with = "exposed_option")]
-    pub seed: Option<Secret>,
-}
-
-/// How long a new key is to live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ExpiresIn {
-    /// As long as the service is configured to give.
-    Default,
-    /// So many days: 1 to as many as the key service is configured to allow.
-    Days(i64),
-    /// The caller sent something that is no whole number of 64 bits.
-    NotAnInteger,
-}
-
-/// A key that was made. The only message that holds its text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct IssuedKey {
-    /// What a list shows of it from now on.
-    pub listed: ListedKey,
-    /// The key itself, never to be seen again.
-    #[serde(with = "exposed")]
-    pub key: Secret,
-}
-
-/// A page of `owner`'s keys, oldest first.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ListKeys {
-    /// The user whose keys they are: the one who acts.
-    pub owner: UserId,
-    /// Only keys with a greater id; 0 for the first page.
-    pub after: KeyId,
-    /// How many at most: 1 to [`MAX_BATCH`](crate::wire::MAX_BATCH).
-    pub limit: u32,
-}
-
-/// A page of keys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyPage {
-    /// The keys by rising id.
-    pub keys: Vec<ListedKey>,
-    /// Whether there are keys behind the last of these.
-    pub more: bool,
-}
-
-/// What is shown of a key after it was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListedKey {
-    /// The key's id.
-    pub id: KeyId,
-    /// The name its owner gave it.
-    pub name: String,
-    /// Enough of the key to recognise it by.
-    pub hint: String,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// From then on it is no longer accepted.
-    pub expires_at: Timestamp,
-    /// Whether its owner ended it.
-    pub is_revoked: bool,
-    /// When it was last accepted, at most 10 s behind; `None` before the first use.
-    pub last_used_at: Option<Timestamp>,
-}
-
-/// Ends a key of `owner`'s: it is refused from the reply on. Revoking twice is no error.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RevokeKey {
-    /// The user whose key it is: the one who acts, unless an edge ends a key that it could show nobody.
-    pub owner: UserId,
-    /// The key to end.
-    pub key: KeyId,
-    /// Whether the reply comes when no edge accepts the key any more, or as soon as it is on disk.
-    pub wait: bool,
-}
 
 /// Asks who each of these keys stands for; the verdicts come in the same order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -175,7 +86,7 @@ pub struct TellOwners {
     pub more: bool,
 }
 
-/// Tells when keys were last accepted. Counts for [`ListedKey::last_used_at`].
+/// Tells when keys were last accepted. Counts for [`KeyObject::last_used_at`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecordUses {
     /// At most [`RecordUses::MAX`] keys, each with its latest use.
@@ -210,35 +121,9 @@ impl RecordUses {
     pub const MAX: usize = 2_000;
 }
 
-impl Rpc for IssueKey {
-    const SUBJECT: &'static str = "v1.keys.issue";
-    const TIMEOUT: Duration = Duration::from_secs(5);
-    // The seed makes it so.
-    const RETRY: Retry = Retry::Idempotent(ISSUE_ATTEMPT);
-    const SENDER: Option<Sender> = Some(Sender::Edge);
-    type Reply = IssuedKey;
-}
-
-impl Rpc for ListKeys {
-    const SUBJECT: &'static str = "v1.keys.list";
-    const TIMEOUT: Duration = Duration::from_secs(5);
-    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
-    const SENDER: Option<Sender> = Some(Sender::Edge);
-    type Reply = KeyPage;
-}
-
-impl Rpc for RevokeKey {
-    const SUBJECT: &'static str = "v1.keys.revoke";
-    const TIMEOUT: Duration = CHANGE_TIMEOUT;
-    const RETRY: Retry = Retry::Idempotent(CHANGE_ATTEMPT);
-    const SENDER: Option<Sender> = Some(Sender::Edge);
-    type Reply = Changed;
-}
-
 impl Authority for KeysAuthority {
     type Question = CredentialHash;
     type Verify = VerifyKeys;
-    type Before = KeyPrincipalBefore;
     const NAME: &'static str = "keys";
     const JOIN: &'static str = "v1.keys.join";
     const RENEW: &'static str = "v1.keys.renew";

@@ -16,6 +16,7 @@
 //! | [`verdict`] | what an authority says of a credential |
 //! | [`refusal`] | every expected "no" of a service |
 //! | [`problem`] | the one table of problems: code, status, title, detail |
+//! | [`grants`] | what a credential may do, and from where |
 //! | [`scope`] | named rights: granted, required, covered |
 //! | [`credential`] | the API key format: make, parse, hash |
 //! | [`secret`] | text that is never printed |
@@ -27,6 +28,7 @@
 pub mod authority;
 pub mod caller;
 pub mod credential;
+pub mod grants;
 pub mod identity;
 pub mod ids;
 pub mod keys;
@@ -46,6 +48,7 @@ pub mod wire;
 
 pub use caller::{Actor, Caller, Forbidden, Sender};
 pub use credential::{ApiKey, CredentialHash, KeyEnvironment, KeyPrefix, MalformedKey};
+pub use grants::{AllowedIps, Grants, Metadata};
 pub use ids::{KeyId, Mark, RequestId, SessionId, Timestamp, UserId};
 pub use principal::{Detail, KeyDetail, Owner, Principal, UserDetail};
 pub use refusal::{FieldError, Refusal};

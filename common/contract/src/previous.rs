@@ -18,41 +18,50 @@
 //!    what cannot be said.
 //!
 //! A message that is new stands in `same!`: the release before has nobody on its subject. A new variant of
-//! [`Refusal`](crate::Refusal) or of any other enum is a change of it. What principals were stands in
-//! `principal/before.rs`, because each authority names its own. Raising the number empties both: everything is
-//! `same!` again.
+//! [`Refusal`](crate::Refusal) or of any other enum is a change of it. Raising the number empties all of it: everything
+//! is `same!` again.
 
-mod identity;
 mod keys;
-mod lease;
 mod refusal;
 mod verdict;
+mod verify;
 
-pub use crate::principal::before::{KeyPrincipalBefore, PrincipalBefore, UserPrincipalBefore};
-pub use verdict::VerdictsBefore;
-
-use crate::authority::{Authority, Changed, Join, Leave, Receipt, Renew};
-use crate::lease::{Acknowledge, Joined, MemberResult};
+use crate::authority::{Authority, Changed, Invalidating, Join, Leave, Receipt, Renew};
+use crate::credential::CredentialHash;
+use crate::lease::{Acknowledge, Joined, MemberResult, Renewed};
 use crate::message::{Message, Untranslatable};
 use crate::same;
-use crate::verify::{Verified, VerifiedBatch, Verify, VerifyBatch};
+use crate::verify::{Verify, VerifyBatch};
 
 same!(
     // Identity.
     crate::identity::SignUp,
     crate::identity::Account,
+    crate::identity::LogIn,
     crate::identity::LoggedIn,
     crate::identity::LogOut,
+    crate::identity::LogOutAll,
+    crate::identity::ChangePassword,
     crate::identity::VerifyTokens,
     crate::identity::ReadUser,
     crate::identity::FindUser,
     crate::identity::UserState,
+    crate::identity::SetActive,
+    crate::identity::ActiveSet,
     crate::identity::Ready,
     // Keys.
-    crate::keys::IssuedKey,
-    crate::keys::ListKeys,
-    crate::keys::KeyPage,
-    crate::keys::RevokeKey,
+    crate::keys::IssueKeys,
+    crate::keys::GetKey,
+    crate::keys::LookUpKeys,
+    crate::keys::UpdateKey,
+    crate::keys::SetKeyEnabled,
+    crate::keys::KeyChanged,
+    crate::keys::RevokeKeys,
+    crate::keys::KeysRevoked,
+    crate::keys::RotateKey,
+    crate::keys::RotatedKey,
+    crate::keys::KeyObject,
+    crate::keys::PurgeKey,
     crate::keys::VerifyKeys,
     crate::keys::SetOwner,
     crate::keys::ReadTelling,
@@ -65,11 +74,11 @@ same!(
     Changed,
     Joined,
     Acknowledge,
+    Invalidating,
+    Renewed<CredentialHash>,
     // Of the edge.
     Verify,
     VerifyBatch,
-    Verified,
-    VerifiedBatch,
 );
 
 /// The same for messages of either authority.

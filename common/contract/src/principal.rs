@@ -1,11 +1,12 @@
 //! Whom a credential stands for, the same for every kind of credential.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use crate::grants::Grants;
 use crate::ids::{KeyId, SessionId, Timestamp, UserId};
-
-pub mod before;
 
 /// Whom a credential stands for. What kind it is and whose it is follow from the detail, so that they cannot
 /// contradict it.
@@ -15,6 +16,8 @@ pub struct Principal {
     pub expires_at: Timestamp,
     /// Who, with what is known of them.
     pub detail: Detail,
+    /// What it may do: shared by all that were granted the same.
+    pub grants: Arc<Grants>,
 }
 
 /// Who, with what is known of them.
@@ -40,6 +43,8 @@ pub struct UserDetail {
     /// Whether the token is the very text that the login gave. Another text with the same claims and a
     /// right signature is as good, but no invalidation names it: it is not remembered.
     pub is_original: bool,
+    /// Whether the token's scopes were narrowed at login: it manages the user's keys only as far as they say.
+    pub is_narrowed: bool,
 }
 
 /// A program, by API key.
@@ -51,6 +56,8 @@ pub struct KeyDetail {
     pub owner: Owner,
     /// The name its owner gave it.
     pub name: SmolStr,
+    /// The first of the keys that replaced each other down to this one.
+    pub lineage: KeyId,
 }
 
 /// The kinds of principals.

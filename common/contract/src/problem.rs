@@ -173,7 +173,12 @@ table! {
     WRONG_FORM = WRONG_CREDENTIALS.saying("Incorrect username or password: {}.");
     /// An API key where only a user may act.
     USERS_ONLY = row(403, "users-only", "Users only",
-        "Only user accounts may do this: log in and send the token instead of an API key.");
+        "Only user accounts may do this: log in and send the token instead of an API key.")
+        .refused(403, "users_only", "only a user may do this, and no key");
+    /// A credential without the scope that is needed, or that asks for more than it has (RFC 6750 §3.1): which.
+    INSUFFICIENT_SCOPE = row(403, "insufficient-scope", "Insufficient scope",
+        "The credential, or the key's owner, does not hold what this needs: {}.")
+        .refused(403, "insufficient_scope", "whoever acts does not hold the scopes that this needs");
     /// The same at a service behind the client's guard.
     GUARDED_USERS_ONLY = USERS_ONLY.saying(
         "Only user accounts may do this: send an access token instead of an API key.");
@@ -189,6 +194,46 @@ table! {
     /// The path has other methods.
     METHOD_NOT_ALLOWED = row(405, "method-not-allowed", "Method not allowed",
         "This path does not take this method: the header `Allow` names those it takes.");
+    /// A state that does not allow what was asked: the key is revoked.
+    CONFLICT_REVOKED = row(409, "conflict", "Conflict", "The key is revoked.")
+        .refused(409, "conflict_revoked", "the key is revoked already");
+    /// Its time is over.
+    CONFLICT_EXPIRED = CONFLICT_REVOKED.saying("The key has expired.")
+        .refused(409, "conflict_expired", "the key has expired already");
+    /// It is disabled.
+    CONFLICT_DISABLED = CONFLICT_REVOKED.saying("The key is disabled: enable it first.")
+        .refused(409, "conflict_disabled", "the key is disabled");
+    /// It was replaced.
+    CONFLICT_RETIRING = CONFLICT_REVOKED.saying(
+        "The key was replaced already: only the newest of its lineage can be rotated.")
+        .refused(409, "conflict_retiring", "the key was replaced already");
+    /// It may be in somebody else's hands.
+    CONFLICT_LEAKED = CONFLICT_REVOKED.saying(
+        "The key, or another of its lineage, is marked as leaked: send `\"confirm\": true` if this is meant.")
+        .refused(409, "conflict_leaked", "the key's lineage is marked as leaked");
+    /// Too many generations live.
+    CONFLICT_LINEAGE = CONFLICT_REVOKED.saying(
+        "The key's lineage has 5 living keys: revoke those that are no longer used.")
+        .refused(409, "conflict_lineage_full", "the key's lineage has as many living keys as it may");
+    /// Too many keys of one owner.
+    CONFLICT_KEYS = CONFLICT_REVOKED.saying(
+        "The owner has as many living keys as they may: revoke those that are no longer used.")
+        .refused(409, "conflict_too_many_keys", "the owner has as many living keys as they may");
+    /// Not ended yet.
+    CONFLICT_NOT_REVOKED = CONFLICT_REVOKED.saying(
+        "Only a revoked key can be purged, and only once every edge refuses it: revoke it first.")
+        .refused(409, "conflict_not_revoked", "the key is not revoked yet, or not every edge knows");
+    /// An update is under way.
+    CONFLICT_RELEASE = CONFLICT_REVOKED.saying(
+        "This is offered once no older release may use the database any more: see `migrate --finish`.")
+        .refused(409, "conflict_older_release", "an older release may still use the database");
+    /// The first request is not answered yet.
+    CONFLICT_IN_FLIGHT = CONFLICT_REVOKED.saying(
+        "The first request with this `Idempotency-Key` is still in hand: try again shortly.")
+        .refused(409, "conflict_in_flight", "the first request with this idempotency key is in hand");
+    /// `If-Match` names another version.
+    PRECONDITION_FAILED = row(412, "precondition-failed", "Precondition failed",
+        "The object was changed since: its `ETag` is another than `If-Match` names.");
     /// The body did not come in time.
     SLOW_BODY = row(408, "request-timeout", "Request timeout",
         "The request's body did not arrive in time.");
@@ -209,6 +254,10 @@ table! {
     /// Fields that break their rules: each.
     INVALID = row(422, "invalid", "Invalid request", "The request is not valid: {}.")
         .refused(422, "invalid", "the request has fields that break their rules");
+    /// An idempotency key that is used again for something else.
+    IDEMPOTENCY_MISMATCH = row(422, "idempotency-mismatch", "Idempotency key used again",
+        "This `Idempotency-Key` came with another request before: use a new one for each request.")
+        .refused(422, "idempotency_mismatch", "the idempotency key came with another request before");
     /// A limit was hit.
     TOO_MANY_REQUESTS = row(429, "too-many-requests", "Too many requests",
         "Too many requests: try again after the time in the header `Retry-After`.")
@@ -262,7 +311,7 @@ mod tests {
     fn what_is_refused_on_the_bus_has_a_code_of_its_own() {
         let spoken: Vec<_> =
             ALL.iter().filter(|row| row.on_the_bus.message != row.detail).collect();
-        assert_eq!(spoken.len(), 10);
+        assert_eq!(spoken.len(), 23);
         for (place, row) in spoken.iter().enumerate() {
             let words = &row.on_the_bus;
             assert!(spoken[..place].iter().all(|other| other.on_the_bus.code != words.code));

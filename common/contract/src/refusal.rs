@@ -33,6 +33,42 @@ pub enum Refusal {
     SessionEnded,
     /// Something newer was decided since the sender read what this rests on; nothing was done.
     Stale,
+    /// Whoever acts, or whoever's key it is, does not hold these scopes: each text is an alternative.
+    InsufficientScope {
+        /// What would have been enough.
+        required: Vec<String>,
+    },
+    /// Only a user may do this, and no key.
+    UsersOnly,
+    /// What it is about is in a state that does not allow it.
+    Conflict(Conflict),
+    /// The same idempotency key came with another request.
+    IdempotencyMismatch,
+}
+
+/// A state that does not allow a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Conflict {
+    /// The key is revoked.
+    Revoked,
+    /// The key's time is over.
+    Expired,
+    /// The key is disabled.
+    Disabled,
+    /// The key was replaced: only the newest of its lineage can be.
+    Retiring,
+    /// Its lineage is marked as leaked, or the reason says that it is: that has to be confirmed.
+    Leaked,
+    /// Its lineage has as many living keys as it may.
+    LineageFull,
+    /// Its owner has as many living keys as they may.
+    TooManyKeys,
+    /// The key is not revoked yet, or not every edge knows.
+    NotRevoked,
+    /// A release that does not know of this may still use the tables: `migrate --finish` says that there is none.
+    OlderRelease,
+    /// The first request with the same idempotency key is still in hand.
+    InFlight,
 }
 
 /// One field of a request that breaks a rule.
@@ -78,6 +114,10 @@ impl Refusal {
             Self::SessionEnded => &problem::SESSION_ENDED,
             Self::Stale => &problem::STALE,
             Self::TooManyRequests { .. } => &problem::TOO_MANY_REQUESTS,
+            Self::InsufficientScope { .. } => &problem::INSUFFICIENT_SCOPE,
+            Self::UsersOnly => &problem::USERS_ONLY,
+            Self::Conflict(conflict) => conflict.problem(),
+            Self::IdempotencyMismatch => &problem::IDEMPOTENCY_MISMATCH,
         }
     }
 
@@ -112,8 +152,46 @@ impl Refusal {
             | Self::KeyNotFound
             | Self::UserNotFound
             | Self::SessionEnded
-            | Self::Stale => (&[][..], None),
+            | Self::Stale
+            | Self::InsufficientScope { .. }
+            | Self::UsersOnly
+            | Self::Conflict(_)
+            | Self::IdempotencyMismatch => (&[][..], None),
         };
         Document { code: self.code(), errors, retry_after_ms }
+    }
+}
+
+impl Conflict {
+    /// The state, as problem documents name it.
+    #[must_use]
+    pub fn state(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::Disabled => "disabled",
+            Self::Retiring => "retiring",
+            Self::Leaked => "leaked",
+            Self::LineageFull => "lineage_full",
+            Self::TooManyKeys => "too_many_keys",
+            Self::NotRevoked => "not_revoked",
+            Self::OlderRelease => "older_release",
+            Self::InFlight => "in_flight",
+        }
+    }
+
+    fn problem(self) -> &'static ProblemType {
+        match self {
+            Self::Revoked => &problem::CONFLICT_REVOKED,
+            Self::Expired => &problem::CONFLICT_EXPIRED,
+            Self::Disabled => &problem::CONFLICT_DISABLED,
+            Self::Retiring => &problem::CONFLICT_RETIRING,
+            Self::Leaked => &problem::CONFLICT_LEAKED,
+            Self::LineageFull => &problem::CONFLICT_LINEAGE,
+            Self::TooManyKeys => &problem::CONFLICT_KEYS,
+            Self::NotRevoked => &problem::CONFLICT_NOT_REVOKED,
+            Self::OlderRelease => &problem::CONFLICT_RELEASE,
+            Self::InFlight => &problem::CONFLICT_IN_FLIGHT,
+        }
     }
 }

@@ -224,14 +224,20 @@ impl fmt::Display for Scopes {
 
 impl Serialize for Scopes {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.iter().collect::<Vec<_>>())
+        if to.is_human_readable() { to.collect_seq(self.iter()) } else { self.0.serialize(to) }
     }
 }
 
 impl<'de> Deserialize<'de> for Scopes {
+    /// A list in JSON; in bincode one text.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let grants = Vec::<String>::deserialize(from)?;
-        Self::bounded(grants.iter().map(String::as_str), COMMON).map_err(D::Error::custom)
+        let read = if from.is_human_readable() {
+            let grants = Vec::<String>::deserialize(from)?;
+            Self::bounded(grants.iter().map(String::as_str), COMMON)
+        } else {
+            Self::parse(&Box::<str>::deserialize(from)?)
+        };
+        read.map_err(D::Error::custom)
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Verdict<P> {
     Expired(Option<Box<Stored>>),
     /// Its owner's account is deactivated. `None` as above.
     Inactive(Option<Box<Stored>>),
+    /// It is refused until its owner enables it again. `None` as above.
+    Disabled(Option<Box<Stored>>),
 }
 
 /// What a refusal of a credential depends on that is stored and may be accepted again.
@@ -70,6 +72,7 @@ impl<P> Verdict<P> {
             Self::Revoked => Verdict::Revoked,
             Self::Expired(stored) => Verdict::Expired(stored),
             Self::Inactive(stored) => Verdict::Inactive(stored),
+            Self::Disabled(stored) => Verdict::Disabled(stored),
         }
     }
 
@@ -85,6 +88,7 @@ impl<P> Verdict<P> {
             Verdict::Revoked => Verdict::Revoked,
             Verdict::Expired(stored) => Verdict::Expired(stored),
             Verdict::Inactive(stored) => Verdict::Inactive(stored),
+            Verdict::Disabled(stored) => Verdict::Disabled(stored),
         })
     }
 
@@ -96,7 +100,8 @@ impl<P> Verdict<P> {
             | Self::Unknown
             | Self::Revoked
             | Self::Expired(_)
-            | Self::Inactive(_) => None,
+            | Self::Inactive(_)
+            | Self::Disabled(_) => None,
         }
     }
 
@@ -110,6 +115,7 @@ impl<P> Verdict<P> {
             Self::Revoked => "revoked",
             Self::Expired(_) => "expired",
             Self::Inactive(_) => "inactive",
+            Self::Disabled(_) => "disabled",
         }
     }
 }

@@ -93,6 +93,8 @@ pub enum Outcome {
     Malformed,
     /// Its owner's account is deactivated.
     Inactive,
+    /// It is refused until its owner enables it again.
+    Disabled,
 }
 
 /// Whom a credential stands for, as other languages read it: every field is always there.
@@ -178,6 +180,7 @@ impl Outcome {
             Self::Unknown => "unknown",
             Self::Malformed => "malformed",
             Self::Inactive => "inactive",
+            Self::Disabled => "disabled",
         }
     }
 }
@@ -191,6 +194,7 @@ impl<P: Borrow<Principal>> From<Verdict<P>> for Verified {
             Verdict::Unknown => (Outcome::Unknown, None),
             Verdict::Malformed => (Outcome::Malformed, None),
             Verdict::Inactive(_) => (Outcome::Inactive, None),
+            Verdict::Disabled(_) => (Outcome::Disabled, None),
         };
         Self { outcome, principal }
     }

@@ -14,8 +14,8 @@ use latchkey_contract::lease::{
     Epoch, Invalidation, Joined, MemberId, MemberResult, Missed, ReadAt, Renewed, Revision,
 };
 use latchkey_contract::{
-    ApiKey, CredentialHash, Detail, KeyDetail, KeyId, KeyPrefix, Owner, Principal, SessionId,
-    Timestamp, UserDetail, UserId, Verdict, Verdicts,
+    ApiKey, CredentialHash, Detail, Grants, KeyDetail, KeyId, KeyPrefix, Owner, Principal,
+    SessionId, Timestamp, UserDetail, UserId, Verdict, Verdicts,
 };
 use latchkey_runtime::{Address, Child, Root, supervisor::Running};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
@@ -200,8 +200,9 @@ pub(crate) fn key(fill: u8) -> String {
 
 /// A program, until `expires_at`.
 pub(crate) fn program(id: i64, expires_at: Timestamp) -> Principal {
-    let key = KeyDetail { id: KeyId(id), owner: OWNER, name: "ci".into() };
-    Principal { expires_at, detail: Detail::Key(key) }
+    let key = KeyDetail { id: KeyId(id), owner: OWNER, name: "ci".into(), lineage: KeyId(id) };
+    let grants = Arc::new(Grants::everything());
+    Principal { expires_at, detail: Detail::Key(key), grants }
 }
 
 /// A person, by the text of a login or by another one.
@@ -212,8 +213,10 @@ pub(crate) fn person(is_original: bool) -> Principal {
         email: "ada@example.com".into(),
         session: SessionId([1; 16]),
         is_original,
+        is_narrowed: false,
     };
-    Principal { expires_at: EXPIRY, detail: Detail::User(user.into()) }
+    let grants = Arc::new(Grants::everything());
+    Principal { expires_at: EXPIRY, detail: Detail::User(user.into()), grants }
 }
 
 /// Somebody who waits long enough.

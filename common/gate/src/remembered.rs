@@ -76,9 +76,12 @@ impl Weigh for Judged {
     fn heap_bytes(&self) -> usize {
         match &self.0 {
             Verdict::Valid(principal) => principal.heap_bytes(),
-            Verdict::Expired(Some(_)) | Verdict::Inactive(Some(_)) => size_of::<Stored>(),
+            Verdict::Expired(Some(_)) | Verdict::Inactive(Some(_)) | Verdict::Disabled(Some(_)) => {
+                size_of::<Stored>()
+            }
             Verdict::Expired(None)
             | Verdict::Inactive(None)
+            | Verdict::Disabled(None)
             | Verdict::Malformed
             | Verdict::Unknown
             | Verdict::Revoked => 0,
@@ -90,15 +93,17 @@ impl CacheableVerdict for Judged {
     fn kept(&self) -> Kept {
         match &self.0 {
             Verdict::Valid(principal) if principal.is_named_by_its_text() => Kept::AsGood,
-            Verdict::Unknown | Verdict::Expired(Some(_)) | Verdict::Inactive(Some(_)) => {
-                Kept::AsRefusal
-            }
+            Verdict::Unknown
+            | Verdict::Expired(Some(_))
+            | Verdict::Inactive(Some(_))
+            | Verdict::Disabled(Some(_)) => Kept::AsRefusal,
             Verdict::Revoked => Kept::AsFact,
             // No change names what these depend on.
             Verdict::Valid(_)
             | Verdict::Malformed
             | Verdict::Expired(None)
-            | Verdict::Inactive(None) => Kept::Not,
+            | Verdict::Inactive(None)
+            | Verdict::Disabled(None) => Kept::Not,
         }
     }
 
@@ -107,8 +112,10 @@ impl CacheableVerdict for Judged {
         match &self.0 {
             Verdict::Valid(principal) => wall < principal.expires_at,
             Verdict::Expired(Some(stored)) => wall >= stored.expires_at,
-            Verdict::Inactive(Some(stored)) => wall < stored.expires_at,
-            Verdict::Expired(None) | Verdict::Inactive(None) => false,
+            Verdict::Inactive(Some(stored)) | Verdict::Disabled(Some(stored)) => {
+                wall < stored.expires_at
+            }
+            Verdict::Expired(None) | Verdict::Inactive(None) | Verdict::Disabled(None) => false,
             Verdict::Malformed | Verdict::Unknown | Verdict::Revoked => true,
         }
     }
@@ -116,7 +123,7 @@ impl CacheableVerdict for Judged {
     fn tags(&self) -> impl Iterator<Item = SharedTag> {
         let owner = match &self.0 {
             Verdict::Valid(principal) => Some(principal.owner()),
-            Verdict::Expired(stored) | Verdict::Inactive(stored) => {
+            Verdict::Expired(stored) | Verdict::Inactive(stored) | Verdict::Disabled(stored) => {
                 stored.as_ref().map(|stored| stored.owner)
             }
             Verdict::Malformed | Verdict::Unknown | Verdict::Revoked => None,
@@ -127,7 +134,7 @@ impl CacheableVerdict for Judged {
 
 #[cfg(test)]
 mod tests {
-    use latchkey_contract::{KeyDetail, KeyId, Owner, UserId};
+    use latchkey_contract::{Grants, KeyDetail, KeyId, Owner, UserId};
 
     use super::*;
     use crate::played::{EXPIRY, OWNER, person, program};
@@ -135,24 +142,30 @@ mod tests {
     #[test]
     fn what_is_remembered_of_a_key_stays_small() {
         let owner = Owner::User(UserId(1));
-        let key = KeyDetail { id: KeyId(1), owner, name: SmolStr::new("a name of 23 characters") };
-        let principal = Principal { expires_at: Timestamp(1), detail: Detail::Key(key) };
+        let key = KeyDetail {
+            id: KeyId(1),
+            owner,
+            name: SmolStr::new("a name of 23 characters"),
+            lineage: KeyId(1),
+        };
+        let grants = Arc::new(Grants::everything());
+        let principal = Principal { expires_at: Timestamp(1), detail: Detail::Key(key), grants };
         let judged = Judged(Verdict::Valid(Remembered::new(principal)));
         assert_eq!(size_of::<Judged>(), 2 * size_of::<usize>());
-        // What it takes on the heap, which allocators round up to 80.
-        assert!(judged.heap_bytes() <= 72, "{}", judged.heap_bytes());
+        // What it takes on the heap, which allocators round up to 96; its grants are shared.
+        assert!(judged.heap_bytes() <= 88, "{}", judged.heap_bytes());
     }
 
     fn user(username: &str, email: &str, is_original: bool) -> Remembered {
         let Detail::User(user) = person(is_original).detail else { panic!("a person is a user") };
         let user = UserDetail { username: username.into(), email: email.into(), ..*user };
-        Remembered::new(Principal { expires_at: EXPIRY, detail: Detail::User(user.into()) })
+        Remembered::new(Principal { detail: Detail::User(user.into()), ..person(is_original) })
     }
 
     fn named(name: &str) -> Remembered {
         let Detail::Key(key) = program(1, EXPIRY).detail else { panic!("a program is a key") };
         let key = KeyDetail { name: name.into(), ..key };
-        Remembered::new(Principal { expires_at: EXPIRY, detail: Detail::Key(key) })
+        Remembered::new(Principal { detail: Detail::Key(key), ..program(1, EXPIRY) })
     }
 
     fn stored() -> Stored {
@@ -192,6 +205,8 @@ mod tests {
             (Verdict::Unknown, Kept::AsRefusal),
             (Verdict::Expired(Some(stored().into())), Kept::AsRefusal),
             (Verdict::Inactive(Some(stored().into())), Kept::AsRefusal),
+            (Verdict::Disabled(Some(stored().into())), Kept::AsRefusal),
+            (Verdict::Disabled(None), Kept::Not),
             (Verdict::Expired(None), Kept::Not),
             (Verdict::Inactive(None), Kept::Not),
             (Verdict::Malformed, Kept::Not),
@@ -207,6 +222,8 @@ mod tests {
         for (verdict, holds) in [
             (Verdict::Valid(named("ci")), [true, false]),
             (Verdict::Inactive(Some(stored().into())), [true, false]),
+            (Verdict::Disabled(Some(stored().into())), [true, false]),
+            (Verdict::Disabled(None), [false, false]),
             (Verdict::Expired(Some(stored().into())), [false, true]),
             (Verdict::Expired(None), [false, false]),
             (Verdict::Inactive(None), [false, false]),
@@ -228,6 +245,7 @@ mod tests {
         assert_eq!(tags(Verdict::Valid(user("ada", "a@b.c", true))), of(7));
         assert_eq!(tags(Verdict::Expired(Some(stored().into()))), of(2));
         assert_eq!(tags(Verdict::Inactive(Some(stored().into()))), of(2));
+        assert_eq!(tags(Verdict::Disabled(Some(stored().into()))), of(2));
         for verdict in [Verdict::Expired(None), Verdict::Unknown, Verdict::Revoked] {
             assert_eq!(tags(verdict), []);
         }

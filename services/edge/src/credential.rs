@@ -1,6 +1,7 @@
 //! Credentials of a request, and extractors: a handler that takes [`Oneself`], an [`Owner`] or [`Acting`] runs only for
 //! one, and has the context that says so with them (`acting.rs`).
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -9,8 +10,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use latchkey_bus::Context;
 use latchkey_contract::problem::{Accepts, CREDENTIAL_IN_URL, CREDENTIAL_TWICE, USERS_ONLY};
+use latchkey_contract::scope::Scopes;
 use latchkey_contract::verify::PrincipalKind;
-use latchkey_contract::{ApiKey, UserDetail, UserId};
+use latchkey_contract::{Actor, ApiKey, UserDetail, UserId};
 use latchkey_gate::{CredentialText, Form, Gate, Name, Remembered, Requirement, Unmet};
 
 use crate::acting;
@@ -32,21 +34,47 @@ pub struct Oneself {
     pub context: Context,
 }
 
-/// A user who acts on what is theirs. An API key is recognised, and told that only users may.
-pub struct Owner {
-    /// The user.
+/// Whoever acts on keys: their owner, or a key of theirs that may.
+pub struct Owner<S> {
+    /// The user whose keys they are.
     pub user: UserId,
+    /// The scopes of the token that acts, where it was narrowed at login.
+    pub narrowed: Option<Scopes>,
     /// For what they do.
     pub context: Context,
+    scope: PhantomData<S>,
 }
 
-/// A user who makes something that outlives the request: who it was is asked again afterwards.
-pub struct Acting {
-    /// The user.
+/// A scope by which keys are managed.
+pub trait KeyScope: Send + Sync + 'static {
+    /// Who may do what needs it.
+    const REQUIREMENT: Requirement;
+}
+
+/// To see keys.
+pub enum Read {}
+
+/// To make and change keys.
+pub enum Write {}
+
+impl KeyScope for Read {
+    const REQUIREMENT: Requirement = Requirement::managing("latchkey:keys:read");
+}
+
+impl KeyScope for Write {
+    const REQUIREMENT: Requirement = Requirement::managing("latchkey:keys:write");
+}
+
+/// Whoever makes something that outlives the request: who it was is asked again afterwards.
+pub struct Acting<S> {
+    /// The user whose it is.
     pub user: UserId,
+    /// The scopes of the token that acts, where it was narrowed at login.
+    pub narrowed: Option<Scopes>,
     /// For what they do.
     pub context: Context,
-    token: Kept,
+    shown: Kept,
+    scope: PhantomData<S>,
 }
 
 /// The headers with credentials that a request holds. An empty or unusable one counts as presented.
@@ -54,12 +82,15 @@ pub struct Acting {
 pub(crate) struct Presented<'a> {
     token: Option<&'a HeaderValue>,
     key: Option<&'a HeaderValue>,
+    /// Whether a key may come as a Bearer token.
+    takes_bearer_keys: bool,
 }
 
 /// The same, for longer than the request's headers.
 pub(crate) struct Kept {
     token: Option<HeaderValue>,
     key: Option<HeaderValue>,
+    takes_bearer_keys: bool,
 }
 
 /// What a look at the credentials comes to.
@@ -88,35 +119,54 @@ impl FromRequestParts<Arc<Edge>> for Oneself {
     }
 }
 
-impl FromRequestParts<Arc<Edge>> for Owner {
+impl<S: KeyScope> FromRequestParts<Arc<Edge>> for Owner<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let requirement = Requirement::of_kind(PrincipalKind::User);
-        let user = required(parts, edge, requirement).await?;
-        let context = acting::by(parts, &user)?;
-        let user = user.user().ok_or_else(Problem::internal)?.id;
-        Ok(Self { user, context })
+        let principal =
+            managing(parts)?.meet(S::REQUIREMENT, &edge.gate, acting::context(parts)?).await?;
+        let context = acting::by(parts, &principal)?;
+        let narrowed = principal.user().is_some_and(|user| user.is_narrowed);
+        let narrowed = narrowed.then(|| principal.grants.scopes.clone());
+        Ok(Self { user: principal.owner().user(), narrowed, context, scope: PhantomData })
     }
 }
 
-impl FromRequestParts<Arc<Edge>> for Acting {
+impl<S: KeyScope> FromRequestParts<Arc<Edge>> for Acting<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let Owner { user, context } = Owner::from_request_parts(parts, edge).await?;
-        let presented = presented(&parts.uri, &parts.headers)?;
-        Ok(Self { user, context, token: Presented { key: None, ..presented }.kept() })
+        let Owner { user, narrowed, context, scope } =
+            Owner::from_request_parts(parts, edge).await?;
+        let shown = managing(parts)?;
+        // The one of the two that counted.
+        let shown = match context.caller.as_deref().map(|caller| &caller.actor) {
+            Some(Actor::User { .. }) => Presented { key: None, ..shown },
+            _ => Presented { token: shown.token.filter(|_| shown.key.is_none()), ..shown },
+        };
+        Ok(Self { user, narrowed, context, shown: shown.kept(), scope })
     }
 }
 
-impl Acting {
-    /// Whether the very same token is good now.
+impl<S: KeyScope> Acting<S> {
+    /// Whether the very same credential is good now, and may do it.
     ///
     /// # Errors
-    /// 401 where it is not any more, 503 where nobody could say.
+    /// 401 where it is not any more, 403 where it may not, 503 where nobody could say.
     pub(crate) async fn is_still_good(&self, gate: &Gate) -> Result<(), Problem> {
-        self.token.presented().meet(Requirement::USER, gate, &self.context).await.map(drop)
+        self.shown.presented().meet(S::REQUIREMENT, gate, &self.context).await.map(drop)
+    }
+}
+
+/// The credentials of a request on keys, where a key may be sent as a Bearer token, too: other systems pass nothing else
+/// on. The same key twice is one.
+fn managing(parts: &Parts) -> Result<Presented<'_>, Problem> {
+    let presented = Presented { takes_bearer_keys: true, ..presented(&parts.uri, &parts.headers)? };
+    match (presented.bearer_key(), presented.key) {
+        (Some(one), Some(other)) if other.to_str().ok() != Some(one) => {
+            Err(Problem::of(&CREDENTIAL_TWICE))
+        }
+        _ => Ok(presented),
     }
 }
 
@@ -201,7 +251,10 @@ impl<'a> Presented<'a> {
         accepted: Option<Remembered>,
     ) -> Result<Remembered, Problem> {
         let judged = requirement.judge(accepted, |principal| principal.kind());
+        let judged =
+            judged.and_then(|principal| requirement.judge_managing(&principal).map(|()| principal));
         judged.map_err(|unmet| match unmet {
+            Unmet::InsufficientScope(scope) => Problem::insufficient_scope(vec![scope.to_owned()]),
             Unmet::WrongKind(PrincipalKind::User) => Problem::of(&USERS_ONLY),
             Unmet::WrongKind(PrincipalKind::Service) | Unmet::NotAccepted => {
                 let is_any = requirement.forms().iter().any(|form| self.header(*form).is_some());
@@ -211,10 +264,19 @@ impl<'a> Presented<'a> {
     }
 
     fn shown(self, form: Form) -> Option<CredentialText<'a>> {
+        if let (Form::Key, None, Some(text)) = (form, self.key, self.bearer_key()) {
+            return Some(CredentialText { form, text });
+        }
         // What is not ASCII is no credential, and reads as an empty one.
         let text = self.header(form)?.to_str().unwrap_or_default();
         let text = if form == Form::Token { bearer(text) } else { text };
         Some(CredentialText { form, text })
+    }
+
+    /// The key that is sent as a Bearer token, where that is taken.
+    fn bearer_key(self) -> Option<&'a str> {
+        let text = bearer(self.token.filter(|_| self.takes_bearer_keys)?.to_str().ok()?);
+        ApiKey::hash_of(text).is_ok().then_some(text)
     }
 
     fn header(self, form: Form) -> Option<&'a HeaderValue> {
@@ -226,14 +288,16 @@ impl<'a> Presented<'a> {
 
     /// The same, for longer than the request's headers.
     pub(crate) fn kept(self) -> Kept {
-        Kept { token: self.token.cloned(), key: self.key.cloned() }
+        let Self { token, key, takes_bearer_keys } = self;
+        Kept { token: token.cloned(), key: key.cloned(), takes_bearer_keys }
     }
 }
 
 impl Kept {
     /// The headers.
     pub(crate) fn presented(&self) -> Presented<'_> {
-        Presented { token: self.token.as_ref(), key: self.key.as_ref() }
+        let takes_bearer_keys = self.takes_bearer_keys;
+        Presented { token: self.token.as_ref(), key: self.key.as_ref(), takes_bearer_keys }
     }
 }
 
@@ -256,7 +320,7 @@ pub(crate) fn presented<'a>(uri: &Uri, headers: &'a HeaderMap) -> Result<Present
     }
     let token = single(headers, &AUTHORIZATION)?;
     let key = single(headers, &API_KEY_HEADER)?;
-    Ok(Presented { token, key })
+    Ok(Presented { token, key, takes_bearer_keys: false })
 }
 
 fn holds_secret(query: &str) -> bool {

@@ -8,10 +8,11 @@ use axum::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use latchkey_contract::problem::{
-    Accepts, COMPRESSED, CREDENTIAL_NEEDED, INTERNAL, INVALID, KEY_NEEDED, METHOD_NOT_ALLOWED,
-    NOT_ACCEPTED, ProblemType, TOKEN_NEEDED, TOO_MANY_REQUESTS, UNAVAILABLE, WRONG_CREDENTIALS,
-    WRONG_FORM,
+    Accepts, BEARER, COMPRESSED, CREDENTIAL_NEEDED, INSUFFICIENT_SCOPE, INTERNAL, INVALID,
+    KEY_NEEDED, METHOD_NOT_ALLOWED, NOT_ACCEPTED, ProblemType, TOKEN_NEEDED, TOO_MANY_REQUESTS,
+    UNAVAILABLE, WRONG_CREDENTIALS, WRONG_FORM,
 };
+use latchkey_contract::refusal::Conflict;
 use latchkey_contract::{CallError, FieldError, Refusal};
 use latchkey_runtime::trace::TraceId;
 use serde::Serialize;
@@ -35,6 +36,8 @@ struct Reason {
     accepts_coding: Option<&'static str>,
     /// Why we failed, for the log alone.
     cause: Option<String>,
+    /// What else the document has.
+    members: Members,
     kind: Kind,
 }
 
@@ -58,9 +61,22 @@ struct Document<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<DocumentError<'a>>,
+    #[serde(flatten)]
+    members: &'a Members,
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
+}
+
+/// What documents of some problems have besides.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Members {
+    /// Scopes of which one text's would be enough; empty where no scope would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    required: Option<Vec<String>>,
+    /// The state that does not allow what was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +99,7 @@ impl Reason {
             allow: None,
             accepts_coding: None,
             cause: None,
+            members: Members::default(),
             kind: Kind::Failure,
         }
     }
@@ -142,6 +159,28 @@ impl Problem {
         Reason { allow: Some(allow), ..Reason::of(&METHOD_NOT_ALLOWED) }.into()
     }
 
+    /// 403: a good credential that does not hold what is needed: one of these texts, all of its scopes. None of them:
+    /// no scope would be enough.
+    #[must_use]
+    pub fn insufficient_scope(required: Vec<String>) -> Self {
+        let what = match required.as_slice() {
+            [] => "it reaches further than whoever acts".to_owned(),
+            texts => texts.join(", or "),
+        };
+        let detail = INSUFFICIENT_SCOPE.filled(&what).into();
+        let members = Members { required: Some(required), ..Members::default() };
+        Reason { detail, members, ..Reason::of(&INSUFFICIENT_SCOPE) }.into()
+    }
+
+    /// 409: a state that does not allow what was asked.
+    #[must_use]
+    pub fn conflict(conflict: Conflict) -> Self {
+        let members = Members { state: Some(conflict.state()), ..Members::default() };
+        let retry_after_s = (conflict == Conflict::InFlight).then_some(RETRY_AFTER_S);
+        let row = Refusal::Conflict(conflict).problem();
+        Reason { retry_after_s, members, ..Reason::of(row) }.into()
+    }
+
     /// 415: a body in a coding.
     #[must_use]
     pub fn compressed() -> Self {
@@ -192,6 +231,7 @@ impl Problem {
             errors: errors
                 .map(|error| DocumentError { field: &error.field, message: &error.message })
                 .collect(),
+            members: &self.0.members,
             request_id,
             trace_id: trace.map(|id| id.to_string()),
         };
@@ -238,11 +278,15 @@ impl From<Refusal> for Problem {
             Refusal::SessionEnded => Self::unauthenticated(Accepts::Token, true),
             Refusal::Stale => Self::unavailable("something newer was decided meanwhile"),
             Refusal::TooManyRequests { retry_after_ms } => Self::too_many_requests(retry_after_ms),
+            Refusal::InsufficientScope { required } => Self::insufficient_scope(required),
+            Refusal::Conflict(conflict) => Self::conflict(conflict),
             Refusal::EmailTaken
             | Refusal::UsernameTaken
             | Refusal::InactiveUser
             | Refusal::KeyNotFound
-            | Refusal::UserNotFound => Self::of(refusal.problem()),
+            | Refusal::UserNotFound
+            | Refusal::UsersOnly
+            | Refusal::IdempotencyMismatch => Self::of(refusal.problem()),
         }
     }
 }
@@ -264,6 +308,11 @@ impl IntoResponse for Problem {
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(required) = self.0.members.required.as_ref().and_then(|texts| texts.first()) {
+            // Scopes have no character that a quoted text could not hold (RFC 6750 §3.1).
+            let challenge = format!("{BEARER}, error=\"insufficient_scope\", scope=\"{required}\"");
+            headers.extend(HeaderValue::try_from(challenge).ok().map(|it| (WWW_AUTHENTICATE, it)));
+        }
         for challenge in self.0.challenges {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use latchkey_contract::problem::{
-    EMAIL_TAKEN, INACTIVE_USER, INVALID, KEY_NOT_FOUND, METHOD_NOT_ALLOWED, NO_SUCH_ROUTE,
-    USERNAME_TAKEN, WRONG_CREDENTIALS,
+    EMAIL_TAKEN, INACTIVE_USER, INSUFFICIENT_SCOPE, INVALID, KEY_NOT_FOUND, METHOD_NOT_ALLOWED,
+    NO_SUCH_ROUTE, USERNAME_TAKEN, WRONG_CREDENTIALS,
 };
-use latchkey_contract::verify::PrincipalKind;
 use latchkey_gate::Requirement;
 use utoipa_axum::routes;
 
 use crate::admission::Lane;
 use crate::api::{auth, docs, health, keys, protected};
 use crate::body::{MAX_AUTH_BODY, MAX_BODY};
+use crate::credential::{KeyScope, Read, Write};
 use crate::limits::LimitClass;
 use crate::problem::Problem;
 use crate::route::{Facts, Route, described};
@@ -22,8 +22,6 @@ use crate::state::Edge;
 
 /// By token: a key is no credential.
 const TOKEN: Requirement = Requirement::USER;
-/// By token: whoever shows a key is told that only users may.
-const USER: Requirement = Requirement::of_kind(PrincipalKind::User);
 
 /// The list.
 #[must_use]
@@ -70,12 +68,20 @@ fn accounts() -> [Route; 5] {
 fn api_keys() -> [Route; 3] {
     [
         Route::new(routes!(keys::create))
-            .who(USER)
+            .who(Write::REQUIREMENT)
+            .problems(&[&INSUFFICIENT_SCOPE])
             .limit(LimitClass::Keys)
             .body(MAX_BODY)
             .lane(Lane::NewKeys),
-        Route::new(routes!(keys::list)).who(USER).problems(&[&INVALID]).lane(Lane::Lists),
-        Route::new(routes!(keys::revoke)).who(USER).problems(&[&KEY_NOT_FOUND, &INVALID]),
+        Route::new(routes!(keys::list))
+            .who(Read::REQUIREMENT)
+            .problems(&[&INSUFFICIENT_SCOPE, &INVALID])
+            .lane(Lane::Lists),
+        Route::new(routes!(keys::revoke)).who(Write::REQUIREMENT).problems(&[
+            &INSUFFICIENT_SCOPE,
+            &KEY_NOT_FOUND,
+            &INVALID,
+        ]),
     ]
 }
 

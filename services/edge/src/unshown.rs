@@ -99,9 +99,9 @@ impl UnshownKeys {
             // It is the same command once more, of whoever gave it. One that is refused may still be made, by an attempt
             // that is not over.
             let context = anew(context, IssueKey::TIMEOUT);
-            self.bus.call(&context, request).await?.listed.id
+            self.bus.call(&context, request).await?.object.id
         };
-        let revoke = RevokeKey { owner: request.owner, key, wait: false };
+        let revoke = RevokeKey::of(request.owner, key, false);
         // This one nobody has asked for.
         let context = anew(context, RevokeKey::TIMEOUT);
         let context = context.acting(acting::itself(context.request_id.clone()));
@@ -148,7 +148,7 @@ impl Making {
         let Some(unshown) = &mut self.unshown else { return Err(CallError::Fault) };
         let made = self.keys.bus.call_telling(&unshown.context, &unshown.request).await;
         match &made.outcome {
-            Ok(issued) => unshown.key = Some(issued.listed.id),
+            Ok(issued) => unshown.key = Some(issued.object.id),
             Err(_) if made.is_undone => self.unshown = None,
             // It may be there, or come yet, and only its text was lost on the way.
             Err(_) => {}

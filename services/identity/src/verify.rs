@@ -10,8 +10,8 @@ use latchkey_contract::identity::{IdentityAuthority, VerifyTokens};
 use latchkey_contract::lease::MemberResult;
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{
-    CredentialHash, Detail, Failure, FieldError, Owner, Principal, Refusal, Secret, SessionId,
-    Stored, Timestamp, UserDetail, UserId, Verdict, Verdicts,
+    CredentialHash, Detail, Failure, FieldError, Grants, Owner, Principal, Refusal, Secret,
+    SessionId, Stored, Timestamp, UserDetail, UserId, Verdict, Verdicts,
 };
 
 use crate::Identity;
@@ -89,6 +89,8 @@ fn judge(
         email: row.email.as_str().into(),
         session: verified.session,
         is_original,
+        is_narrowed: false,
     };
-    Verdict::Valid(Principal { expires_at, detail: Detail::User(user.into()) })
+    let grants = Arc::new(Grants::everything());
+    Verdict::Valid(Principal { expires_at, detail: Detail::User(user.into()), grants })
 }

@@ -1,5 +1,7 @@
 //! The environments of an installation's keys: a list of names, of which the first stands in no key's text.
 
+use std::fmt;
+
 use latchkey_contract::credential::{KeyEnvironment, KeyPrefix};
 
 /// Environments at most.
@@ -84,6 +86,14 @@ impl Environments {
             return None;
         }
         self.others.iter().find(|name| FOREIGN_ENVIRONMENTS.contains(&name.as_str()))
+    }
+}
+
+/// Their names, as a list for people.
+impl fmt::Display for Environments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.first.fmt(f)?;
+        self.others.iter().try_for_each(|name| write!(f, ", {name}"))
     }
 }
 

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use hkdf::Hkdf;
 use latchkey_bus::Context;
-use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey, SEED_MIN};
-use latchkey_contract::text::is_shown_whole;
+use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey, NewKey, SEED_MIN, rules};
 use latchkey_contract::{ApiKey, Failure, FieldError, Refusal, Secret, Timestamp, UserId};
 use latchkey_runtime::Entropy;
 use sha2::Sha256;
 
-use crate::store::{self, Inserted, NewKey};
+use crate::store;
+use crate::store::acting::Barred;
+use crate::store::issue::{Inserted, Order};
 use crate::{Config, Keys, NAME};
-
-/// Characters of a key's name at most, after trimming.
-const NAME_MAX: usize = 100;
 
 pub(crate) async fn issue(
     keys: Arc<Keys>,
@@ -22,38 +20,39 @@ pub(crate) async fn issue(
     request: IssueKey,
 ) -> Result<IssuedKey, Failure> {
     let caller = context.caller()?;
-    caller.acts_as(request.owner)?;
-    let (name, days) = check(&request, &keys.config)?;
-    let key = make(&request, &keys);
-    let created_at = keys.now();
-    let row = NewKey {
-        owner: request.owner,
-        hash: key.hash(),
-        hint: key.hint(),
-        name,
-        created_at,
-        expires_at: created_at.plus(days * Timestamp::DAY),
-    };
-    let listed = match store::insert(&keys.db, row, caller).await? {
-        Inserted::Key(listed) => listed,
+    let (key, environment) = make(&request, &keys)?;
+    let order = check(&request, &keys, &key, environment)?;
+    let object = match store::issue::insert(&keys.db, order, caller).await? {
+        Inserted::Key(object) => *object,
         // The account was deactivated after the edge had asked who acts.
         Inserted::OwnerDisabled => return Err(Refusal::SessionEnded.into()),
+        Inserted::Barred(Barred::Refused(refusal)) => return Err(refusal.into()),
+        Inserted::Barred(Barred::Forbidden(forbidden)) => return Err(forbidden.into()),
         // It is disabled no longer: the next try makes the key.
         Inserted::Nothing => return Err(Failure::Overloaded),
     };
     let (actor, request_id) = (context.actor(), &context.request_id);
-    tracing::debug!(target: "audit", service = NAME, actor, user = %request.owner, key = %listed.id, %request_id, "a key was issued");
-    Ok(IssuedKey { listed, key: Secret::new(key.expose().to_owned()) })
+    tracing::debug!(target: "audit", service = NAME, actor, user = %request.owner, key = %object.id, %request_id, "a key was issued");
+    Ok(IssuedKey { object, key: Secret::new(key.expose().to_owned()) })
 }
 
-/// A key with the prefix of now, of the first environment.
-fn make(request: &IssueKey, keys: &Keys) -> ApiKey {
+/// A key with the prefix of now, and the environment that it is for: the first, where none is named. The key that acts
+/// names its own.
+fn make(request: &IssueKey, keys: &Keys) -> Result<(ApiKey, String), Refusal> {
     let Config { prefix, environments, .. } = &keys.config;
-    let infix = environments.infix(environments.first());
-    match &request.seed {
+    let environment = match &request.key.environment {
+        None => environments.first(),
+        Some(name) => environments.find(name).ok_or_else(|| {
+            let rule = format!("must be one of {environments}");
+            Refusal::Invalid(vec![FieldError::new("environment", rule)])
+        })?,
+    };
+    let infix = environments.infix(environment);
+    let key = match &request.seed {
         Some(seed) => ApiKey::generate(prefix, infix, grow(seed, request.owner, &keys.entropy)),
         None => ApiKey::generate(prefix, infix, |bytes| keys.entropy.fill(bytes)),
-    }
+    };
+    Ok((key, environment.to_string()))
 }
 
 /// The random characters that grow from a seed: always the same for the same seed and owner, and as hard to guess as
@@ -71,17 +70,17 @@ fn grow(seed: &Secret, owner: UserId, entropy: &Entropy) -> impl FnMut(&mut [u8]
     }
 }
 
-/// The trimmed name and the days, or every faulty field.
-fn check(request: &IssueKey, config: &Config) -> Result<(String, i64), Refusal> {
-    let name = check_name(request.name.as_deref());
-    let days = match request.expires_in {
-        ExpiresIn::Default => Ok(config.expire_days),
-        ExpiresIn::Days(days) if (1..=config.max_days).contains(&days) => Ok(days),
-        ExpiresIn::Days(_) | ExpiresIn::NotAnInteger => {
-            let rule = format!("must be a whole number from 1 to {}", config.max_days);
-            Err(FieldError::new("expires_in_days", rule))
-        }
-    };
+/// What is to be made, or every faulty field.
+fn check(
+    request: &IssueKey,
+    keys: &Keys,
+    key: &ApiKey,
+    environment: String,
+) -> Result<Order, Refusal> {
+    let now = keys.now();
+    let of = &request.key;
+    let name = rules::name(of.name.as_deref());
+    let expires_at = expiry(of.expires_in, &keys.config, now);
     // A key is as hard to guess as what it is made from.
     let seed = match &request.seed {
         Some(seed) if seed.expose().len() < SEED_MIN => {
@@ -89,25 +88,58 @@ fn check(request: &IssueKey, config: &Config) -> Result<(String, i64), Refusal> 
         }
         _ => Ok(()),
     };
-    match (name, days, seed) {
-        (Ok(name), Ok(days), Ok(())) => Ok((name, days)),
-        (name, days, seed) => {
-            let faults = [name.err(), days.err(), seed.err()];
-            Err(Refusal::Invalid(faults.into_iter().flatten().collect()))
+    let description = rules::description(&of.description);
+    let external_id = of.external_id.as_deref().map_or(Ok(()), rules::external_id);
+    let tags = rules::tags(of.tags.clone());
+    let (name, expires_at, tags) = match (name, expires_at, seed, description, external_id, tags) {
+        (Ok(name), Ok(expires_at), Ok(()), Ok(()), Ok(()), Ok(tags)) => (name, expires_at, tags),
+        (name, expires_at, seed, description, external_id, tags) => {
+            let faults = [
+                name.err(),
+                expires_at.err(),
+                seed.err(),
+                description.err(),
+                external_id.err(),
+                tags.err(),
+            ];
+            return Err(Refusal::Invalid(faults.into_iter().flatten().collect()));
         }
-    }
+    };
+    let NewKey { description, metadata, external_id, scopes, allowed_ips, .. } = of.clone();
+    Ok(Order {
+        owner: request.owner,
+        narrowed: request.narrowed.clone(),
+        hash: key.hash(),
+        hint: key.hint(),
+        name,
+        created_at: now,
+        expires_at,
+        is_default_expiry: of.expires_in == ExpiresIn::Default,
+        description,
+        metadata,
+        external_id,
+        tags,
+        environment,
+        scopes,
+        allowed_ips,
+    })
 }
 
-fn check_name(name: Option<&str>) -> Result<String, FieldError> {
-    let wrong = |message: &str| FieldError::new("name", message);
-    let name = name.ok_or_else(|| wrong("is required and must be a text"))?.trim();
-    match name.chars().count() {
-        0 => Err(wrong("must have 1 to 100 characters besides spaces at its ends")),
-        length if length > NAME_MAX => Err(wrong("must have at most 100 characters")),
-        // It is shown in lists, greetings and logs: nothing may hide in it or turn it round.
-        _ if !is_shown_whole(name) => {
-            Err(wrong("may not hold control, bidirectional or invisible characters"))
+/// When a key ends that is made at `now`.
+fn expiry(expires_in: ExpiresIn, config: &Config, now: Timestamp) -> Result<Timestamp, FieldError> {
+    let after = |days: i64| now.plus(days * Timestamp::DAY);
+    match expires_in {
+        ExpiresIn::Default => Ok(after(config.expire_days)),
+        ExpiresIn::Days(days) if (1..=config.max_days).contains(&days) => Ok(after(days)),
+        ExpiresIn::Days(_) | ExpiresIn::NotAnInteger => {
+            let rule = format!("must be a whole number from 1 to {}", config.max_days);
+            Err(FieldError::new("expires_in_days", rule))
         }
-        _ => Ok(name.to_owned()),
+        ExpiresIn::At(at) if now < at && at <= after(config.max_days) => Ok(at),
+        ExpiresIn::At(_) => {
+            let rule =
+                format!("must be a moment to come, at most {} days from now", config.max_days);
+            Err(FieldError::new("expires_at", rule))
+        }
     }
 }

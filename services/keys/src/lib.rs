@@ -7,6 +7,7 @@
 //! Actors: the root supervises the endpoint, the verifier, the usage ledger, the
 //! listener for acknowledgements, the janitor, the sweeper and the sealer of the audit log.
 
+pub mod acting;
 pub mod config;
 pub mod environments;
 pub mod epoch;

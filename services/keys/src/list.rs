@@ -5,25 +5,27 @@ use std::sync::Arc;
 use latchkey_bus::Context;
 use latchkey_contract::keys::{KeyPage, ListKeys};
 use latchkey_contract::wire::MAX_BATCH;
-use latchkey_contract::{Failure, FieldError, Refusal};
+use latchkey_contract::{Failure, FieldError, KeyId, Refusal};
 
-use crate::{Keys, store};
+use crate::{Keys, acting, store};
 
 pub(crate) async fn list(
     keys: Arc<Keys>,
     context: Context,
     request: ListKeys,
 ) -> Result<KeyPage, Failure> {
-    context.caller()?.acts_as(request.owner)?;
+    acting::reads(context.caller()?, request.owner)?;
     let limit = request.limit as usize;
     if !(1..=MAX_BATCH).contains(&limit) {
         let fault = FieldError::new("limit", format!("must be from 1 to {MAX_BATCH}"));
         return Err(Refusal::Invalid(vec![fault]).into());
     }
     // One more than asked for tells whether there are more.
+    let (after, limit_and_one) = (request.after.unwrap_or(KeyId(0)), i64::from(request.limit) + 1);
     let mut found =
-        store::list(&keys.db, request.owner, request.after, i64::from(request.limit) + 1).await?;
+        store::key::list(&keys.db, request.owner, after, limit_and_one, keys.now()).await?;
     let more = found.len() > limit;
     found.truncate(limit);
-    Ok(KeyPage { keys: found, more })
+    let next = found.last().filter(|_| more).map(|key| key.id);
+    Ok(KeyPage { keys: found, next })
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use latchkey_bus::Context;
 use latchkey_contract::authority::Changed;
 use latchkey_contract::keys::RevokeKey;
-use latchkey_contract::{Actor, Failure, Refusal};
+use latchkey_contract::{Failure, Refusal};
 
-use crate::{Keys, NAME, store};
+use crate::store::acting::Barred;
+use crate::store::{self, Revoked};
+use crate::{Keys, NAME};
 
 /// Revoking twice is no error; a key that does not exist and one of another owner are the same. A retry
 /// waits for the edges like the first try, unless that one was seen to its end.
@@ -17,12 +19,12 @@ pub(crate) async fn revoke(
     request: RevokeKey,
 ) -> Result<Changed, Failure> {
     let (caller, key) = (context.caller()?, request.key);
-    // An edge ends a key that it could show nobody. Whoever else acts does so on what is theirs.
-    if !matches!(caller.actor, Actor::System { .. }) {
-        caller.acts_as(request.owner)?;
-    }
-    let change = store::revoke(&keys.db, request.owner, key, caller, keys.now()).await?;
-    let change = change.ok_or(Refusal::KeyNotFound)?;
+    let change = match store::revoke(&keys.db, &request, caller, keys.now()).await? {
+        Revoked::Change(change) => change,
+        Revoked::NotFound => return Err(Refusal::KeyNotFound.into()),
+        Revoked::Barred(Barred::Refused(refusal)) => return Err(refusal.into()),
+        Revoked::Barred(Barred::Forbidden(forbidden)) => return Err(forbidden.into()),
+    };
     let (user, actor, request_id) = (request.owner, context.actor(), &context.request_id);
     tracing::debug!(target: "audit", service = NAME, actor, %user, %key, %request_id, "a key was revoked");
     let (db, revision) = (keys.db.clone(), change.revision());

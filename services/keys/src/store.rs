@@ -1,5 +1,8 @@
 //! Every statement of the service. Its tables are its own: no other service reads them.
 
+pub mod acting;
+pub mod issue;
+pub mod key;
 pub mod owner;
 pub mod telling;
 
@@ -8,14 +11,18 @@ use latchkey_authority::changes;
 use latchkey_authority::lookup::Rows;
 use latchkey_authority::statements::Sql;
 use latchkey_authority::{Change, Ended, Read, SnapshotRow, end_once, verification};
-use latchkey_contract::keys::ListedKey;
+use latchkey_contract::keys::RevokeKey;
 use latchkey_contract::lease::{Epoch, Revision, Tag};
-use latchkey_contract::{Caller, CredentialHash, KeyId, Timestamp, UserId};
+use latchkey_contract::scope::Scopes;
+use latchkey_contract::{Actor, AllowedIps, Caller, CredentialHash, Grants, KeyId, Timestamp};
 use latchkey_store::{
     Batched, BatchedPairs, ChoreSql, Db, Engine, Migration, SkipIds, StoreError, Tx, batched_pairs,
     chores, skip_ids, values,
 };
 use sqlx::FromRow;
+
+use crate::acting::WRITE;
+use acting::Barred;
 
 /// The service's tables, step by step.
 pub const MIGRATIONS: &[Migration] = &[
@@ -26,6 +33,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration::new(5, "telling", include_str!("../../../migrations/keys/0005_telling.sql")),
     Migration::new(6, "chores", include_str!("../../../migrations/keys/0006_chores.sql")),
     Migration::new(7, "audit", include_str!("../../../migrations/keys/0007_audit.sql")),
+    Migration::new(8, "key object", include_str!("../../../migrations/keys/0008_key_object.sql")),
 ];
 
 /// The statements on revisions, invalidations and members.
@@ -37,17 +45,9 @@ pub const AUDIT: AuditSql = audit!("keys");
 /// The statements on the rows of chores.
 pub const CHORES: ChoreSql = chores!("keys");
 
-const INSERT: &str = "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at) \
-    SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS \
-    (SELECT 1 FROM keys_disabled_owners WHERE owner_id = $1) \
-    ON CONFLICT (hash) DO NOTHING RETURNING id";
-const FIND_ISSUED: &str = "SELECT id, name, hint, created_at, expires_at, revoked_at, last_used_at \
-    FROM api_keys WHERE hash = $2 AND owner_id = $1";
 const IS_DISABLED: &str =
     "SELECT EXISTS (SELECT 1 FROM keys_disabled_owners WHERE owner_id = $1) AS is_disabled";
-const LIST: &str = "SELECT id, name, hint, created_at, expires_at, revoked_at, last_used_at \
-    FROM api_keys WHERE owner_id = $1 AND id > $2 ORDER BY id LIMIT $3";
-const REVOKE: &str = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $3) \
+const REVOKE: &str = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $3), version = version + 1 \
     WHERE id = $2 AND owner_id = $1 RETURNING hash, revoked_position, is_settled";
 const SET_REVISION: &str = "UPDATE api_keys SET revoked_position = $2 WHERE id = $1";
 const MARK_CONFIRMED: &str =
@@ -60,13 +60,17 @@ const RECORD_USES: BatchedPairs = batched_pairs!(
         OR last_used_at > pairs.b + 3610000)"
 );
 const DELETE_EXPIRED: &str = "DELETE FROM api_keys WHERE id IN \
-    (SELECT id FROM api_keys WHERE expires_at < $1 LIMIT $2)";
+    (SELECT id FROM api_keys WHERE expires_at < $1 ORDER BY id LIMIT $2)";
+/// Before [`DELETE_EXPIRED`].
+const DELETE_TAGS: &str = "DELETE FROM key_tags WHERE key_id IN \
+    (SELECT id FROM api_keys WHERE expires_at < $1 ORDER BY id LIMIT $2)";
 const FIND: Batched = verification!(
     "keys",
     columns: "api_keys.id, api_keys.owner_id, api_keys.hash, api_keys.name, api_keys.expires_at, \
-        api_keys.revoked_at, keys_disabled_owners.disabled_at, keys_telling.for_made, \
-        keys_telling.for_timeline, keys_telling.through",
-    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+        api_keys.revoked_at, api_keys.disabled_at AS key_disabled_at, api_keys.scopes, api_keys.allowed_ips, \
+        api_keys.environment, api_keys.metadata, api_keys.external_id, api_keys.lineage_id, \
+        keys_disabled_owners.disabled_at, keys_telling.for_made, keys_telling.for_timeline, keys_telling.through",
+    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
     from: "api_keys LEFT JOIN keys_disabled_owners \
         ON keys_disabled_owners.owner_id = api_keys.owner_id \
         LEFT JOIN keys_telling ON keys_telling.id = 1",
@@ -88,40 +92,14 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend(CHORES.statements.of(engine).all());
     all.extend(AUDIT.all(engine));
     all.push(skip_ids);
-    all.extend([find, INSERT, LIST, REVOKE, SET_REVISION, MARK_CONFIRMED, record_uses]);
-    all.extend([FIND_ISSUED, IS_DISABLED]);
+    all.extend([find, REVOKE, SET_REVISION, MARK_CONFIRMED, record_uses, IS_DISABLED]);
+    all.extend([key::GET, key::LIST, issue::INSERT, issue::FIND_ISSUED, issue::ADD_TAG]);
+    all.extend([acting::ACTING, acting::CEILING]);
     all.extend([owner::FIND, owner::TELL, telling::DISABLE, telling::ENABLE]);
     all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);
     all.extend([telling::DELETE_OLDER, telling::NEWER, telling::DISABLED]);
-    all.push(DELETE_EXPIRED);
+    all.extend([DELETE_EXPIRED, DELETE_TAGS]);
     all
-}
-
-/// A key to be.
-pub struct NewKey {
-    /// Who makes it.
-    pub owner: UserId,
-    /// What is stored of it.
-    pub hash: CredentialHash,
-    /// What is shown of it.
-    pub hint: String,
-    /// Its name.
-    pub name: String,
-    /// Now.
-    pub created_at: Timestamp,
-    /// When it expires.
-    pub expires_at: Timestamp,
-}
-
-/// What became of a key to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inserted {
-    /// It is there, from now on or since the same message came before.
-    Key(ListedKey),
-    /// Its owner's account is deactivated.
-    OwnerDisabled,
-    /// It was not added for a reason that is no longer there.
-    Nothing,
 }
 
 /// What a verification needs of a key.
@@ -139,6 +117,12 @@ pub struct VerifyRow {
     pub expires_at: i64,
     /// When it was revoked, if it was.
     pub revoked_at: Option<i64>,
+    /// When it was disabled, if it is.
+    pub key_disabled_at: Option<i64>,
+    /// What it was granted, and where from and for what it may be used.
+    pub grants: Grants,
+    /// The first key of its lineage.
+    pub lineage: i64,
     /// When its owner was deactivated, if they are.
     pub disabled_at: Option<i64>,
     /// Whether that is known: the identity service has told of all owners in this history of the database.
@@ -156,6 +140,13 @@ struct FoundRow {
     name: Option<String>,
     expires_at: Option<i64>,
     revoked_at: Option<i64>,
+    key_disabled_at: Option<i64>,
+    scopes: Option<String>,
+    allowed_ips: Option<String>,
+    environment: Option<String>,
+    metadata: Option<String>,
+    external_id: Option<String>,
+    lineage_id: Option<i64>,
     disabled_at: Option<i64>,
     for_made: Option<i64>,
     for_timeline: Option<i64>,
@@ -163,15 +154,27 @@ struct FoundRow {
 }
 
 impl FoundRow {
+    /// `None`: it is no row of a key, or one that holds what no key is granted: then it is not accepted.
     fn key(self, own: Epoch) -> Option<VerifyRow> {
         let Self { for_made, for_timeline, through, .. } = self;
+        let id = self.id?;
         Some(VerifyRow {
-            id: self.id?,
+            id,
             owner_id: self.owner_id?,
             hash: self.hash?,
             name: self.name?,
             expires_at: self.expires_at?,
             revoked_at: self.revoked_at,
+            key_disabled_at: self.key_disabled_at,
+            grants: Grants {
+                scopes: Scopes::parse(self.scopes.as_deref().unwrap_or_default()).ok()?,
+                environment: self.environment.map(Into::into),
+                allowed_ips: AllowedIps::parse(self.allowed_ips.as_deref().unwrap_or_default())
+                    .ok()?,
+                metadata: key::metadata(self.metadata.as_deref()).ok()?,
+                external_id: self.external_id.map(Into::into),
+            },
+            lineage: self.lineage_id.unwrap_or(id),
             disabled_at: self.disabled_at,
             is_owner_known: telling::is_told(own, for_made, for_timeline, through),
         })
@@ -187,77 +190,50 @@ struct RevokedRow {
     is_confirmed: bool,
 }
 
-#[derive(FromRow)]
-struct ListRow {
-    id: i64,
-    name: String,
-    hint: String,
-    created_at: i64,
-    expires_at: i64,
-    revoked_at: Option<i64>,
-    last_used_at: Option<i64>,
+/// What became of a revoke.
+#[derive(Debug)]
+pub enum Revoked {
+    /// It is done, now or before.
+    Change(Change),
+    /// There is no such key.
+    NotFound,
+    /// Whoever acts may not do it.
+    Barred(Barred),
 }
 
-/// Adds a key of an owner who is not disabled, and the event of it, unless it is there: then a message came twice.
-///
-/// # Errors
-/// [`StoreError`]
-pub async fn insert(db: &Db, key: NewKey, by: &Caller) -> Result<Inserted, StoreError> {
-    let (owner, hash) = (key.owner.0, &key.hash.0);
-    let values = values![owner, hash, &key.hint, &key.name, key.created_at.0, key.expires_at.0];
-    let mut tx = db.begin("issue key").await?;
-    if let Some((id,)) = tx.fetch_first(INSERT, values).await? {
-        let event = Event::done(Action::KeyCreated, Target::Key(KeyId(id)), key.created_at, by);
-        append(&mut tx, &AUDIT, &event).await?;
-        tx.commit().await?;
-        return Ok(Inserted::Key(ListedKey {
-            id: KeyId(id),
-            name: key.name,
-            hint: key.hint,
-            created_at: key.created_at,
-            expires_at: key.expires_at,
-            is_revoked: false,
-            last_used_at: None,
-        }));
+impl Revoked {
+    /// The change, where there is one.
+    #[must_use]
+    pub fn change(self) -> Option<Change> {
+        match self {
+            Self::Change(change) => Some(change),
+            Self::NotFound | Self::Barred(_) => None,
+        }
     }
-    drop(tx);
-    let before: Option<ListRow> = db.fetch_first(FIND_ISSUED, values![owner, hash]).await?;
-    if let Some(row) = before {
-        return Ok(Inserted::Key(row.into()));
-    }
-    let disabled: Option<(bool,)> = db.fetch_first(IS_DISABLED, values![owner]).await?;
-    Ok(if disabled == Some((true,)) { Inserted::OwnerDisabled } else { Inserted::Nothing })
 }
 
-/// At most `limit` keys of `owner` behind `after`, by rising id.
-///
-/// # Errors
-/// [`StoreError`]
-pub async fn list(
-    db: &Db,
-    owner: UserId,
-    after: KeyId,
-    limit: i64,
-) -> Result<Vec<ListedKey>, StoreError> {
-    let rows: Vec<ListRow> = db.fetch(LIST, values![owner.0, after.0, limit]).await?;
-    Ok(rows.into_iter().map(ListedKey::from).collect())
-}
-
-/// Revokes a key of `owner`, and takes a revision for it, with an event, unless it has one. `None`: there is no such key.
+/// Revokes a key, and takes a revision for it, with an event, unless it has one.
 ///
 /// # Errors
 /// [`StoreError`]
 pub async fn revoke(
     db: &Db,
-    owner: UserId,
-    key: KeyId,
+    request: &RevokeKey,
     by: &Caller,
     now: Timestamp,
-) -> Result<Option<Change>, StoreError> {
+) -> Result<Revoked, StoreError> {
+    let (owner, key) = (request.owner, request.key);
     let mut tx = db.begin("revoke key").await?;
+    // An edge ends a key that it could show nobody. Whoever else acts does so on what is theirs.
+    if !matches!(by.actor, Actor::System { .. }) {
+        let reach = acting::reach(&mut tx, by, owner, None, WRITE, now).await?;
+        if let Err(barred) = reach {
+            return Ok(Revoked::Barred(barred));
+        }
+    }
     let revoked: Option<RevokedRow> =
         tx.fetch_first(REVOKE, values![owner.0, key.0, now.0]).await?;
-    let Some(row) = revoked else { return Ok(None) };
+    let Some(row) = revoked else { return Ok(Revoked::NotFound) };
     let ended = Ended {
         tag: Tag::Credential(hash_of(&row.hash)?),
         earlier: row.revoked_revision,
@@ -269,7 +245,7 @@ pub async fn revoke(
         append(&mut tx, &AUDIT, &event.took(change.revision())).await?;
     }
     tx.commit().await?;
-    Ok(Some(change))
+    Ok(Revoked::Change(change))
 }
 
 /// Marks a revoke as seen to its end: no edge accepts the key any more.
@@ -347,24 +323,14 @@ pub async fn record_uses(db: &Db, uses: &[(KeyId, Timestamp)]) -> Result<(), Sto
 /// # Errors
 /// [`StoreError`]
 pub async fn delete_expired(db: &Db, before: Timestamp, most: i64) -> Result<u64, StoreError> {
-    db.execute(DELETE_EXPIRED, values![before.0, most]).await
+    let mut tx = db.begin("delete expired keys").await?;
+    tx.execute(DELETE_TAGS, values![before.0, most]).await?;
+    let deleted = tx.execute(DELETE_EXPIRED, values![before.0, most]).await?;
+    tx.commit().await?;
+    Ok(deleted)
 }
 
 fn hash_of(bytes: &[u8]) -> Result<CredentialHash, StoreError> {
     let hash = bytes.try_into().ok().map(CredentialHash);
     hash.ok_or(StoreError::Unexpected("a key's hash has 32 bytes"))
-}
-
-impl From<ListRow> for ListedKey {
-    fn from(row: ListRow) -> Self {
-        Self {
-            id: KeyId(row.id),
-            name: row.name,
-            hint: row.hint,
-            created_at: Timestamp(row.created_at),
-            expires_at: Timestamp(row.expires_at),
-            is_revoked: row.revoked_at.is_some(),
-            last_used_at: row.last_used_at.map(Timestamp),
-        }
-    }
 }

@@ -47,9 +47,14 @@ fn judge(row: Option<&VerifyRow>, now: Timestamp) -> Option<Verdict<Principal>> 
     if !row.is_owner_known {
         return None;
     }
-    if row.disabled_at.is_some() {
-        return Some(Verdict::Inactive(Some(Stored { owner, expires_at }.into())));
+    let stored = || Some(Stored { owner, expires_at }.into());
+    if row.key_disabled_at.is_some() {
+        return Some(Verdict::Disabled(stored()));
     }
-    let key = KeyDetail { id: KeyId(row.id), owner, name: row.name.as_str().into() };
-    Some(Verdict::Valid(Principal { expires_at, detail: Detail::Key(key) }))
+    if row.disabled_at.is_some() {
+        return Some(Verdict::Inactive(stored()));
+    }
+    let (id, name, lineage) = (KeyId(row.id), row.name.as_str().into(), KeyId(row.lineage));
+    let detail = Detail::Key(KeyDetail { id, owner, name, lineage });
+    Some(Verdict::Valid(Principal { expires_at, detail, grants: Arc::new(row.grants.clone()) }))
 }

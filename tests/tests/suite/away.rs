@@ -9,8 +9,8 @@ use latchkey_contract::identity::{
     self, IdentityAuthority, LogIn, LogOut, LogOutAll, SetActive, SignUp, VerifyTokens,
 };
 use latchkey_contract::keys::{
-    self, ExpiresIn, IssueKey, KeysAuthority, ListKeys, ReadTelling, RevokeKey, SetOwner,
-    TellOwners, VerifyKeys,
+    self, IssueKey, KeysAuthority, ListKeys, NewKey, ReadTelling, RevokeKey, SetOwner, TellOwners,
+    VerifyKeys,
 };
 use latchkey_contract::lease::{Epoch, MemberId, Revision};
 use latchkey_contract::{
@@ -89,10 +89,10 @@ async fn a_service_whose_database_is_away_has_its_callers_come_back() {
 
     let token = Secret::new(user.token.clone());
     let owner = UserId(user.id);
-    let name = Some("away".to_owned());
+    let key = NewKey { name: Some("away".to_owned()), ..NewKey::default() };
     let sign_up = SignUp {
         email: Some("away@example.com".to_owned()),
-        username: name.clone(),
+        username: Some("away".to_owned()),
         password: Some(Secret::new("a quiet harbour at dusk".to_owned())),
     };
     let (mark, epoch, revision) = (Mark([1; 16]), Epoch::default(), Revision(1));
@@ -100,14 +100,9 @@ async fn a_service_whose_database_is_away_has_its_callers_come_back() {
     let set_active = SetActive { user: owner, active: false, version: 1, mark };
     let answers = [
         answer(&askers, owner, &keys::Ready).await,
-        answer(
-            &askers,
-            owner,
-            &IssueKey { owner, name, expires_in: ExpiresIn::Default, seed: None },
-        )
-        .await,
-        answer(&askers, owner, &ListKeys { owner, after: KeyId(0), limit: 5 }).await,
-        answer(&askers, owner, &RevokeKey { owner, key: KeyId(1), wait: true }).await,
+        answer(&askers, owner, &IssueKey { owner, narrowed: None, key, seed: None }).await,
+        answer(&askers, owner, &ListKeys::of(owner, KeyId(0), 5)).await,
+        answer(&askers, owner, &RevokeKey::of(owner, KeyId(1), true)).await,
         answer(&askers, owner, &set_owner).await,
         answer(&askers, owner, &ReadTelling).await,
         answer(&askers, owner, &tell_owners(epoch, revision)).await,
@@ -138,8 +133,7 @@ async fn a_service_whose_database_is_away_has_its_callers_come_back() {
 
     cluster.postgres().restart();
     poll::until_async("it answers again", BACK, async || {
-        let (_, code, _) =
-            answer(&askers, owner, &ListKeys { owner, after: KeyId(0), limit: 5 }).await;
+        let (_, code, _) = answer(&askers, owner, &ListKeys::of(owner, KeyId(0), 5)).await;
         code.is_empty().then_some(())
     })
     .await;

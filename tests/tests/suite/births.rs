@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use e2e::{ANYBODY, Folder, postgres};
+use e2e::{ANYBODY, Folder, acting_user, ending, order, postgres};
 use latchkey_authority::Store;
 use latchkey_contract::identity::{ChangePassword, SetActive};
 use latchkey_contract::keys::SetOwner;
@@ -19,8 +19,8 @@ use latchkey_identity::store::session::{self, NewSession, Opened};
 use latchkey_identity::store::signer::{self, Others};
 use latchkey_identity::token::Fingerprint;
 use latchkey_keys::store as keys;
+use latchkey_keys::store::issue::{Inserted, Order};
 use latchkey_keys::store::owner::Outcome as Owner;
-use latchkey_keys::store::{Inserted, NewKey};
 use latchkey_store::Db;
 
 use super::store::patiently;
@@ -132,15 +132,13 @@ impl Scene {
         matches!(keys::owner::set(&self.db, &told, NOW).await.unwrap(), Owner::Set(_))
     }
 
-    fn key(&self, number: u8) -> NewKey {
-        NewKey {
-            owner: self.user,
-            hash: CredentialHash([number; 32]),
-            hint: "sk_0000…0000".to_owned(),
-            name: "ci".to_owned(),
-            created_at: NOW,
-            expires_at: NOW.plus(Timestamp::DAY),
-        }
+    fn key(&self, number: u8) -> Order {
+        order(self.user.0, number, NOW, NOW.plus(Timestamp::DAY))
+    }
+
+    async fn insert(&self, key: Order) -> Inserted {
+        let owner = acting_user(key.owner.0);
+        keys::issue::insert(&self.db, key, &owner).await.unwrap()
     }
 }
 
@@ -343,19 +341,18 @@ async fn the_key_service_takes_what_is_newer_or_the_same_and_refuses_what_is_old
 #[tokio::test]
 async fn a_key_that_is_made_twice_is_one_and_of_a_disabled_owner_none() {
     for scene in scenes().await {
-        let first = keys::insert(&scene.db, scene.key(1), &ANYBODY).await.unwrap();
+        let first = scene.insert(scene.key(1)).await;
         let Inserted::Key(listed) = &first else { panic!("{first:?}") };
-        assert_eq!(keys::insert(&scene.db, scene.key(1), &ANYBODY).await.unwrap(), first);
-        keys::revoke(&scene.db, scene.user, listed.id, &ANYBODY, NOW).await.unwrap().unwrap();
-        let Inserted::Key(again) = keys::insert(&scene.db, scene.key(1), &ANYBODY).await.unwrap()
-        else {
-            panic!("another")
-        };
-        assert!(again.is_revoked && again.id == listed.id, "the present state");
-        let foreign = NewKey { owner: UserId(99), ..scene.key(1) };
-        assert_eq!(keys::insert(&scene.db, foreign, &ANYBODY).await.unwrap(), Inserted::Nothing);
+        assert_eq!(scene.insert(scene.key(1)).await, first);
+        let request = ending(scene.user, listed.id);
+        let revoked = keys::revoke(&scene.db, &request, &acting_user(scene.user.0), NOW).await;
+        revoked.unwrap().change().unwrap();
+        let Inserted::Key(again) = scene.insert(scene.key(1)).await else { panic!("another") };
+        assert!(again.is_revoked() && again.id == listed.id, "the present state");
+        let foreign = Order { owner: UserId(99), ..scene.key(1) };
+        assert_eq!(scene.insert(foreign).await, Inserted::Nothing);
         scene.tell(true, Epoch { made: 1, timeline: 1 }, 1).await;
-        let none = keys::insert(&scene.db, scene.key(2), &ANYBODY).await.unwrap();
+        let none = scene.insert(scene.key(2)).await;
         assert_eq!(none, Inserted::OwnerDisabled);
     }
 }

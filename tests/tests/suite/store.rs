@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{ANYBODY, Folder, poll, postgres};
+use e2e::{ANYBODY, Folder, acting_user, ending, order, poll, postgres};
 use latchkey_authority::store::{Member, MemberKey, Read};
 use latchkey_authority::{Change, Store};
 use latchkey_contract::keys::SetOwner;
@@ -15,8 +15,8 @@ use latchkey_identity::store::session::{NewSession, Opened};
 use latchkey_identity::store::signer::Others;
 use latchkey_identity::token::Fingerprint;
 use latchkey_keys::store as keys;
+use latchkey_keys::store::issue::{Inserted, Order};
 use latchkey_keys::store::owner::Outcome as Owner;
-use latchkey_keys::store::{Inserted, NewKey};
 use latchkey_revocation::MemberState;
 use latchkey_runtime::Clock;
 use latchkey_store::{Db, MigrationError, OpenError, StoreError};
@@ -58,22 +58,22 @@ async fn user(db: &Db, text: &str) -> Option<i64> {
     identity::account::insert(db, &user, &ANYBODY).await.unwrap()
 }
 
-fn key(owner: i64, number: u8, expires_at: Timestamp) -> NewKey {
-    NewKey {
-        owner: UserId(owner),
-        hash: CredentialHash([number; 32]),
-        hint: "sk_0000…0000".to_owned(),
-        name: format!("key {number}"),
-        created_at: NOW,
-        expires_at,
+fn key(owner: i64, number: u8, expires_at: Timestamp) -> Order {
+    order(owner, number, NOW, expires_at)
+}
+
+async fn insert(db: &Db, key: Order) -> KeyId {
+    let owner = acting_user(key.owner.0);
+    match keys::issue::insert(db, key, &owner).await.unwrap() {
+        Inserted::Key(made) => made.id,
+        other => panic!("{other:?}"),
     }
 }
 
-async fn insert(db: &Db, key: NewKey) -> KeyId {
-    match keys::insert(db, key, &ANYBODY).await.unwrap() {
-        Inserted::Key(listed) => listed.id,
-        other => panic!("{other:?}"),
-    }
+/// Revokes a key as its owner; nothing where there is no such key.
+async fn revoke(db: &Db, owner: UserId, key: KeyId, now: Timestamp) -> Option<Change> {
+    let (request, owner) = (ending(owner, key), acting_user(owner.0));
+    keys::revoke(db, &request, &owner, now).await.unwrap().change()
 }
 
 /// Tells the key service of an owner, as decided under this revision.
@@ -233,22 +233,17 @@ async fn keys_are_found_listed_revoked_by_their_owner_and_swept() {
         let asked: Vec<&[u8]> = hashes.iter().map(<[u8; 32]>::as_slice).collect();
         assert_eq!(keys::find(&db, &asked, &[]).await.unwrap().1.len(), 6);
 
-        let first = keys::list(&db, UserId(1), KeyId(0), 3).await.unwrap();
-        let rest = keys::list(&db, UserId(1), first[2].id, 3).await.unwrap();
+        let first = keys::key::list(&db, UserId(1), KeyId(0), 3, NOW).await.unwrap();
+        let rest = keys::key::list(&db, UserId(1), first[2].id, 3, NOW).await.unwrap();
         assert_eq!((first.len(), rest.len()), (3, 2));
-        assert!(keys::revoke(&db, UserId(1), foreign, &ANYBODY, NOW).await.unwrap().is_none());
-        let change =
-            keys::revoke(&db, UserId(1), first[0].id, &ANYBODY, NOW).await.unwrap().unwrap();
+        assert!(revoke(&db, UserId(1), foreign, NOW).await.is_none());
+        let change = revoke(&db, UserId(1), first[0].id, NOW).await.unwrap();
         assert_eq!(change.tag, Tag::Credential(CredentialHash([1; 32])));
         assert_eq!((change.revision(), change.earlier), (Revision(1), None));
-        let again = keys::revoke(&db, UserId(1), first[0].id, &ANYBODY, NOW.plus(1))
-            .await
-            .unwrap()
-            .unwrap();
+        let again = revoke(&db, UserId(1), first[0].id, NOW.plus(1)).await.unwrap();
         assert_eq!(again.earlier, Some((Revision(1), false)));
         keys::mark_confirmed(&db, first[0].id, Revision(1)).await.unwrap();
-        let settled =
-            keys::revoke(&db, UserId(1), first[0].id, &ANYBODY, NOW).await.unwrap().unwrap();
+        let settled = revoke(&db, UserId(1), first[0].id, NOW).await.unwrap();
         assert_eq!(settled.earlier, Some((Revision(1), true)));
         let all = disable(&db, 2, true, 1).await.unwrap();
         assert_eq!((all.tag, all.revision()), (Tag::of_user(UserId(2)), Revision(2)));
@@ -263,15 +258,15 @@ async fn keys_are_found_listed_revoked_by_their_owner_and_swept() {
         let uses = [(first[1].id, NOW.plus(3)), (first[2].id, NOW.plus(7)), (KeyId(99), NOW)];
         keys::record_uses(&db, &uses).await.unwrap();
         keys::record_uses(&db, &[]).await.unwrap();
-        let listed = keys::list(&db, UserId(1), KeyId(0), 3).await.unwrap();
-        assert!(listed[0].is_revoked);
+        let listed = keys::key::list(&db, UserId(1), KeyId(0), 3, NOW).await.unwrap();
+        assert!(listed[0].is_revoked());
         let last: Vec<_> = listed.iter().map(|key| key.last_used_at).collect();
         assert_eq!(last, [None, Some(NOW.plus(5)), Some(NOW.plus(7))]);
         // A time that was never one of a use is put right by the next that was.
         for at in [NOW.plus(1_000 * Timestamp::DAY), NOW.plus(9)] {
             keys::record_uses(&db, &[(first[1].id, at)]).await.unwrap();
         }
-        let listed = keys::list(&db, UserId(1), KeyId(0), 3).await.unwrap();
+        let listed = keys::key::list(&db, UserId(1), KeyId(0), 3, NOW).await.unwrap();
         assert_eq!(listed[1].last_used_at, Some(NOW.plus(9)));
 
         let clock = Clock::manual(NOW.0 + latchkey_keys::sweeper::RETENTION + 1);
@@ -298,7 +293,7 @@ async fn an_authority_answers_members_from_one_snapshot_and_tells_what_they_miss
         }
         store.join(&two, 1, NOW).await.unwrap().unwrap();
         let id = insert(&db, key(1, 1, NOW.plus(1_000))).await;
-        keys::revoke(&db, UserId(1), id, &ANYBODY, NOW).await.unwrap().unwrap();
+        revoke(&db, UserId(1), id, NOW).await.unwrap();
         disable(&db, 3, true, 1).await.unwrap();
 
         let (snapshot, changes) = store.renew(&one, Revision(0)).await.unwrap();

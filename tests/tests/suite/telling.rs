@@ -1,7 +1,7 @@
 //! What the key service is told of owners as a whole, and what a new epoch does to that and to edges: the stores'
 //! part of it, each test on both engines.
 
-use e2e::ANYBODY;
+use e2e::{ANYBODY, acting_user, order};
 use latchkey_authority::{MemberKey, Store};
 use latchkey_contract::keys::{SetOwner, TellOwners, Telling};
 use latchkey_contract::lease::{Epoch, MemberId, Revision};
@@ -11,8 +11,9 @@ use latchkey_identity::store as identity;
 use latchkey_identity::store::account::NewUser;
 use latchkey_identity::store::session::{NewSession, Opened};
 use latchkey_keys::store as keys;
+use latchkey_keys::store::issue::Inserted;
 use latchkey_keys::store::owner::Outcome;
-use latchkey_keys::store::{Inserted, NewKey, telling};
+use latchkey_keys::store::telling;
 use latchkey_store::Db;
 
 use crate::store::{SIGNER, engines};
@@ -42,15 +43,9 @@ async fn set(db: &Db, owner: i64, disabled: bool, (epoch, revision): (Epoch, i64
 
 /// Makes a key of an owner, who may be deactivated later; its id.
 async fn key(db: &Db, owner: i64) -> i64 {
-    let key = NewKey {
-        owner: UserId(owner),
-        hash: hash(owner),
-        hint: "sk_0000…0000".to_owned(),
-        name: "ci".to_owned(),
-        created_at: NOW,
-        expires_at: NOW.plus(Timestamp::DAY),
-    };
-    match keys::insert(db, key, &ANYBODY).await.unwrap() {
+    let number = u8::try_from(owner).unwrap();
+    let key = order(owner, number, NOW, NOW.plus(Timestamp::DAY));
+    match keys::issue::insert(db, key, &acting_user(owner)).await.unwrap() {
         Inserted::Key(listed) => listed.id.0,
         other => panic!("{other:?}"),
     }

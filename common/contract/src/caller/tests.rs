@@ -61,9 +61,6 @@ fn an_edge_names_its_clients_and_itself_and_an_operator_nobody_else() {
     assert_eq!(named(Sender::Operator, "operator"), [false; 5], "another operator");
     let keys = Actor::System { service: "keys".into() };
     assert!(!Sender::Edge.may_name("edge", &keys));
-    for sender in [Sender::Edge, Sender::Operator] {
-        assert!(!sender.may_name(sender.name(), &Actor::Untold));
-    }
 }
 
 #[test]
@@ -88,9 +85,6 @@ fn whoever_acts_acts_on_themselves_alone() {
         assert!(caller.acts_as(UserId(8)).is_err(), "{caller:?}");
         assert!(caller.acts_by(SessionId([1; 16])).is_err(), "{caller:?}");
     }
-    let untold = Caller::of(Actor::Untold, request_id);
-    assert!(untold.acts_as(UserId(8)).is_ok() && untold.acts_by(SESSION).is_ok());
-    assert!(untold.user().is_err());
 }
 
 #[test]

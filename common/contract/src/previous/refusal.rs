@@ -27,6 +27,10 @@ pub enum RefusalBefore {
         /// As now.
         retry_after_ms: u64,
     },
+    /// As now.
+    SessionEnded,
+    /// As now.
+    Stale,
 }
 
 impl Message for Refusal {
@@ -44,8 +48,14 @@ impl Message for Refusal {
             Self::TooManyRequests { retry_after_ms } => {
                 RefusalBefore::TooManyRequests { retry_after_ms }
             }
-            Self::SessionEnded => return Err(Untranslatable("a session that has ended")),
-            Self::Stale => return Err(Untranslatable("a command that came late")),
+            Self::SessionEnded => RefusalBefore::SessionEnded,
+            Self::Stale => RefusalBefore::Stale,
+            Self::InsufficientScope { .. } => {
+                return Err(Untranslatable("a scope that is missing"));
+            }
+            Self::UsersOnly => return Err(Untranslatable("what is for users alone")),
+            Self::Conflict(_) => return Err(Untranslatable("a state that does not allow it")),
+            Self::IdempotencyMismatch => return Err(Untranslatable("an idempotency key")),
         })
     }
 
@@ -61,6 +71,8 @@ impl Message for Refusal {
             RefusalBefore::TooManyRequests { retry_after_ms } => {
                 Self::TooManyRequests { retry_after_ms }
             }
+            RefusalBefore::SessionEnded => Self::SessionEnded,
+            RefusalBefore::Stale => Self::Stale,
         })
     }
 }

@@ -4,9 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::identity::IdentityAuthority;
-use crate::keys::KeysAuthority;
+use crate::keys::{
+    ExpiresIn, IssueKey, KeyFilter, KeyPage, KeyState, KeysAuthority, ListKeys, NewKey,
+    RevocationReason, RevokeKey,
+};
+use crate::refusal::Conflict;
+use crate::scope::Scopes;
+use crate::verify::{Outcome, Verified, VerifiedBatch};
 use crate::wire::{self, CONTRACT, Contracts, PREVIOUS, WireError};
-use crate::{Refusal, Verdict, Verdicts};
+use crate::{AllowedIps, Grants, KeyId, Principal, Refusal, Timestamp, UserId, Verdict, Verdicts};
 
 /// Says that `message` has these bytes behind either number, and that both read back as it.
 fn pinned<M: Message + PartialEq + std::fmt::Debug>(message: &M, now: &[u8], before: &[u8]) {
@@ -58,6 +64,8 @@ fn a_changed_message_is_written_and_read_by_either_contract() {
     pinned(&Some(vec![grant]), &[1, 1, 7, 0, 0], &[1, 1, 7]);
     let refusal: Result<(), Refusal> = Err(Refusal::KeyNotFound);
     pinned(&refusal, &[1, 5], &[1, 5]);
+    let late: Result<(), Refusal> = Err(Refusal::Stale);
+    pinned(&late, &[1, 9], &[1, 9]);
 }
 
 #[test]
@@ -75,67 +83,17 @@ fn what_the_contract_before_cannot_say_is_an_error_and_never_left_out() {
 #[test]
 fn what_is_left_out_is_what_the_other_side_need_not_know() {
     let noted = Grant { id: 7, limit: None, note: "n".into() };
-    assert_eq!(wire::encode(&noted, PREVIOUS).unwrap(), [1, 0, 7]);
+    assert_eq!(wire::encode(&noted, PREVIOUS).unwrap(), [2, 0, 7]);
 }
 
-#[test]
-fn commands_are_told_to_the_release_before_only_where_nothing_is_widened() {
-    let user = crate::UserId(7);
-    let all = crate::identity::LogOutAll { user, through: 3 };
-    assert_eq!(wire::encode(&all, PREVIOUS).unwrap(), [1, 0, 14]);
-    let (_, read) =
-        wire::decode::<crate::identity::LogOutAll>(&[1, 0, 14], Contracts::OWN).unwrap();
-    assert_eq!(read.through, i64::MAX, "it ends what there is");
-
-    let mark = crate::Mark([9; 16]);
-    let active = crate::identity::SetActive { user, active: true, version: 1, mark };
-    assert!(matches!(wire::encode(&active, PREVIOUS), Err(WireError::Untranslatable(_))));
-    let unconditional = [&PREVIOUS.to_le_bytes()[..], &[3, b'a', b'd', b'a', 1]].concat();
-    let read = wire::decode::<crate::identity::SetActive>(&unconditional, Contracts::OWN);
-    assert!(matches!(read, Err(WireError::Untranslatable(_))));
-
-    for refusal in [Refusal::Stale, Refusal::SessionEnded] {
-        let reply: Result<(), Refusal> = Err(refusal);
-        assert!(matches!(wire::encode(&reply, PREVIOUS), Err(WireError::Untranslatable(_))));
-    }
+fn refused<M: Message>(message: &M) {
+    assert!(wire::encode(message, CONTRACT).is_ok());
+    assert!(matches!(wire::encode(message, PREVIOUS), Err(WireError::Untranslatable(_))));
 }
 
-#[test]
-fn marks_and_seeds_are_left_out_for_the_release_before() {
-    let mark = Some(crate::Mark([9; 16]));
-    let username = Some("ada".into());
-    let login = crate::identity::LogIn { username, password: None, mark };
-    assert_eq!(wire::encode(&login, PREVIOUS).unwrap(), [1, 0, 1, 3, b'a', b'd', b'a', 0]);
-    let (owner, name, expires_in) = (crate::UserId(7), None, crate::keys::ExpiresIn::Default);
-    let seed = Some(crate::Secret::new("seed".into()));
-    let issue = crate::keys::IssueKey { owner, name, expires_in, seed };
-    assert_eq!(wire::encode(&issue, PREVIOUS).unwrap(), [1, 0, 14, 0, 0]);
-}
-
-#[test]
-fn a_login_without_a_mark_is_the_same_to_both_releases() {
-    let (username, password) = (Some("ada".into()), Some(crate::Secret::new("pw".into())));
-    let login = crate::identity::LogIn { username, password, mark: None };
-    let before = [1, 3, b'a', b'd', b'a', 1, 2, b'p', b'w'];
-    pinned(&login, &[&before[..], &[0]].concat(), &before);
-}
-
-#[test]
-fn a_change_of_password_names_neither_user_nor_session_and_is_not_told_to_the_release_before() {
-    let mark = crate::Mark([9; 16]);
-    let (current_password, new_password) = (None, Some(crate::Secret::new("pw".into())));
-    let change =
-        crate::identity::ChangePassword { version: 3, mark, current_password, new_password };
-    let bytes = wire::encode(&change, CONTRACT).unwrap();
-    assert_eq!(bytes, [&[2, 0, 6][..], &[9; 16], &[0, 1, 2, b'p', b'w']].concat());
-    let (_, read) =
-        wire::decode::<crate::identity::ChangePassword>(&bytes, Contracts::OWN).unwrap();
-    assert_eq!(read, change);
-    assert!(matches!(wire::encode(&change, PREVIOUS), Err(WireError::Untranslatable(_))));
-    // As the release before writes it: user 7, a session, no password and no other.
-    let before = [&PREVIOUS.to_le_bytes()[..], &[14], &[9; 16], &[0, 0]].concat();
-    let read = wire::decode::<crate::identity::ChangePassword>(&before, Contracts::OWN);
-    assert!(matches!(read, Err(WireError::Untranslatable(_))), "{read:?}");
+fn before<M: Message>(body: &[u8]) -> M {
+    let bytes = [&PREVIOUS.to_le_bytes()[..], body].concat();
+    wire::decode(&bytes, Contracts::OWN).unwrap().1
 }
 
 fn snapshot() -> crate::lease::ReadAt {
@@ -143,54 +101,137 @@ fn snapshot() -> crate::lease::ReadAt {
     crate::lease::ReadAt { epoch, revision: crate::lease::Revision(3) }
 }
 
-#[test]
-fn a_principal_is_told_to_the_release_before_in_the_form_of_its_kind() {
-    let expires_at = crate::Timestamp(-1);
-    let owner = crate::Owner::User(crate::UserId(300));
-    let key = crate::KeyDetail { id: crate::KeyId(1), owner, name: "ci".into() };
-    let key = crate::Principal { expires_at, detail: crate::Detail::Key(key) };
-    let verdicts = vec![Verdict::Valid(key.clone()), Verdict::Revoked];
-    let keys = Verdicts::<KeysAuthority>::new(snapshot(), verdicts);
-    let now = [2, 4, 6, 2, 1, 0, 1, 1, 2, 0, 251, 88, 2, 2, b'c', b'i', 1, 3];
-    let before = [2, 4, 6, 2, 0, 2, 2, b'c', b'i', 251, 88, 2, 1, 3];
-    pinned(&keys, &now, &before);
+fn key(grants: Grants) -> Principal {
+    let owner = crate::Owner::User(UserId(300));
+    let key = crate::KeyDetail { id: KeyId(1), owner, name: "ci".into(), lineage: KeyId(1) };
+    Principal { expires_at: Timestamp(-1), detail: crate::Detail::Key(key), grants: grants.into() }
+}
 
+fn user(is_narrowed: bool) -> Principal {
     let user = crate::UserDetail {
-        id: crate::UserId(7),
+        id: UserId(7),
         username: "ada".into(),
         email: "a@b.c".into(),
         session: crate::SessionId([9; 16]),
         is_original: true,
+        is_narrowed,
     };
-    let user = crate::Principal { expires_at, detail: crate::Detail::User(user.into()) };
-    let tokens = Verdicts::<IdentityAuthority>::new(snapshot(), vec![Verdict::Valid(user)]);
-    let names = [14, 3, b'a', b'd', b'a', 5, b'a', b'@', b'b', b'.', b'c'];
-    let now = [&[2, 4, 6, 1, 1, 0, 1, 0][..], &names, &[9; 16], &[1]].concat();
-    let before = [&[2, 4, 6, 1, 0][..], &names, &[9; 16], &[1, 1]].concat();
-    pinned(&tokens, &now, &before);
+    let detail = crate::Detail::User(user.into());
+    Principal { expires_at: Timestamp(-1), detail, grants: Grants::everything().into() }
+}
 
-    let in_part = vec![Some(Verdict::Revoked), None];
-    let in_part = Verdicts::<IdentityAuthority>::in_part(snapshot(), in_part);
-    let bytes = wire::encode(&in_part, CONTRACT).unwrap();
-    assert_eq!(bytes, [&CONTRACT.to_le_bytes()[..], &[2, 4, 6, 2, 1, 3, 0]].concat());
-    assert!(matches!(wire::encode(&in_part, PREVIOUS), Err(WireError::Untranslatable(_))));
+/// What the bytes of a verdict stand behind: a snapshot, and that there is one verdict.
+const ONE: [u8; 4] = [2, 4, 6, 1];
 
-    let wrong = Verdicts::<IdentityAuthority>::new(snapshot(), vec![Verdict::Valid(key)]);
-    assert!(wire::encode(&wrong, CONTRACT).is_ok());
-    assert!(matches!(wire::encode(&wrong, PREVIOUS), Err(WireError::Untranslatable(_))));
+#[test]
+fn a_principal_is_told_to_the_release_before_without_its_grants() {
+    let keys =
+        |principal| Verdicts::<KeysAuthority>::new(snapshot(), vec![Verdict::Valid(principal)]);
+    let named = [1, 0, 1, 1, 2, 0, 251, 88, 2, 2, b'c', b'i'];
+    // Its lineage; its scopes, no environment, no addresses, no metadata, no external id.
+    let grants = [2, 1, b'*', 0, 0, 0, 0];
+    pinned(
+        &keys(key(Grants::everything())),
+        &[&ONE[..], &named, &grants].concat(),
+        &[&ONE[..], &named].concat(),
+    );
+    let tokens =
+        |principal| Verdicts::<IdentityAuthority>::new(snapshot(), vec![Verdict::Valid(principal)]);
+    let named = [&[1, 0, 1, 0, 14, 3][..], b"ada", &[5], b"a@b.c", &[9; 16], &[1]].concat();
+    let grants = [0, 1, b'*', 0, 0, 0, 0];
+    pinned(
+        &tokens(user(false)),
+        &[&ONE[..], &named, &grants].concat(),
+        &[&ONE[..], &named].concat(),
+    );
 }
 
 #[test]
-fn the_release_before_is_not_told_what_a_refusal_depends_on() {
-    let owner = crate::Owner::User(crate::UserId(300));
-    let stored = Some(Box::new(crate::Stored { owner, expires_at: crate::Timestamp(-1) }));
-    let verdicts = vec![Verdict::Expired(stored.clone()), Verdict::Inactive(stored)];
-    let keys = Verdicts::<KeysAuthority>::new(snapshot(), verdicts);
-    let now = [2, 0, 2, 4, 6, 2, 1, 4, 1, 0, 251, 88, 2, 1, 1, 5, 1, 0, 251, 88, 2, 1];
-    assert_eq!(wire::encode(&keys, CONTRACT).unwrap(), now);
-    let before = wire::encode(&keys, PREVIOUS).unwrap();
-    assert_eq!(before, [1, 0, 2, 4, 6, 2, 4, 5]);
-    let (_, read) = wire::decode::<Verdicts<KeysAuthority>>(&before, Contracts::OWN).unwrap();
-    let meant = [Verdict::Expired(None), Verdict::Inactive(None)].map(Some);
-    assert_eq!(read.verdicts, meant);
+fn a_restriction_is_never_left_out() {
+    let keys =
+        |grants| Verdicts::<KeysAuthority>::new(snapshot(), vec![Verdict::Valid(key(grants))]);
+    refused(&keys(Grants::default()));
+    let part = Grants { scopes: Scopes::of(["orders:*"]).unwrap(), ..Grants::default() };
+    refused(&keys(part));
+    let allowed_ips = AllowedIps::of(["10.0.0.0/8"]).unwrap();
+    refused(&keys(Grants { allowed_ips, ..Grants::everything() }));
+    let narrowed = vec![Verdict::Valid(user(true))];
+    refused(&Verdicts::<IdentityAuthority>::new(snapshot(), narrowed));
+
+    let (owner, seed) = (UserId(7), Some(crate::Secret::new("seed".into())));
+    let issue = |narrowed, key| IssueKey { owner, narrowed, key, seed: seed.clone() };
+    let plain = NewKey { name: Some("ci".into()), ..NewKey::default() };
+    let bytes = wire::encode(&issue(None, plain.clone()), PREVIOUS).unwrap();
+    assert_eq!(bytes, [&[2, 0, 14, 1, 2, b'c', b'i', 0, 1, 4][..], b"seed"].concat());
+    let read: IssueKey = before(&bytes[2..]);
+    assert_eq!((read.key, read.narrowed), (plain.clone(), None));
+    refused(&issue(Some(Scopes::everything()), plain.clone()));
+    for (restricted, what) in [
+        (NewKey { scopes: Some(Scopes::everything()), ..plain.clone() }, "scopes"),
+        (NewKey { allowed_ips: Some(AllowedIps::default()), ..plain.clone() }, "allowed_ips"),
+        (NewKey { environment: Some("live".into()), ..plain.clone() }, "environment"),
+        (NewKey { tags: vec!["a".into()], ..plain.clone() }, "tags"),
+        (NewKey { expires_in: ExpiresIn::At(Timestamp(1)), ..plain }, "expires_at"),
+    ] {
+        let message = issue(None, restricted);
+        assert!(wire::encode(&message, PREVIOUS).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn verdicts_that_are_new_are_told_as_the_nearest_refusal() {
+    let owner = crate::Owner::User(UserId(300));
+    let stored = Some(Box::new(crate::Stored { owner, expires_at: Timestamp(-1) }));
+    let of = |verdict| Verdicts::<KeysAuthority>::new(snapshot(), vec![verdict]);
+    let body = [0, 251, 88, 2, 1];
+    for (verdict, now, was) in [
+        (Verdict::Expired(stored.clone()), 4, 4),
+        (Verdict::Inactive(stored.clone()), 5, 5),
+        (Verdict::Disabled(stored), 6, 5),
+    ] {
+        let bytes = |number, contract: u16| {
+            [&contract.to_le_bytes()[..], &ONE, &[1, number, 1], &body].concat()
+        };
+        assert_eq!(wire::encode(&of(verdict.clone()), CONTRACT).unwrap(), bytes(now, CONTRACT));
+        assert_eq!(wire::encode(&of(verdict), PREVIOUS).unwrap(), bytes(was, PREVIOUS));
+    }
+    let verified = Verified { outcome: Outcome::Disabled, principal: None };
+    let batch = VerifiedBatch { results: vec![verified.clone()] };
+    assert_eq!(wire::encode(&batch, PREVIOUS).unwrap(), [2, 0, 1, 5, 0]);
+    assert_eq!(wire::encode(&verified, PREVIOUS).unwrap(), [2, 0, 5, 0]);
+    assert_eq!(before::<Verified>(&[5, 0]).outcome, Outcome::Inactive);
+    for refusal in [
+        Refusal::UsersOnly,
+        Refusal::IdempotencyMismatch,
+        Refusal::Conflict(Conflict::Revoked),
+        Refusal::InsufficientScope { required: vec!["a".into()] },
+    ] {
+        refused(&Err::<(), _>(refusal));
+    }
+}
+
+#[test]
+fn a_list_of_every_key_and_a_revoke_are_said_to_the_release_before() {
+    let owner = UserId(7);
+    let all = ListKeys {
+        owner,
+        after: Some(KeyId(3)),
+        limit: 10,
+        newest_first: false,
+        filter: KeyFilter::default(),
+    };
+    assert_eq!(wire::encode(&all, PREVIOUS).unwrap(), [2, 0, 14, 6, 10]);
+    assert_eq!(before::<ListKeys>(&[14, 6, 10]), all);
+    refused(&ListKeys { newest_first: true, ..all.clone() });
+    let filter = KeyFilter { tags: vec!["a".into()], ..KeyFilter::default() };
+    refused(&ListKeys { filter, ..all });
+    let page: KeyPage = before(&[&[1, 2, 1, b'n', 1, b'h', 2, 4, 1, 0, 1][..]].concat());
+    assert_eq!((page.next, page.keys[0].state), (Some(KeyId(1)), KeyState::Revoked));
+    let bytes = wire::encode(&page, PREVIOUS).unwrap();
+    assert_eq!(bytes, [2, 0, 1, 2, 1, b'n', 1, b'h', 2, 4, 1, 0, 1]);
+
+    let (reason, note) = (RevocationReason::KeyCompromise, Some("on a train".into()));
+    let revoke = RevokeKey { owner, key: KeyId(3), wait: true, reason, note, is_self: true };
+    assert_eq!(wire::encode(&revoke, PREVIOUS).unwrap(), [2, 0, 14, 6, 1]);
+    assert_eq!(before::<RevokeKey>(&[14, 6, 1]).reason, RevocationReason::Unspecified);
 }

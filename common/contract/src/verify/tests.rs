@@ -1,6 +1,9 @@
 //! Pins the bytes and the JSON of the messages that other languages send and read.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::Grants;
 use crate::wire::{self, CONTRACT, Contracts, Encoding, MAX_BATCH};
 use crate::{KeyDetail, Owner, SessionId, UserDetail};
 
@@ -11,14 +14,17 @@ fn user_of(username: &str, email: &str, number: i64, expires_at: Timestamp) -> P
         email: email.into(),
         session: SessionId([9; 16]),
         is_original: true,
+        is_narrowed: false,
     };
-    Principal { expires_at, detail: Detail::User(user.into()) }
+    let grants = Arc::new(Grants::everything());
+    Principal { expires_at, detail: Detail::User(user.into()), grants }
 }
 
 fn key_of(name: &str, id: i64, owner: i64, expires_at: Timestamp) -> Principal {
     let owner = Owner::User(UserId(owner));
-    let key = KeyDetail { id: KeyId(id), owner, name: name.into() };
-    Principal { expires_at, detail: Detail::Key(key) }
+    let key = KeyDetail { id: KeyId(id), owner, name: name.into(), lineage: KeyId(id) };
+    let grants = Arc::new(Grants::everything());
+    Principal { expires_at, detail: Detail::Key(key), grants }
 }
 
 fn user() -> Verified {
@@ -62,13 +68,13 @@ fn the_json_of_version_one_never_changes() {
 #[test]
 fn the_bytes_never_change() {
     let encode = |ask: &Verify| wire::encode(ask, CONTRACT).unwrap();
-    assert_eq!(encode(&Verify::of(Secret::new("x".into()))), [2, 0, 1, 1, b'x', 0, 0]);
+    assert_eq!(encode(&Verify::of(Secret::new("x".into()))), [3, 0, 1, 1, b'x', 0, 0]);
     let ask = wire::encode(&VerifyBatch::of(vec![Secret::new("x".into())]), CONTRACT).unwrap();
-    assert_eq!(ask, [2, 0, 1, 1, b'x', 0, 0]);
+    assert_eq!(ask, [3, 0, 1, 1, b'x', 0, 0]);
     let least = MinRevision { keys: Some(Revision(3)), identity: None };
     let ask = Verify { min_revision: Some(least), ..Verify::of(Secret::new("x".into())) };
-    assert_eq!(encode(&ask), [2, 0, 1, 1, b'x', 0, 1, 1, 6, 0]);
-    let reply = [2, 0, 0, 1, 1, 251, 88, 2, 0, 0, 1, 2, 1, 2, b'c', b'i'];
+    assert_eq!(encode(&ask), [3, 0, 1, 1, b'x', 0, 1, 1, 6, 0]);
+    let reply = [3, 0, 0, 1, 1, 251, 88, 2, 0, 0, 1, 2, 1, 2, b'c', b'i'];
     // 2 · 1,764,975,600,000, as 64 bits with the lowest byte first.
     let expires_at = [253, 0, 195, 124, 225, 53, 3, 0, 0];
     assert_eq!(wire::encode(&service(), CONTRACT).unwrap(), [&reply[..], &expires_at].concat());

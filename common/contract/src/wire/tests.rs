@@ -1,12 +1,15 @@
 //! Pins the bytes of messages, and shows that hostile ones are refused.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::identity::IdentityAuthority;
-use crate::keys::{IssueKey, KeysAuthority, RecordUses, VerifyKeys};
+use crate::keys::{IssueKey, KeysAuthority, NewKey, RecordUses, VerifyKeys};
 use crate::lease::{Epoch, MemberId, MemberResult, ReadAt, Revision};
+use crate::refusal::Conflict;
 use crate::{
-    CredentialHash, Detail, FieldError, KeyDetail, KeyId, Owner, Principal, Refusal, Secret,
-    Timestamp, UserDetail, UserId, Verdict, Verdicts,
+    AllowedIps, CredentialHash, Detail, FieldError, Grants, KeyDetail, KeyId, Metadata, Owner,
+    Principal, Refusal, Secret, Timestamp, UserDetail, UserId, Verdict, Verdicts,
 };
 
 /// The number that stands in front of every message.
@@ -40,16 +43,31 @@ type VerifyReply = Result<MemberResult<Verdicts<KeysAuthority>>, Refusal>;
 #[test]
 fn the_bytes_never_change() {
     let ask = VerifyKeys { hashes: vec![CredentialHash([7; 32])], member: None };
-    assert_eq!(encode(&ask).unwrap(), [&[2, 0, 1][..], &[7; 32], &[0]].concat());
+    assert_eq!(encode(&ask).unwrap(), [&[3, 0, 1][..], &[7; 32], &[0]].concat());
     let ask = VerifyKeys { hashes: Vec::new(), member: Some(MemberId([9; 16])) };
     assert_eq!(body(&ask), [&[0, 1][..], &[9; 16]].concat());
 
-    let key = KeyDetail { id: KeyId(1), owner: Owner::User(UserId(300)), name: "ci".into() };
-    let principal = Principal { expires_at: Timestamp(-1), detail: Detail::Key(key) };
+    let (id, owner) = (KeyId(1), Owner::User(UserId(300)));
+    let key = KeyDetail { id, owner, name: "ci".into(), lineage: KeyId(2) };
+    let grants = Arc::new(Grants {
+        environment: Some("live".into()),
+        allowed_ips: AllowedIps::of(["10.0.0.0/8"]).unwrap(),
+        metadata: Metadata::of(&serde_json::json!({"a": 1})).unwrap(),
+        external_id: Some("x".into()),
+        ..Grants::everything()
+    });
+    let principal = Principal { expires_at: Timestamp(-1), detail: Detail::Key(key), grants };
     let read_at = ReadAt { epoch: Epoch { made: 1, timeline: 2 }, revision: Revision(3) };
     let verdicts = vec![Verdict::Valid(principal), Verdict::Revoked];
     let reply: VerifyReply = Ok(MemberResult::Member(Verdicts::new(read_at, verdicts)));
-    let bytes = [0, 1, 2, 4, 6, 2, 1, 0, 1, 1, 2, 0, 251, 88, 2, 2, b'c', b'i', 1, 3];
+    let bytes = [
+        &[0, 1, 2, 4, 6, 2, 1, 0, 1, 1, 2, 0, 251, 88, 2, 2, b'c', b'i', 4, 1, b'*', 1, 4][..],
+        b"live",
+        &[1, 0, 10, 0, 0, 0, 8, 7],
+        br#"{"a":1}"#,
+        &[1, 1, b'x', 1, 3],
+    ]
+    .concat();
     assert_eq!(body(&reply), bytes);
     let stranger: VerifyReply = Ok(MemberResult::NotMember);
     assert_eq!(body(&stranger), [0, 0]);
@@ -65,9 +83,16 @@ fn the_bytes_never_change() {
         Refusal::TooManyRequests { retry_after_ms: 5 },
         Refusal::SessionEnded,
         Refusal::Stale,
+        Refusal::InsufficientScope { required: vec!["a".into()] },
+        Refusal::UsersOnly,
+        Refusal::Conflict(Conflict::Retiring),
+        Refusal::IdempotencyMismatch,
     ];
     let bytes: Vec<u8> = refusals.iter().flat_map(body).collect();
-    assert_eq!(bytes, [0, 1, 1, b'f', 1, b'm', 1, 2, 3, 4, 5, 6, 7, 5, 8, 9]);
+    assert_eq!(
+        bytes,
+        [0, 1, 1, b'f', 1, b'm', 1, 2, 3, 4, 5, 6, 7, 5, 8, 9, 10, 1, 1, b'a', 11, 12, 3, 13,]
+    );
 }
 
 #[test]
@@ -157,8 +182,8 @@ fn trailing_bytes_and_cut_messages_are_refused() {
 #[test]
 fn what_is_above_the_limit_is_neither_written_nor_read() {
     let name = Some("x".repeat(MAX_MESSAGE));
-    let expires_in = crate::keys::ExpiresIn::Default;
-    let ask = IssueKey { owner: UserId(1), name, expires_in, seed: None };
+    let key = NewKey { name, ..NewKey::default() };
+    let ask = IssueKey { owner: UserId(1), narrowed: None, key, seed: None };
     assert!(encode(&ask).is_err());
     assert!(matches!(decode::<IssueKey>(&vec![0; MAX_MESSAGE + 1]), Err(WireError::TooLarge(_))));
 }
@@ -206,9 +231,11 @@ fn the_largest_batch_of_the_longest_principals_fits() {
         email: "a".repeat(254).into(),
         session: crate::SessionId([255; 16]),
         is_original: true,
+        is_narrowed: false,
     };
-    let principal =
-        Principal { expires_at: Timestamp(i64::MAX), detail: Detail::User(user.into()) };
+    let grants = Arc::new(Grants::everything());
+    let detail = Detail::User(user.into());
+    let principal = Principal { expires_at: Timestamp(i64::MAX), detail, grants };
     let epoch = Epoch { made: i64::MAX, timeline: i64::MAX };
     let read_at = ReadAt { epoch, revision: Revision(i64::MAX) };
     let verdicts = vec![Verdict::Valid(principal); MAX_BATCH];

@@ -16,13 +16,15 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::body::{JsonBody, KeyPath, NoBody, positive};
-use crate::credential::{Acting, Owner};
+use crate::credential::{Acting, Owner, Read, Write};
 use crate::problem::Problem;
 use crate::state::Edge;
 
 mod json;
+mod object;
 
-pub use json::{CreateKeyBody, CreatedKeyBody, KeyBody, RevokedBody};
+pub use json::{CreateKeyBody, CreatedKeyBody, RevokedBody};
+pub use object::KeyBody;
 
 /// Keys of a page where the client does not say.
 const DEFAULT_LIMIT: usize = 100;
@@ -35,12 +37,13 @@ const MAX_LIMIT: usize = 1_000;
     responses((status = 201, description = "The key", body = CreatedKeyBody)))]
 pub(crate) async fn create(
     State(edge): State<Arc<Edge>>,
-    acting: Acting,
+    acting: Acting<Write>,
     JsonBody(body): JsonBody<CreateKeyBody>,
 ) -> Result<(StatusCode, Json<CreatedKeyBody>), Problem> {
     let owner = acting.user;
     edge.limits.key(owner)?;
-    let mut making = edge.unshown.making(&acting.context, body.of(owner, edge.seed()));
+    let mut making =
+        edge.unshown.making(&acting.context, body.of(owner, acting.narrowed.clone(), edge.seed()));
     let issued = making.make().await?;
     // The session may have ended while the key was made, in another service's database.
     if let Err(problem) = acting.is_still_good(&edge.gate).await {
@@ -48,7 +51,7 @@ pub(crate) async fn create(
         return Err(problem);
     }
     making.shown();
-    Ok((StatusCode::CREATED, Json(issued.into())))
+    Ok((StatusCode::CREATED, Json(CreatedKeyBody::new(issued, owner))))
 }
 
 /// Which keys to list.
@@ -69,18 +72,18 @@ pub struct ListQuery {
         body = Vec<KeyBody>, headers(("Link" = String, description = "`<…>; rel=\"next\"` while there are more")))))]
 pub(crate) async fn list(
     State(edge): State<Arc<Edge>>,
-    Owner { user, context }: Owner,
+    Owner { user, context, .. }: Owner<Read>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<(HeaderMap, Json<Vec<KeyBody>>), Problem> {
     let (limit, after) = read_query(query)?;
     let page = pages(&edge.bus, &context, user, after, limit).await?;
     let mut headers = HeaderMap::new();
-    if let (true, Some(last)) = (page.more, page.keys.last()) {
+    if let Some(KeyId(next)) = page.next {
         // Relative to the request (RFC 8288 §3.1): a proxy may have stripped a prefix of its path.
-        let link = format!("<?limit={limit}&after={}>; rel=\"next\"", last.id);
+        let link = format!("<?limit={limit}&after={next}>; rel=\"next\"");
         headers.extend(HeaderValue::try_from(link).ok().map(|link| (LINK, link)));
     }
-    Ok((headers, Json(page.keys.into_iter().map(KeyBody::from).collect())))
+    Ok((headers, Json(page.keys.into_iter().map(|key| KeyBody::new(key, user)).collect())))
 }
 
 /// How to revoke a key.
@@ -101,13 +104,14 @@ pub struct RevokeQuery {
         (status = 202, description = "The revoke is on disk, and exact from the moment it names", body = RevokedBody)))]
 pub(crate) async fn revoke(
     State(edge): State<Arc<Edge>>,
-    Owner { user, context }: Owner,
+    Owner { user, context, .. }: Owner<Write>,
     KeyPath(key): KeyPath,
     query: Result<Query<RevokeQuery>, QueryRejection>,
     _empty: NoBody,
 ) -> Result<(StatusCode, Json<RevokedBody>), Problem> {
     let wait = read_wait(query)?;
-    let changed = edge.change(&context, &RevokeKey { owner: user, key, wait }).await?;
+    let revoke = RevokeKey::of(user, key, wait);
+    let changed = edge.change(&context, &revoke).await?;
     let status = match changed {
         Changed::Confirmed(_) => StatusCode::OK,
         Changed::Committed { .. } => StatusCode::ACCEPTED,
@@ -134,16 +138,18 @@ async fn pages(
     mut after: KeyId,
     limit: usize,
 ) -> Result<KeyPage, CallError> {
-    let mut all = KeyPage { keys: Vec::new(), more: true };
-    while all.more && all.keys.len() < limit {
-        let left = (limit - all.keys.len()).min(MAX_BATCH);
-        let ask = ListKeys { owner, after, limit: u32::try_from(left).unwrap_or(1) };
+    let mut keys = Vec::new();
+    loop {
+        let left = (limit - keys.len()).min(MAX_BATCH);
+        let limit_now = u32::try_from(left).unwrap_or(1);
+        let ask = ListKeys::of(owner, after, limit_now);
         let page = bus.call(context, &ask).await?;
-        after = page.keys.last().map_or(after, |key| key.id);
-        all.more = page.more && !page.keys.is_empty();
-        all.keys.extend(page.keys);
+        keys.extend(page.keys);
+        match page.next {
+            Some(next) if keys.len() < limit => after = next,
+            next => return Ok(KeyPage { keys, next }),
+        }
     }
-    Ok(all)
 }
 
 fn read_query(query: Result<Query<ListQuery>, QueryRejection>) -> Result<(usize, KeyId), Problem> {

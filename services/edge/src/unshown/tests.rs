@@ -3,8 +3,9 @@
 use std::io;
 
 use latchkey_bus::{RequestId, Routes, Serving};
+use latchkey_contract::Owner;
 use latchkey_contract::authority::{Changed, Receipt};
-use latchkey_contract::keys::{ExpiresIn, ListedKey};
+use latchkey_contract::keys::{KeyObject, NewKey};
 use latchkey_contract::lease::Revision;
 use latchkey_contract::{Actor, Caller, Failure, Refusal, Secret, SessionId, Timestamp, UserId};
 
@@ -51,16 +52,9 @@ fn acts(context: &Context) -> &'static str {
 }
 
 fn issued() -> IssuedKey {
-    let listed = ListedKey {
-        id: KeyId(1),
-        name: "ci".to_owned(),
-        hint: "sk_".to_owned(),
-        created_at: Timestamp(0),
-        expires_at: Timestamp(1),
-        is_revoked: false,
-        last_used_at: None,
-    };
-    IssuedKey { listed, key: Secret::new("sk_".to_owned()) }
+    let owner = Owner::User(UserId(2));
+    let object = KeyObject::bare(KeyId(1), owner, Timestamp(0), Timestamp(1));
+    IssuedKey { object, key: Secret::new("sk_".to_owned()) }
 }
 
 /// What the key service is asked for, where the client is gone after the first answer.
@@ -72,8 +66,8 @@ async fn asked_after(first: First) -> Vec<&'static str> {
     let context = context.acting(Caller::of(actor, request_id));
     let request = IssueKey {
         owner: UserId(2),
-        name: None,
-        expires_in: ExpiresIn::Default,
+        narrowed: None,
+        key: NewKey::default(),
         seed: Some(Secret::new("seed".to_owned())),
     };
     let mut making = bench.keys.making(&context, request);

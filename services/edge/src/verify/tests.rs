@@ -7,8 +7,8 @@ use latchkey_contract::lease::{Epoch, MemberResult, ReadAt, Revision};
 use latchkey_contract::verify::{MinRevision, Outcome, PrincipalKind, Verified};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{
-    ApiKey, CallError, CredentialHash, Detail, KeyDetail, KeyId, KeyPrefix, Owner, Principal,
-    Refusal, Rpc, Secret, SessionId, Timestamp, UserDetail, UserId, Verdict, Verdicts,
+    ApiKey, CallError, CredentialHash, Detail, Grants, KeyDetail, KeyId, KeyPrefix, Owner,
+    Principal, Refusal, Rpc, Secret, SessionId, Timestamp, UserDetail, UserId, Verdict, Verdicts,
 };
 use latchkey_runtime::{Clock, Entropy, Environment};
 
@@ -39,8 +39,9 @@ async fn bench() -> (Bench, Serving) {
             return Verdict::Unknown;
         }
         let owner = Owner::User(UserId(2));
-        let key = KeyDetail { id: KeyId(1), owner, name: "ci".into() };
-        Verdict::Valid(Principal { expires_at: Timestamp(3), detail: Detail::Key(key) })
+        let key = KeyDetail { id: KeyId(1), owner, name: "ci".into(), lineage: KeyId(1) };
+        let grants = Arc::new(Grants::everything());
+        Verdict::Valid(Principal { expires_at: Timestamp(3), detail: Detail::Key(key), grants })
     };
     let routes = Routes::new("keys", "0.0.0", "")
         .on::<VerifyKeys, _, _>(move |_, ask| {
@@ -64,8 +65,11 @@ async fn identity(bus: &Bus) -> Serving {
             email: "ada@example.com".into(),
             session: SessionId([1; 16]),
             is_original: true,
+            is_narrowed: false,
         };
-        let user = Principal { expires_at: Timestamp(3), detail: Detail::User(user.into()) };
+        let grants = Arc::new(Grants::everything());
+        let user =
+            Principal { expires_at: Timestamp(3), detail: Detail::User(user.into()), grants };
         let verdicts = vec![Verdict::Valid(user); ask.tokens.len()];
         Ok(MemberResult::Member(Verdicts::new(READ_AT, verdicts)))
     });

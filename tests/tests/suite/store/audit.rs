@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{ANYBODY, poll};
+use e2e::{ANYBODY, acting_user, ending, poll};
 use latchkey_audit::chain::ChainKey;
 use latchkey_audit::sealer::{BATCH, Sealer, last};
 use latchkey_audit::verify::{Verified, verify};
@@ -26,14 +26,17 @@ async fn a_change_whose_event_cannot_be_written_is_not_made() {
         let made = insert(&db, key(1, 1, NOW.plus(60_000))).await;
         assert_eq!(count(&db, "SELECT COUNT(*) FROM keys_audit_events").await, 1);
         db.execute("ALTER TABLE keys_audit_events RENAME TO lost", values![]).await.unwrap();
-        assert!(keys::insert(&db, key(1, 2, NOW.plus(60_000)), &ANYBODY).await.is_err());
-        assert!(keys::revoke(&db, UserId(1), made, &ANYBODY, NOW).await.is_err());
+        assert!(
+            keys::issue::insert(&db, key(1, 2, NOW.plus(60_000)), &acting_user(1)).await.is_err()
+        );
+        let (request, owner) = (ending(UserId(1), made), acting_user(1));
+        assert!(keys::revoke(&db, &request, &owner, NOW).await.is_err());
         assert_eq!(count(&db, "SELECT COUNT(*) FROM api_keys").await, 1);
         let revoked = "SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NOT NULL";
         assert_eq!(count(&db, revoked).await, 0);
         assert_eq!(count(&db, "SELECT COUNT(*) FROM keys_invalidations").await, 0);
         db.execute("ALTER TABLE lost RENAME TO keys_audit_events", values![]).await.unwrap();
-        keys::revoke(&db, UserId(1), made, &ANYBODY, NOW).await.unwrap().unwrap();
+        super::revoke(&db, UserId(1), made, NOW).await.unwrap();
         assert_eq!(count(&db, "SELECT COUNT(*) FROM keys_audit_events").await, 2);
     }
 }
@@ -46,7 +49,7 @@ async fn a_key_that_is_not_made_is_no_event() {
         // The same message once more.
         insert(&db, new()).await;
         super::disable(&db, 1, true, 1).await.unwrap();
-        keys::insert(&db, key(1, 2, NOW.plus(60_000)), &ANYBODY).await.unwrap();
+        keys::issue::insert(&db, key(1, 2, NOW.plus(60_000)), &acting_user(1)).await.unwrap();
         assert_eq!(count(&db, "SELECT COUNT(*) FROM keys_audit_events").await, 1);
     }
 }

@@ -3,12 +3,14 @@
 use std::fmt;
 
 use latchkey_contract::authority::Changed;
-use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey, ListedKey};
+use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey, NewKey};
+use latchkey_contract::scope::Scopes;
 use latchkey_contract::{KeyId, Secret, Timestamp, UserId};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::object::KeyBody;
 use crate::api::json::{ReceiptBody, rfc3339, text_or_none};
 
 /// `POST /keys/create`.
@@ -27,37 +29,14 @@ pub struct CreateKeyBody {
 
 /// A key that was made: the only answer that shows it.
 #[derive(Serialize, ToSchema)]
-#[schema(example = json!({"id": 1, "key": "sk_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm", "name": "ci", "created_at": "2025-12-05T23:00:00Z", "expires_at": "2026-12-05T23:00:00Z", "is_revoked": false}))]
 pub struct CreatedKeyBody {
     id: i64,
-    /// The key: a prefix, the environment's name unless it is the first one, random characters and a checksum.
+    /// The key itself: a prefix, the environment's name unless it is the first one, random characters and a checksum.
+    /// Keep it now: nobody can show it again.
     #[schema(pattern = r"^[a-z][a-z0-9]{1,15}(_[a-z0-9]{2,12})?_[0-9A-Za-z]{49}$")]
     key: String,
-    name: String,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: String,
-    #[schema(value_type = String, format = DateTime)]
-    expires_at: String,
-    is_revoked: bool,
-}
-
-/// A key in a list.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({"id": 1, "name": "ci", "hint": "sk_0123…jklm", "created_at": "2025-12-05T23:00:00Z", "expires_at": "2026-12-05T23:00:00Z", "is_revoked": false, "last_used_at": "2025-12-06T08:30:00Z"}))]
-pub struct KeyBody {
-    id: i64,
-    name: String,
-    /// Enough of the key to recognise it by.
-    #[schema(pattern = r"^[a-z][a-z0-9]{1,15}(_[a-z0-9]{2,12})?_[0-9A-Za-z]{4}…[0-9A-Za-z]{4}$")]
-    hint: String,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: String,
-    #[schema(value_type = String, format = DateTime)]
-    expires_at: String,
-    is_revoked: bool,
-    /// At most 10 seconds behind; null before the first use.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    last_used_at: Option<String>,
+    #[serde(flatten)]
+    object: KeyBody,
 }
 
 /// A key that was revoked.
@@ -79,39 +58,22 @@ pub struct RevokedBody {
 }
 
 impl CreateKeyBody {
-    /// The request of `owner` that this body makes.
+    /// The request that this body makes, for `owner`.
     #[must_use]
-    pub fn of(self, owner: UserId, seed: Secret) -> IssueKey {
+    pub fn of(self, owner: UserId, narrowed: Option<Scopes>, seed: Secret) -> IssueKey {
         let Self { name, expires_in_days: expires_in } = self;
-        IssueKey { owner, name, expires_in, seed: Some(seed) }
+        let key = NewKey { name, expires_in, ..NewKey::default() };
+        IssueKey { owner, narrowed, key, seed: Some(seed) }
     }
 }
 
-impl From<IssuedKey> for CreatedKeyBody {
-    fn from(issued: IssuedKey) -> Self {
-        let listed = KeyBody::from(issued.listed);
-        Self {
-            id: listed.id,
-            key: issued.key.expose().to_owned(),
-            name: listed.name,
-            created_at: listed.created_at,
-            expires_at: listed.expires_at,
-            is_revoked: listed.is_revoked,
-        }
-    }
-}
-
-impl From<ListedKey> for KeyBody {
-    fn from(key: ListedKey) -> Self {
-        Self {
-            id: key.id.0,
-            name: key.name,
-            hint: key.hint,
-            created_at: rfc3339(key.created_at),
-            expires_at: rfc3339(key.expires_at),
-            is_revoked: key.is_revoked,
-            last_used_at: key.last_used_at.map(rfc3339),
-        }
+impl CreatedKeyBody {
+    /// How a key that was made is shown to its owner, once.
+    #[must_use]
+    pub fn new(issued: IssuedKey, owner: UserId) -> Self {
+        let IssuedKey { object, key } = issued;
+        let id = object.id.0;
+        Self { id, key: key.expose().to_owned(), object: KeyBody::new(object, owner) }
     }
 }
 

@@ -1,0 +1,416 @@
+//! What is asked of the key service about keys: to make, show, change, replace and end them.
+//!
+//! Each command names whose keys it is about, and the scopes of the token that acts where that was narrowed at
+//! login. A key that acts is the caller: the service reads what it may do in the transaction of the command.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::object::{KeyObject, KeyOrigin, KeyState, RevocationReason};
+use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, Changed};
+use crate::caller::Sender;
+use crate::credential::CredentialHash;
+use crate::grants::{AllowedIps, Metadata};
+use crate::ids::{KeyId, Mark, Timestamp, UserId};
+use crate::rpc::{ATTEMPT, Retry, Rpc};
+use crate::scope::Scopes;
+use crate::secret::{Secret, exposed, exposed_option};
+
+/// How long one attempt to make a key waits. Longer than others: each attempt writes.
+const ISSUE_ATTEMPT: Duration = Duration::from_secs(2);
+/// Characters of a seed at least.
+pub const SEED_MIN: usize = 32;
+
+/// What a key is to be. What is not said is the default, or what the key has that acts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewKey {
+    /// 1 to 100 characters after trimming; `None` where it is missing or no text.
+    pub name: Option<String>,
+    /// How long the key is to live.
+    pub expires_in: ExpiresIn,
+    /// See [`KeyObject`].
+    pub description: String,
+    /// See [`KeyObject`].
+    pub metadata: Metadata,
+    /// See [`KeyObject`].
+    pub external_id: Option<String>,
+    /// See [`KeyObject`].
+    pub tags: Vec<String>,
+    /// One of the environments of the installation; `None`: the acting key's, or the first.
+    pub environment: Option<String>,
+    /// What it is granted; `None`: the default of the installation, as far as the owner's ceiling reaches.
+    pub scopes: Option<Scopes>,
+    /// Where from it may be used; `None`: the acting key's list, or anywhere.
+    pub allowed_ips: Option<AllowedIps>,
+}
+
+/// How long a new key is to live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExpiresIn {
+    /// As long as the service is configured to give.
+    #[default]
+    Default,
+    /// So many days: 1 to 3650.
+    Days(i64),
+    /// The caller sent something that is no whole number of 64 bits.
+    NotAnInteger,
+    /// Until this moment.
+    At(Timestamp),
+}
+
+/// Makes a key for `owner`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IssueKey {
+    /// The user whose key it is to be.
+    pub owner: UserId,
+    /// The scopes of the token that acts, where it is narrowed.
+    pub narrowed: Option<Scopes>,
+    /// What it is to be.
+    pub key: NewKey,
+    /// What the key is made from: at least [`SEED_MIN`] random characters, made by the sender for one request of a
+    /// client. The same seed makes the same key, so a doubled message gets the same answer. `None`: the
+    /// service takes random bits of its own.
+    #[serde(default, with = "exposed_option")]
+    pub seed: Option<Secret>,
+}
+
+/// Makes several keys: all or none.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IssueKeys {
+    /// As in [`IssueKey`].
+    pub owner: UserId,
+    /// As in [`IssueKey`].
+    pub narrowed: Option<Scopes>,
+    /// 1 to [`MAX_MADE`](super::rules::MAX_MADE) of them.
+    pub keys: Vec<NewKey>,
+    /// As in [`IssueKey`]: each key grows from it and its place.
+    #[serde(with = "exposed")]
+    pub seed: Secret,
+}
+
+/// A key that was made. The only message that holds its text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IssuedKey {
+    /// What is shown of it from now on.
+    pub object: KeyObject,
+    /// The key itself, never to be seen again.
+    #[serde(with = "exposed")]
+    pub key: Secret,
+}
+
+/// A page of `owner`'s keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListKeys {
+    /// The user whose keys they are.
+    pub owner: UserId,
+    /// Only keys behind this id; `None` for the first page.
+    pub after: Option<KeyId>,
+    /// How many at most: 1 to [`MAX_BATCH`](crate::wire::MAX_BATCH).
+    pub limit: u32,
+    /// Whether the newest come first.
+    pub newest_first: bool,
+    /// Which of them.
+    pub filter: KeyFilter,
+}
+
+/// Which keys: those for which all of it holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyFilter {
+    /// In one of these states; none named: in any.
+    pub states: Vec<KeyState>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
+    /// Of this environment.
+    pub environment: Option<String>,
+    /// With this text in their name, in any case.
+    pub name: Option<String>,
+    /// From there.
+    pub origin: Option<KeyOrigin>,
+    /// With this external id.
+    pub external_id: Option<String>,
+    /// Which end before.
+    pub expires_before: Option<Timestamp>,
+    /// Which were not used since, or never.
+    pub unused_since: Option<Timestamp>,
+    /// Of this lineage.
+    pub lineage: Option<KeyId>,
+}
+
+/// A page of keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPage {
+    /// The keys by rising id, or by falling. Fewer than were asked for where a message holds no more, or where more rows
+    /// would have to be read.
+    pub keys: Vec<KeyObject>,
+    /// From where the next page goes on; `None` where there is none.
+    pub next: Option<KeyId>,
+}
+
+/// Shows a key of `owner`'s.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetKey {
+    /// The user whose key it is.
+    pub owner: UserId,
+    /// The key.
+    pub key: KeyId,
+}
+
+/// Shows the keys of `owner`'s that a text or a hint is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookUpKeys {
+    /// The user whose keys they are.
+    pub owner: UserId,
+    /// What is known of them.
+    pub by: KnownBy,
+}
+
+/// What is known of a key that is looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KnownBy {
+    /// Its whole text.
+    Hash(CredentialHash),
+    /// What lists show of it.
+    Hint(String),
+}
+
+/// Which key a change is about, and what it was decided on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyTarget {
+    /// The user whose key it is.
+    pub owner: UserId,
+    /// The key.
+    pub key: KeyId,
+    /// [`KeyObject::version`] as the sender read it after its client had asked, or as the client named it: a message
+    /// that comes after something newer is refused.
+    pub version: i64,
+    /// A doubled or repeated message is known by it.
+    pub mark: Mark,
+    /// The scopes of the token that acts, where it is narrowed.
+    pub narrowed: Option<Scopes>,
+}
+
+/// Changes what is said of a key, or what it may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateKey {
+    /// Which key.
+    pub target: KeyTarget,
+    /// The changes.
+    pub patch: KeyPatch,
+    /// Whether the reply comes when no edge acts on the old state, or as soon as it is on disk.
+    pub wait: bool,
+}
+
+/// What is to be another; `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPatch {
+    /// See [`KeyObject`].
+    pub name: Option<String>,
+    /// See [`KeyObject`].
+    pub description: Option<String>,
+    /// The whole of it; a sender has merged what it patches (RFC 7396).
+    pub metadata: Option<Metadata>,
+    /// `Some(None)` takes it away.
+    pub external_id: Option<Option<String>>,
+    /// See [`KeyObject`].
+    pub tags: Option<Vec<String>>,
+    /// See [`KeyObject`].
+    pub scopes: Option<Scopes>,
+    /// See [`KeyObject`].
+    pub allowed_ips: Option<AllowedIps>,
+    /// A later or an earlier end, in days from the key's creation or as a moment.
+    pub expires: Option<ExpiresIn>,
+}
+
+/// Has a key be refused until it is enabled again, or enables it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetKeyEnabled {
+    /// Which key.
+    pub target: KeyTarget,
+    /// Whether it is to be accepted.
+    pub enabled: bool,
+    /// What whoever does it adds, for the audit log.
+    pub note: Option<String>,
+    /// Whether a key that is marked as leaked may be enabled.
+    pub confirm: bool,
+    /// As in [`UpdateKey`].
+    pub wait: bool,
+}
+
+/// A key after a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyChanged {
+    /// As it is now.
+    pub object: KeyObject,
+    /// How far the change is; `None` where no edge has to know of it.
+    pub changed: Option<Changed>,
+}
+
+/// Ends a key of `owner`'s: it is refused from the reply on. Revoking twice is no error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeKey {
+    /// The user whose key it is.
+    pub owner: UserId,
+    /// The key to end.
+    pub key: KeyId,
+    /// Whether the reply comes when no edge accepts the key any more, or as soon as it is on disk.
+    pub wait: bool,
+    /// Why; a second revoke may raise it to [`RevocationReason::KeyCompromise`] and nothing else.
+    pub reason: RevocationReason,
+    /// What whoever does it adds.
+    pub note: Option<String>,
+    /// Whether the acting key ends itself, which needs no scope.
+    pub is_self: bool,
+}
+
+/// Ends several keys of `owner`'s.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeKeys {
+    /// The user whose keys they are.
+    pub owner: UserId,
+    /// Which of them.
+    pub which: Which,
+    /// As in [`RevokeKey`].
+    pub reason: RevocationReason,
+    /// As in [`RevokeKey`].
+    pub note: Option<String>,
+    /// Whether to say which keys it would end, and end none.
+    pub dry_run: bool,
+    /// As in [`RevokeKey`].
+    pub wait: bool,
+}
+
+/// Which keys are to be ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Which {
+    /// 1 to [`MAX_ENDED`](super::rules::MAX_ENDED) keys, each once.
+    Ids(Vec<KeyId>),
+    /// Those that a filter finds, which names at least one thing: [`MAX_ENDED`](super::rules::MAX_ENDED) at most.
+    Filter(KeyFilter),
+}
+
+/// What became of several keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysRevoked {
+    /// Those that are ended, or would be, by rising id.
+    pub keys: Vec<RevokedOne>,
+    /// Ids that are no keys of the owner's.
+    pub missing: Vec<KeyId>,
+    /// Whether the filter finds more: the same command ends those.
+    pub more: bool,
+    /// How far the change is; `None` where there was nothing to wait for.
+    pub changed: Option<Changed>,
+}
+
+/// One of several keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedOne {
+    /// The key.
+    pub id: KeyId,
+    /// When it was last accepted.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// Replaces a key by a new one that has what it has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RotateKey {
+    /// Which key.
+    pub target: KeyTarget,
+    /// Until when the old one is accepted.
+    pub grace: Grace,
+    /// How long the new key lives; [`ExpiresIn::Default`]: as long from now as the old one lived from its creation.
+    pub expires_in: ExpiresIn,
+    /// Why the old one ends.
+    pub reason: RevocationReason,
+    /// Whether a grace is meant although the old key may be somebody else's, or a lineage marked as leaked goes on.
+    pub confirm: bool,
+    /// Whether the acting key replaces itself, which needs a scope of its own.
+    pub is_self: bool,
+    /// As in [`IssueKey`].
+    #[serde(with = "exposed")]
+    pub seed: Secret,
+    /// As in [`UpdateKey`].
+    pub wait: bool,
+}
+
+/// Until when a key that is replaced is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Grace {
+    /// As long as the service is configured to give.
+    Default,
+    /// For so many seconds; 0: it is revoked at once.
+    Seconds(i64),
+    /// Until this moment.
+    Until(Timestamp),
+}
+
+/// A key and what it replaces.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RotatedKey {
+    /// The new one.
+    pub issued: IssuedKey,
+    /// The old one.
+    pub replaces: KeyId,
+    /// When the old one ends, or ended.
+    pub retires_at: Timestamp,
+    /// How far the change of the old one is.
+    pub changed: Changed,
+}
+
+/// Takes away what is said of a revoked key; what is left of its row says that there was one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeKey {
+    /// The user whose key it is: the one who acts.
+    pub owner: UserId,
+    /// The key.
+    pub key: KeyId,
+}
+
+impl ListKeys {
+    /// At most `limit` keys of `owner` behind `after`, from the oldest on.
+    #[must_use]
+    pub fn of(owner: UserId, after: KeyId, limit: u32) -> Self {
+        let (after, filter) = (Some(after), KeyFilter::default());
+        Self { owner, after, limit, newest_first: false, filter }
+    }
+}
+
+impl RevokeKey {
+    /// Ends this key of `owner`'s, for no reason that was said.
+    #[must_use]
+    pub fn of(owner: UserId, key: KeyId, wait: bool) -> Self {
+        let reason = RevocationReason::Unspecified;
+        Self { owner, key, wait, reason, note: None, is_self: false }
+    }
+}
+
+macro_rules! command {
+    ($message:ty, $subject:literal, $timeout:expr, $retry:expr, $reply:ty) => {
+        impl Rpc for $message {
+            const SUBJECT: &'static str = $subject;
+            const TIMEOUT: Duration = $timeout;
+            const RETRY: Retry = $retry;
+            const SENDER: Option<Sender> = Some(Sender::Edge);
+            type Reply = $reply;
+        }
+    };
+}
+
+/// How long an answer that needs no edge is waited for.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const READ: Retry = Retry::Idempotent(ATTEMPT);
+/// A seed makes it so.
+const ISSUE: Retry = Retry::Idempotent(ISSUE_ATTEMPT);
+const CHANGE: Retry = Retry::Idempotent(CHANGE_ATTEMPT);
+
+command!(IssueKey, "v1.keys.issue", TIMEOUT, ISSUE, IssuedKey);
+command!(IssueKeys, "v1.keys.issue-many", TIMEOUT, ISSUE, Vec<IssuedKey>);
+command!(ListKeys, "v1.keys.list", TIMEOUT, READ, KeyPage);
+command!(GetKey, "v1.keys.get", TIMEOUT, READ, KeyObject);
+command!(LookUpKeys, "v1.keys.lookup", TIMEOUT, READ, Vec<KeyObject>);
+command!(UpdateKey, "v1.keys.update", CHANGE_TIMEOUT, CHANGE, KeyChanged);
+command!(SetKeyEnabled, "v1.keys.state", CHANGE_TIMEOUT, CHANGE, KeyChanged);
+command!(RevokeKey, "v1.keys.revoke", CHANGE_TIMEOUT, CHANGE, Changed);
+command!(RevokeKeys, "v1.keys.revoke-many", CHANGE_TIMEOUT, CHANGE, KeysRevoked);
+command!(RotateKey, "v1.keys.rotate", CHANGE_TIMEOUT, CHANGE, RotatedKey);
+command!(PurgeKey, "v1.keys.purge", TIMEOUT, READ, ());

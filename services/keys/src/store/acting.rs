@@ -1,0 +1,93 @@
+//! What whoever acts may do, read in the transaction of what they do.
+
+use latchkey_contract::scope::Scopes;
+use latchkey_contract::{Actor, AllowedIps, Caller, Forbidden, KeyId, Refusal, Timestamp, UserId};
+use latchkey_store::{StoreError, Tx, values};
+use sqlx::FromRow;
+
+use crate::acting::{Reach, Within, lacks};
+
+/// A key that acts: it is good when the command is carried out. Whoever ends it waits until that is done, or has done
+/// so before, and then nothing is done.
+pub(super) const ACTING: &str = "UPDATE api_keys SET version = version \
+    WHERE id = $2 AND owner_id = $1 AND revoked_at IS NULL AND disabled_at IS NULL AND expires_at > $3 \
+    AND NOT EXISTS (SELECT 1 FROM keys_disabled_owners WHERE keys_disabled_owners.owner_id = $1) \
+    RETURNING scopes, allowed_ips, environment, expires_at";
+pub(super) const CEILING: &str = "SELECT COALESCE((SELECT ceiling FROM keys_ceilings WHERE owner_id = $1), \
+    (SELECT default_ceiling FROM keys_telling WHERE id = 1)) AS ceiling";
+
+#[derive(FromRow)]
+struct ActingRow {
+    scopes: Option<String>,
+    allowed_ips: Option<String>,
+    environment: String,
+    expires_at: i64,
+}
+
+/// Why nothing is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Barred {
+    /// An edge should not have asked.
+    Forbidden(Forbidden),
+    /// Whoever acts is told so.
+    Refused(Refusal),
+}
+
+/// What the keys of an owner may do at most. Where it was never told, the identity service knows of no ceilings: then
+/// it is everything but what is reserved.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn ceiling(tx: &mut Tx, owner: UserId) -> Result<Scopes, StoreError> {
+    let row: Option<(Option<String>,)> = tx.fetch_first(CEILING, values![owner.0]).await?;
+    let Some(text) = row.and_then(|(ceiling,)| ceiling) else { return Ok(Scopes::everything()) };
+    Scopes::parse(&text).map_err(|_faulty| StoreError::Unexpected("a ceiling that is no scopes"))
+}
+
+/// How far whoever acts may change keys of `owner`'s now, by the scope `needed`. A key is locked until the transaction
+/// ends.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn reach(
+    tx: &mut Tx,
+    by: &Caller,
+    owner: UserId,
+    narrowed: Option<&Scopes>,
+    needed: &'static str,
+    now: Timestamp,
+) -> Result<Result<Reach, Barred>, StoreError> {
+    let Actor::Key { id, owner: of } = by.actor else {
+        if let Err(forbidden) = by.acts_as(owner) {
+            return Ok(Err(Barred::Forbidden(forbidden)));
+        }
+        return Ok(match narrowed {
+            None => Ok(Reach::Owner),
+            Some(scopes) if scopes.cover(needed) => Ok(Reach::Token(scopes.clone())),
+            Some(_) => Err(Barred::Refused(lacks([needed]))),
+        });
+    };
+    if of.user() != owner {
+        let why = "the key that acts is of another owner than what it is about";
+        return Ok(Err(Barred::Forbidden(Forbidden(why))));
+    }
+    let row: Option<ActingRow> = tx.fetch_first(ACTING, values![owner.0, id.0, now.0]).await?;
+    // It has ended since the edge looked.
+    let Some(row) = row else { return Ok(Err(Barred::Refused(Refusal::SessionEnded))) };
+    let ceiling = ceiling(tx, owner).await?;
+    let within = within(id, &row)?;
+    let scopes = within.scopes.intersection(&ceiling);
+    if !scopes.cover(needed) {
+        return Ok(Err(Barred::Refused(lacks([needed]))));
+    }
+    Ok(Ok(Reach::Key(Within { scopes, ..within })))
+}
+
+fn within(id: KeyId, row: &ActingRow) -> Result<Within, StoreError> {
+    let unreadable = StoreError::Unexpected("a key's row holds what no key is granted");
+    let scopes = Scopes::parse(row.scopes.as_deref().unwrap_or_default());
+    let allowed_ips = AllowedIps::parse(row.allowed_ips.as_deref().unwrap_or_default());
+    let (Ok(scopes), Ok(allowed_ips)) = (scopes, allowed_ips) else { return Err(unreadable) };
+    let (environment, expires_at) = (row.environment.clone(), Timestamp(row.expires_at));
+    Ok(Within { id, scopes, allowed_ips, environment, expires_at })
+}
