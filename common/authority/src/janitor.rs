@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use latchkey_contract::Timestamp;
 use latchkey_contract::authority::Authority as Named;
+use latchkey_contract::lease::MemberId;
 use latchkey_revocation::{Janitor as Rules, Moment, Upkeep};
 use latchkey_runtime::lock::lock_or_begin_anew;
 use latchkey_runtime::periodic::PeriodicTask;
 use latchkey_store::StoreError;
+use metrics::counter;
 
-use crate::Authority;
+use crate::{Authority, GONE};
 
 /// Leases without a renewal after which a member is retired.
 const QUIET_LEASES: i64 = 10;
@@ -56,13 +58,34 @@ impl<A: Named> Janitor<A> {
         };
         for step in upkeep {
             match step {
-                Upkeep::Retire(member) => store.retire_quiet(member, quiet_before).await?,
+                Upkeep::Retire(member) => self.retire(member, quiet_before).await?,
                 Upkeep::Delete(member) => store.delete_retired(member).await?,
             }
         }
         store.prune(self.authority.now().plus(-RECORDED), BATCH).await?;
         Ok(())
     }
+
+    /// Retires a member that has not renewed since `before`. Of all replicas, the one that does so tells of it.
+    async fn retire(&self, member: MemberId, before: Timestamp) -> Result<(), StoreError> {
+        let Some(renewed) = self.authority.store.retire_quiet(member, before).await? else {
+            return Ok(());
+        };
+        let silent_s = (self.authority.now().0 - renewed.0) / Timestamp::SECOND;
+        tracing::warn!(
+            authority = A::NAME,
+            member = name_of(member),
+            silent_s,
+            "an edge has gone without leaving and is retired"
+        );
+        counter!(GONE, "authority" => A::NAME).increment(1);
+        Ok(())
+    }
+}
+
+/// A member as the table of members can be asked for it.
+fn name_of(MemberId(id): MemberId) -> String {
+    format!("{:032x}", u128::from_be_bytes(id))
 }
 
 impl<A: Named> PeriodicTask for Janitor<A> {

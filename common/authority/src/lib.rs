@@ -53,6 +53,8 @@ const MAX_NOTED: usize = 100_000;
 
 /// Counts the edges that were retired because revokes waited for them in vain.
 const RETIRED: &str = "latchkey_members_retired_total";
+/// Counts the edges that were retired because they had not renewed for long.
+const GONE: &str = "latchkey_members_gone_total";
 
 /// One authority. `A` says which.
 pub struct Authority<A: Named> {
@@ -110,7 +112,9 @@ impl<A: Named> Authority<A> {
         });
         let observe = || authority.observe();
         wait_while_away(A::NAME, None, StoreError::is_away, observe).await.map_err(unusable)?;
-        counter!(RETIRED, "authority" => A::NAME).increment(0);
+        for retired in [RETIRED, GONE] {
+            counter!(retired, "authority" => A::NAME).increment(0);
+        }
         let (bus, subject) = (authority.bus.clone(), authority.waiter.subject::<A>('*'));
         let (heard, reads) = (Arc::clone(&authority.acknowledgements), bus.contracts());
         let hear: MessageHandler = Arc::new(move |subject, message| {

@@ -156,7 +156,7 @@ macro_rules! sql {
             ),
             retire_quiet: concat!(
                 "UPDATE ", $authority, "_members SET state = 'retired' ",
-                "WHERE id = $1 AND state = 'member' AND renewed_at < $2"
+                "WHERE id = $1 AND state = 'member' AND renewed_at < $2 RETURNING renewed_at"
             ),
             delete_retired: concat!(
                 "DELETE FROM ", $authority, "_members WHERE id = $1 AND state = 'retired'"

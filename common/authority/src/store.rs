@@ -293,12 +293,19 @@ impl Store {
         Ok(self.db.execute(self.sql().retire, values![&id.0]).await? > 0)
     }
 
-    /// Retires a member that has not renewed since `before`.
+    /// Retires a member that has not renewed since `before`: when it has, as far as was noted. `None` where it is no
+    /// such member, or somebody else has retired it.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn retire_quiet(&self, id: MemberId, before: Timestamp) -> Result<(), StoreError> {
-        self.write(self.sql().retire_quiet, values![&id.0, before.0]).await
+    pub async fn retire_quiet(
+        &self,
+        id: MemberId,
+        before: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let values = values![&id.0, before.0];
+        let row: Option<(i64,)> = self.db.fetch_first(self.sql().retire_quiet, values).await?;
+        Ok(row.map(|(renewed_at,)| Timestamp(renewed_at)))
     }
 
     /// Deletes a retired member.

@@ -6,7 +6,7 @@ use latchkey_revocation::MemberState;
 use latchkey_runtime::periodic::PeriodicTask;
 
 use super::*;
-use crate::bench::{HASH, NOW, SQL, at, bench, hasty_bench};
+use crate::bench::{HASH, NOW, SQL, at, bench, hasty_bench, warnings};
 use crate::changes::new_epoch;
 
 #[tokio::test]
@@ -14,13 +14,20 @@ async fn a_member_is_retired_after_ten_leases_and_what_its_note_may_be_behind() 
     let bench = bench("retire").await;
     let key = bench.member(1, CONTRACT).await;
     let janitor = Janitor::new(Arc::clone(&bench.authority));
+    let warnings = warnings();
     bench.clock.advance(25_000);
     janitor.run().await;
     assert_eq!(bench.store.rows(NOW).await.unwrap()[0].state, MemberState::Member);
+    assert_eq!(warnings(), 0);
     bench.clock.advance(1);
     janitor.run().await;
     assert_eq!(bench.store.rows(NOW).await.unwrap()[0].state, MemberState::Retired);
     assert_eq!(bench.noted(&key).await, Some(NOW.0));
+    // Another replica that has seen it quiet too, and the next run.
+    let quiet_before = bench.now();
+    assert_eq!(bench.store.retire_quiet(key.id, quiet_before).await.unwrap(), None);
+    janitor.run().await;
+    assert_eq!(warnings(), 1, "it is told of once");
     bench.end().await;
 }
 

@@ -199,6 +199,11 @@ pub const ALL: &[Metric] = &[
         &["authority"],
         "Edges retired because a revoke waited for them in vain",
     ),
+    counter(
+        "latchkey_members_gone_total",
+        &["authority"],
+        "Edges retired because they had not renewed their lease for ten leases and never said that they leave",
+    ),
     gauge(
         "latchkey_chore_held",
         &["service", "chore"],
