@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -54,10 +53,9 @@ impl Ending {
     }
 }
 
-/// Serves `connection`, from `peer`, to its end.
+/// Serves `connection` to its end.
 pub(crate) async fn run<S>(
     mut connection: Connection<TokioIo<TrackedStream>, S>,
-    peer: SocketAddr,
     activity: &Activity,
     service: &EdgeService,
     ending: &Ending,
@@ -74,7 +72,7 @@ pub(crate) async fn run<S>(
     let fault = outcome.err().and_then(|error| malformed::fault(&error, &read_buf, was_refused));
     let is_malformed = fault.is_some();
     if let Some(fault) = fault {
-        let answer = service.refuse(fault, peer, &read_buf);
+        let answer = service.refuse(fault, &read_buf);
         if tokio::time::timeout(LINGER, stream.write_all(&answer)).await.is_err() {
             return;
         }

@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -146,9 +146,9 @@ impl EdgeService {
         answer
     }
 
-    /// What `peer` is told that sent something that is no request, byte by byte. `unread` is its beginning.
-    pub(crate) fn refuse(&self, fault: Fault, peer: SocketAddr, unread: &[u8]) -> Vec<u8> {
-        self.malformed.note(fault, 1, Some(peer));
+    /// What a client is told that sent something that is no request, byte by byte. `unread` is its beginning.
+    pub(crate) fn refuse(&self, fault: Fault, unread: &[u8]) -> Vec<u8> {
+        self.malformed.note(fault, 1);
         let (problem, id) = (fault.problem(), self.plain.ids.make());
         let body = problem.document(id.to_str().unwrap_or_default(), None);
         let mut answer = problem.into_response();
@@ -160,7 +160,7 @@ impl EdgeService {
     /// Counts what a sweep over the connections has closed.
     pub(crate) fn note(&self, swept: Swept) {
         if swept.slow_heads > 0 {
-            self.malformed.note(Fault::SlowHead, swept.slow_heads, None);
+            self.malformed.note(Fault::SlowHead, swept.slow_heads);
         }
     }
 

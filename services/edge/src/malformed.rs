@@ -1,9 +1,5 @@
-//! What is no request: why, what its sender is told, and one counted line. hyper says that it could not parse
+//! What is no request: why, what its sender is told, a count and a line. hyper says that it could not parse
 //! something and hardly what; the bytes that it did not take say the rest.
-
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use axum::response::Response;
 use latchkey_contract::problem::{
@@ -17,8 +13,6 @@ use time::format_description::well_known::Rfc2822;
 
 use crate::problem::Problem;
 
-/// At most one line in so long, however much comes.
-const LOG_PAUSE: Duration = Duration::from_secs(10);
 /// The first byte of a TLS handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -47,14 +41,10 @@ pub(crate) enum Fault {
 const REASONS: [&str; 7] =
     ["request_line", "version", "header", "too_large", "incomplete", "tls", "slow_head"];
 
-/// Counts what is no request, and logs some of it.
+/// Counts what is no request, and logs it.
 pub(crate) struct Malformed {
     clock: Clock,
     counters: [Counter; REASONS.len()],
-    /// When the next line may be logged, by the clock of leases (ns).
-    next_line: AtomicU64,
-    /// How many were not logged since the last line.
-    unlogged: AtomicU64,
 }
 
 /// Why hyper gave up on a connection whose bytes `unread` it had not taken; nothing where that is nobody's
@@ -143,27 +133,15 @@ impl Malformed {
             counter.increment(0);
             counter
         });
-        Self { clock, counters, next_line: AtomicU64::new(0), unlogged: AtomicU64::new(0) }
+        Self { clock, counters }
     }
 
-    /// Counts `count` of them, the last one from `peer`, and logs that if the last line was long ago.
-    pub(crate) fn note(&self, fault: Fault, count: u64, peer: Option<SocketAddr>) {
+    /// Counts `count` of them, and logs that. Of many lines a few are written, whatever their reasons are: the counters
+    /// know those.
+    pub(crate) fn note(&self, fault: Fault, count: u64) {
         let place = fault.reason();
         self.counters[place].increment(count);
-        let (now, next) = (self.clock.lease_nanos(), self.next_line.load(Ordering::Relaxed));
-        let later = now + u64::try_from(LOG_PAUSE.as_nanos()).unwrap_or(u64::MAX);
-        let is_mine = now >= next
-            && self
-                .next_line
-                .compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if !is_mine {
-            self.unlogged.fetch_add(count, Ordering::Relaxed);
-            return;
-        }
-        let (others, reason) = (self.unlogged.swap(0, Ordering::Relaxed), REASONS[place]);
-        let peer = peer.map(tracing::field::display);
-        tracing::info!(reason, peer, count, others, "a client sent what is no HTTP request");
+        tracing::info!(fault = REASONS[place], count, "a client sent what is no HTTP request");
     }
 
     /// The line that says when an answer was given (RFC 9110 §6.6.1).
@@ -222,14 +200,5 @@ mod tests {
     fn a_date_is_written_as_http_has_it() {
         let malformed = Malformed::new(Clock::manual(784_111_777_000));
         assert_eq!(malformed.date_line(), "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
-    }
-
-    #[test]
-    fn many_make_few_lines() {
-        let malformed = Malformed::new(Clock::System);
-        for _ in 0..5 {
-            malformed.note(Fault::Tls, 1, None);
-        }
-        assert_eq!(malformed.unlogged.load(Ordering::Relaxed), 4);
     }
 }

@@ -235,7 +235,7 @@ impl Serving {
         let connection = self.http.serve_connection(TokioIo::new(stream), answer);
         #[expect(clippy::disallowed_methods, reason = "its place is waited for at the end")]
         let task = tokio::spawn(async move {
-            connection::run(connection, peer, &tracked, &for_refusals, &for_the_end).await;
+            connection::run(connection, &tracked, &for_refusals, &for_the_end).await;
             drop(place);
         });
         self.watch.add(task.abort_handle(), activity);
