@@ -14,11 +14,14 @@ use crate::body::MAX_BODY;
 use crate::credential::{Kept, Looked, Open, Presented, presented};
 use crate::problem::Problem;
 
+/// The methods of a route that is read.
+pub(crate) const READS: &[Method] = &[Method::GET, Method::HEAD];
+
 /// A route that only verifies.
 #[derive(Clone, Copy)]
 pub(crate) struct VerifyRoute {
-    /// The methods it takes, as the header `Allow` names them; `None`: any.
-    pub(crate) allow: Option<&'static str>,
+    /// The methods it takes; `None`: any.
+    pub(crate) methods: Option<&'static [Method]>,
     /// Whether a page of another origin may call it. Where not, `Origin` is a header like any other.
     pub(crate) is_for_pages: bool,
     /// Bytes of a body at most. It is read by nobody.
@@ -57,7 +60,7 @@ impl VerifyRoute {
         accept: fn(&Principal) -> Result<Response, Problem>,
     ) -> Self {
         Self {
-            allow: Some("GET,HEAD"),
+            methods: Some(READS),
             is_for_pages: true,
             max_body: MAX_BODY,
             who,
@@ -87,10 +90,10 @@ impl VerifyRoute {
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Seen, Problem> {
-        if let Some(allow) = self.allow
-            && !allow.split(',').any(|taken| taken == method.as_str())
+        if let Some(methods) = self.methods
+            && !methods.contains(method)
         {
-            return Err(Problem::method_not_allowed(allow));
+            return Err(Problem::method_not_allowed(methods));
         }
         let requirement = (self.requirement)(self.who, uri)?;
         let credentials = (self.credentials)(uri, headers)?;

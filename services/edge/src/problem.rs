@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use axum::body::Body;
 use axum::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use latchkey_contract::problem::{
     Accepts, BEARER, COMPRESSED, CREDENTIAL_NEEDED, INSUFFICIENT_SCOPE, INTERNAL, INVALID,
@@ -31,7 +31,7 @@ struct Reason {
     retry_after_s: Option<u64>,
     challenges: &'static [&'static str],
     /// The methods that the path takes (RFC 9110 §10.2.1), where nobody else says them.
-    allow: Option<&'static str>,
+    allow: &'static [Method],
     /// The codings of a body that are taken (RFC 9110 §12.5.3).
     accepts_coding: Option<&'static str>,
     /// Why we failed, for the log alone.
@@ -96,7 +96,7 @@ impl Reason {
             errors: Vec::new(),
             retry_after_s: None,
             challenges: &[],
-            allow: None,
+            allow: &[],
             accepts_coding: None,
             cause: None,
             members: Members::default(),
@@ -155,8 +155,8 @@ impl Problem {
     }
 
     /// 405: the path takes other methods, these.
-    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
-        Reason { allow: Some(allow), ..Reason::of(&METHOD_NOT_ALLOWED) }.into()
+    pub(crate) fn method_not_allowed(allow: &'static [Method]) -> Self {
+        Reason { allow, ..Reason::of(&METHOD_NOT_ALLOWED) }.into()
     }
 
     /// 403: a good credential that does not hold what is needed: one of these texts, all of its scopes. None of them:
@@ -319,8 +319,11 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.0.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(allow) = self.0.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        if !self.0.allow.is_empty() {
+            let methods: Vec<&str> = self.0.allow.iter().map(Method::as_str).collect();
+            // A method has no character that a header does not take.
+            let allow = HeaderValue::from_str(&methods.join(",")).ok();
+            headers.extend(allow.map(|methods| (ALLOW, methods)));
         }
         if let Some(coding) = self.0.accepts_coding {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding));

@@ -82,7 +82,7 @@ impl Route {
         let schemas = components.unwrap_or_default().schemas.into_iter().collect();
         let (path, method, operation) = only_operation(paths);
         let description = operation.map(|operation| Description { schemas, operation });
-        let method = value.allow.map(|_| method);
+        let method = value.methods.map(|_| method);
         Self::bare(method, path, description, Way::Verify(value)).who(value.who)
     }
 

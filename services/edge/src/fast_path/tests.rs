@@ -48,7 +48,7 @@ fn refuse(problem: Problem) -> Response {
 }
 
 const AUTHZ: VerifyRoute = VerifyRoute {
-    allow: None,
+    methods: None,
     is_for_pages: false,
     max_body: 8,
     requirement,
@@ -56,7 +56,7 @@ const AUTHZ: VerifyRoute = VerifyRoute {
     ..VerifyRoute::get(Requirement::ANYBODY, authz)
 };
 /// The same for pages, by GET.
-const READ: VerifyRoute = VerifyRoute { allow: Some("GET,HEAD"), is_for_pages: true, ..AUTHZ };
+const READ: VerifyRoute = VerifyRoute { methods: Some(READS), is_for_pages: true, ..AUTHZ };
 
 fn edge(value: VerifyRoute) -> EdgeService {
     let config = Config::read(&Environment::of([])).unwrap();
