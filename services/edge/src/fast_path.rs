@@ -105,23 +105,23 @@ impl VerifyRoute {
         })
     }
 
-    /// The answer, by the context's deadline. `question`: what a look has left open, if there was one.
-    pub(crate) async fn answer(
+    /// The answer, by the context's deadline.
+    pub(crate) async fn answer(&self, gate: &Gate, context: &Context, parts: &Parts) -> Response {
+        match self.look(gate, &parts.method, &parts.uri, &parts.headers) {
+            Seen::Open(question) => self.ask(gate, context, &question).await,
+            Seen::Answer(answer) => answer,
+        }
+    }
+
+    /// The answer to what a look has left open, by the context's deadline.
+    pub(crate) async fn ask(
         &self,
         gate: &Gate,
         context: &Context,
-        parts: &Parts,
-        question: Option<Question>,
+        question: &Question,
     ) -> Response {
-        let question = match question {
-            Some(question) => question,
-            None => match self.look(gate, &parts.method, &parts.uri, &parts.headers) {
-                Seen::Open(question) => question,
-                Seen::Answer(answer) => return answer,
-            },
-        };
         let Question { requirement, credentials, open } = question;
-        let asked = credentials.presented().ask(requirement, gate, context, open).await;
+        let asked = credentials.presented().ask(*requirement, gate, context, *open).await;
         let answered = asked.and_then(|principal| (self.accept)(&principal));
         answered.unwrap_or_else(self.refuse)
     }

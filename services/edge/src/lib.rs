@@ -1,11 +1,11 @@
 //! The edge: the public HTTP API. It never sees a database; what it knows, it asks over the bus.
 //!
 //! ```text
-//! server -> connection -> layers -> fast_path -> credential -> latchkey-gate -> bus
-//!                            \
-//!                             \_-> admission -> router -> credential (extractors) -> latchkey-gate -> bus
-//!                                     \
-//!                                      \_-> api -> bus
+//! server -> connection -> layers -> around -> fast_path -> credential -> latchkey-gate -> bus
+//!                                   \
+//!                                    \_-> admission -> router -> credential (extractors) -> latchkey-gate -> bus
+//!                                            \
+//!                                             \_-> api -> bus
 //! bus -> verify -> latchkey-gate -> bus
 //! ```
 //!
@@ -21,7 +21,8 @@
 //! | `admission` | who waits for room |
 //! | [`limits`] | how often one client or user may |
 //! | `unshown` | new keys, until their client is shown them |
-//! | [`layers`] | the one layer around everything: admission, id, deadline, problem documents, metrics |
+//! | [`layers`] | the edge as a service: pages of other origins, and the one layer around everything |
+//! | `around` | that layer: admission, id, deadline, problem documents, metrics |
 //! | [`problem`] | what an error answer has besides its row in the contract's table |
 //! | [`openapi`] | the API's description, from the list |
 //! | [`server`] | connections |
@@ -34,12 +35,14 @@ mod address;
 mod admission;
 mod answer;
 pub mod api;
+mod around;
 pub mod body;
 pub mod config;
 mod connection;
 mod cors;
 pub mod credential;
 mod fast_path;
+mod guard;
 mod host;
 mod idle_timeout;
 pub mod layers;

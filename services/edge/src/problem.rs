@@ -19,7 +19,7 @@ use serde::Serialize;
 
 /// Why a request is not answered as its sender wished.
 ///
-/// As a response it has no body yet: [`layers`](crate::layers) writes that, with the request's id.
+/// As a response it has no body yet: `around.rs` writes that, with the request's id.
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Reason>);
 

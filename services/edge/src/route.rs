@@ -83,7 +83,9 @@ impl Route {
         let (path, method, operation) = only_operation(paths);
         let description = operation.map(|operation| Description { schemas, operation });
         let method = value.methods.map(|_| method);
-        Self::bare(method, path, description, Way::Verify(value)).who(value.who)
+        let mut route = Self::bare(method, path, description, Way::Verify(value));
+        route.facts.who = Some(value.who);
+        route
     }
 
     /// A page for people, which the description leaves out.
@@ -103,6 +105,7 @@ impl Route {
 
     /// Only for those who meet the requirement.
     pub(crate) fn who(mut self, requirement: Requirement) -> Self {
+        self.assert_handled("its value says who may call it");
         self.facts.who = Some(requirement);
         self
     }
@@ -114,19 +117,28 @@ impl Route {
 
     /// Counted by `class`.
     pub(crate) fn limit(mut self, class: LimitClass) -> Self {
+        self.assert_handled("nothing counts its requests");
         self.facts.limit = Some(class);
         self
     }
 
     /// With a JSON body of so many bytes at most.
     pub(crate) fn body(mut self, max: usize) -> Self {
+        self.assert_handled("nobody reads its body");
         self.facts.max_body = Some(max);
         self
     }
 
     /// Dear: its requests wait for room with others of the kind.
     pub(crate) fn lane(self, lane: Lane) -> Self {
+        self.assert_handled("it waits for no room");
         Self { lane: Some(lane), ..self }
+    }
+
+    /// What a handler's arguments do, and admission in front of it, the fast path would leave undone without a word.
+    fn assert_handled(&self, why: &str) {
+        let is_handled = matches!(self.way, Way::Handler(_));
+        debug_assert!(is_handled, "{} only verifies: {why}", self.facts.path);
     }
 
     /// What anybody may know of it.

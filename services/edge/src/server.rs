@@ -22,6 +22,7 @@ use latchkey_runtime::{Exit, StartError, process};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::around::Later;
 use crate::config::Config;
 use crate::connection::{self, Ending};
 use crate::idle_timeout::{Activity, Watch};
@@ -212,24 +213,31 @@ impl Serving {
         let activity = Activity::default();
         let (tracked, busy) = (activity.clone(), activity.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
-            let arrived = match service.answer_at_once(&request) {
+            let later = match service.answer_at_once(&request) {
                 ControlFlow::Break(answer) => {
                     busy.answered();
                     return Either::Left(ready(Ok(finish(answer, &ending))));
                 }
-                ControlFlow::Continue(arrived) => arrived,
+                ControlFlow::Continue(later) => later,
             };
             busy.busy();
             let (service, ending, busy) = (Arc::clone(&service), Arc::clone(&ending), busy.clone());
-            // In a box: an answer that is there at once needs no room for it.
-            Either::Right(Box::pin(async move {
-                let answer = service.answer(request, arrived, peer.ip()).await;
-                busy.answered();
-                if answer.extensions().get::<Unread>().is_some() {
-                    busy.leave_unread();
-                }
-                Ok::<_, Infallible>(finish(answer, &ending))
-            }))
+            // In boxes: an answer that is there at once needs no room for them.
+            Either::Right(match later {
+                Later::Ask(mut asked) => Either::Left(Box::pin(async move {
+                    let answer = service.ask(&mut asked).await;
+                    busy.answered();
+                    Ok::<_, Infallible>(finish(answer, &ending))
+                })),
+                Later::Answer(arrived) => Either::Right(Box::pin(async move {
+                    let answer = service.answer(request, arrived, peer.ip()).await;
+                    busy.answered();
+                    if answer.extensions().get::<Unread>().is_some() {
+                        busy.leave_unread();
+                    }
+                    Ok(finish(answer, &ending))
+                })),
+            })
         });
         let stream = TrackedStream::new(stream, tracked.clone());
         let connection = self.http.serve_connection(TokioIo::new(stream), answer);

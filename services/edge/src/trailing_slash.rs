@@ -9,11 +9,7 @@ pub struct Slashed;
 /// Takes the slash off the end of a path that is more than a slash: `/keys/` is `/keys`. Two of them are
 /// another path, which nothing is at. Whether there was one.
 pub fn without_slash<B>(request: &mut Request<B>) -> bool {
-    let path = request.uri().path();
-    let Some(shorter) = path.strip_suffix('/').filter(|it| !it.is_empty() && !it.ends_with('/'))
-    else {
-        return false;
-    };
+    let Some(shorter) = shorter(request.uri().path()) else { return false };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut parts = request.uri().clone().into_parts();
     parts.path_and_query = format!("{shorter}{query}").parse().ok();
@@ -21,6 +17,15 @@ pub fn without_slash<B>(request: &mut Request<B>) -> bool {
     *request.uri_mut() = uri;
     request.extensions_mut().insert(Slashed);
     true
+}
+
+/// Whether a path has a slash that [`without_slash`] takes off: until then it is not the path that its route is found by.
+pub(crate) fn has_slash(path: &str) -> bool {
+    shorter(path).is_some()
+}
+
+fn shorter(path: &str) -> Option<&str> {
+    path.strip_suffix('/').filter(|it| !it.is_empty() && !it.ends_with('/'))
 }
 
 #[cfg(test)]

@@ -3,16 +3,22 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use axum::body::Body;
-use axum::http::header::{ALLOW, ORIGIN, VARY};
+use axum::body::{Body, to_bytes};
+use axum::http::header::{ALLOW, CONTENT_TYPE, ORIGIN, VARY};
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
 use latchkey_bus::Bus;
 use latchkey_contract::problem::{BAD_HEADER, CREDENTIAL_TWICE};
 use latchkey_runtime::{Clock, Entropy, Environment};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 use super::*;
+use crate::admission::Lane;
 use crate::layers::EdgeService;
+use crate::limits::LimitClass;
 use crate::route::{Route, described};
+use crate::server::Server;
 use crate::{Config, Deps, serving};
 
 /// What a refusal of the route says in place of its status.
@@ -132,4 +138,75 @@ async fn a_body_is_bounded_by_the_route() {
         *with_body.body_mut() = Body::from("x".repeat(length));
         assert_eq!(ask(&edge, with_body).await.status(), status, "{length}");
     }
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer_whether_it_was_one_at_once_or_in_time() {
+    fn panics(_: Problem) -> Response {
+        panic!("a panic of a test")
+    }
+    let edge = edge(VerifyRoute { refuse: panics, ..AUTHZ });
+    // Nobody has to be asked, somebody has to be, and the request goes the whole way.
+    let mut with_body = request("POST", "/authz/any", &[]);
+    *with_body.body_mut() = Body::from("x");
+    let with_key = request("GET", "/authz/any", &[("x-api-key", KEY)]);
+    for asking in [request("GET", "/authz/any", &[]), with_key, with_body] {
+        let answer = ask(&edge, asking).await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
+        let id = answer.headers()["x-request-id"].clone();
+        let body = to_bytes(answer.into_body(), MAX_BODY).await.unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(document["request_id"], id.to_str().unwrap(), "{document}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_at_once_ends_no_connection() {
+    fn panics(_: Problem) -> Response {
+        panic!("a panic of a test")
+    }
+    let config =
+        Config::read(&Environment::of([("LISTEN_ADDR".into(), "127.0.0.1:0".into())])).unwrap();
+    let server = Server::bind(&config).await.unwrap();
+    let address = server.address().unwrap();
+    let (end, ended) = oneshot::channel::<()>();
+    let edge = edge(VerifyRoute { refuse: panics, ..AUTHZ });
+    let client = async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        for _ in 0..2 {
+            stream.write_all(b"GET /authz/any HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).await.unwrap();
+            assert_eq!(&head, b"HTTP/1.1 500");
+            let mut rest = Vec::new();
+            while !rest.ends_with(b"\"}") {
+                rest.push(stream.read_u8().await.unwrap());
+            }
+        }
+        drop(stream);
+        end.send(()).unwrap();
+    };
+    tokio::join!(client, server.serve(edge, async { drop(ended.await) }));
+}
+
+#[tokio::test]
+async fn a_path_is_judged_without_the_slash_at_its_end() {
+    // As written it would be the route's, with nothing in the place of the requirement.
+    let answer = ask(&edge(AUTHZ), request("GET", "/authz/", &[])).await;
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    let answer = ask(&edge(AUTHZ), request("GET", "/authz/any/", &[])).await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[test]
+#[should_panic(expected = "only verifies: nothing counts its requests")]
+fn a_route_that_only_verifies_cannot_be_limited() {
+    let _ = Route::verify(described!(authz), AUTHZ).limit(LimitClass::Logins);
+}
+
+#[test]
+#[should_panic(expected = "only verifies: it waits for no room")]
+fn a_route_that_only_verifies_waits_for_no_room() {
+    let _ = Route::verify(described!(authz), AUTHZ).lane(Lane::Lists);
 }
