@@ -103,6 +103,11 @@ impl Collector {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How many spans have come so far.
+    pub fn count(&self) -> usize {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The spans of one trace, as soon as `whole` finds that all are there.
     pub fn trace(&self, id: &str, whole: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
         let of_trace =

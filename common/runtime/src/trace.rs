@@ -7,14 +7,16 @@
 //! Names and attributes are constants and numbers. Of what a client sent only its own trace headers and its id of
 //! the request, which are made for that, go into a span.
 
+mod collector;
 mod export;
+mod otlp;
 mod settings;
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use opentelemetry::Context;
@@ -66,7 +68,8 @@ const REQUEST_ID: &str = "latchkey.request.id";
 /// The attribute of a span that says of which request it is a part.
 #[must_use]
 pub fn request_id(id: &str) -> KeyValue {
-    KeyValue::new(REQUEST_ID, id.to_owned())
+    // Shared: whoever sends a span copies it.
+    KeyValue::new(REQUEST_ID, Arc::<str>::from(id))
 }
 
 /// Starts exporting spans, if the variables name a collector; `None` where they name none.
@@ -89,7 +92,7 @@ pub fn start(
         .with_span_processor(queue)
         .with_resource(settings.resource)
         .build();
-    let tracer = provider.tracer("latchkey");
+    let tracer = provider.tracer(otlp::SCOPE);
     let tracing = Tracing { tracer, sampler: settings.sampler, late: Late::default() };
     // A second start in one process (tests do that) keeps the first one's collector.
     drop(TRACING.set(tracing));

@@ -21,6 +21,8 @@ const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 /// The methods that routes have; any other is `_OTHER`.
 const METHODS: [&str; 6] = ["GET", "POST", "DELETE", "HEAD", "OPTIONS", "_OTHER"];
+/// Attributes that a span has in the end, where its request did not fail.
+const ATTRIBUTES: usize = 5;
 /// The classes of statuses.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -33,6 +35,8 @@ pub struct Observer {
 /// One pattern's handles. A counter is registered when it is first needed, so that no empty ones show.
 struct Route {
     pattern: &'static str,
+    /// What its spans are called, by method.
+    names: [&'static str; METHODS.len()],
     duration: OnceLock<Histogram>,
     counters: [[OnceLock<Counter>; CLASSES.len()]; METHODS.len()],
 }
@@ -53,8 +57,15 @@ impl Observer {
     /// Tells about requests on `patterns`, of which so many are in hand.
     #[must_use]
     pub fn new(patterns: &Patterns, in_flight: &Limit) -> Self {
+        // Made once, and needed for as long as the process runs.
+        let lasting = |name: String| -> &'static str { Box::leak(name.into_boxed_str()) };
+        let name = |method: &str, pattern: &str| match method {
+            "_OTHER" => format!("HTTP {pattern}"),
+            method => format!("{method} {pattern}"),
+        };
         let route = |pattern: &&'static str| Route {
             pattern,
+            names: METHODS.map(|method| lasting(name(method, pattern))),
             duration: OnceLock::new(),
             counters: Default::default(),
         };
@@ -107,15 +118,15 @@ impl Observer {
     }
 
     fn describe(&self, request: &Request<'_>) -> Description {
-        let (method, pattern) = (METHODS[place_of(request.method)], self.pattern(request.route));
-        let attributes = vec![
-            KeyValue::new("http.request.method", method),
-            KeyValue::new("http.route", pattern),
+        let (method, route) = (place_of(request.method), &self.routes[request.route]);
+        let mut attributes = Vec::with_capacity(ATTRIBUTES);
+        attributes.extend([
+            KeyValue::new("http.request.method", METHODS[method]),
+            KeyValue::new("http.route", route.pattern),
             KeyValue::new("url.scheme", "http"),
             trace::request_id(request.id.to_str().unwrap_or_default()),
-        ];
-        let method = if method == "_OTHER" { "HTTP" } else { method };
-        (format!("{method} {pattern}").into(), attributes)
+        ]);
+        (route.names[method].into(), attributes)
     }
 }
 
@@ -145,7 +156,8 @@ fn place_of(method: &Method) -> usize {
 fn parent_of(headers: &HeaderMap) -> Parent {
     let mut all = headers.get_all(TRACEPARENT).iter();
     let (Some(traceparent), None) = (all.next(), all.next()) else { return Parent::default() };
-    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-    let tracestate = headers.get(TRACESTATE).and_then(text);
-    text(traceparent).map_or_else(Parent::default, |it| Parent::read(&it, tracestate.as_deref()))
+    let tracestate = headers.get(TRACESTATE).and_then(|value| value.to_str().ok());
+    traceparent
+        .to_str()
+        .map_or_else(|_unreadable| Parent::default(), |it| Parent::read(it, tracestate))
 }

@@ -77,6 +77,10 @@ async fn traced(floor: &Floor) {
         let bare = floor.target.measure().await;
         bare.row(round, "bare axum", &bare);
         some.measure().await.row(round, "1 % traced", &bare);
-        every.measure().await.row(round, "every one traced", &bare);
+        let before = collector.count();
+        let traced = every.measure().await;
+        traced.row(round, "every one traced", &bare);
+        let (made, sent) = (traced.good, collector.count() - before);
+        say(&format!("       of which {sent} of {made} spans have come to the collector by then"));
     }
 }

@@ -1,5 +1,8 @@
 //! Sends spans to the collector: a bounded queue, and a task that empties it.
 //!
+//! A span is written as bytes where it ends. The task is woken where there are enough for a batch, and once a second: not
+//! for each of them.
+//!
 //! No request ever waits for the collector. What does not fit or cannot be sent is dropped and counted
 //! (`latchkey_spans_dropped_total`); the log says once that the collector is away, and once that it is back.
 //!
@@ -8,29 +11,34 @@
 
 use std::mem;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use opentelemetry::Context;
-use opentelemetry_otlp::{SpanExporter as Otlp, WithExportConfig};
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
-use tokio::sync::{mpsc, oneshot};
+use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::settings::{ENDPOINT, Settings};
+use super::collector::{Collector, Remote};
+use super::otlp;
+use super::settings::Settings;
 use crate::config::ConfigError;
 
 /// Spans that wait for the collector at most.
 const MAX_QUEUE: usize = 2_048;
 /// Spans that are sent together at most.
 const MAX_BATCH: usize = 512;
-/// How long the first span of a batch waits for others.
+/// How long spans wait for others where there are too few for a batch.
 const DELAY: Duration = Duration::from_secs(1);
 
 /// The queue's end where spans go in.
 #[derive(Debug)]
-pub(super) struct Queue(mpsc::Sender<SpanData>);
+pub(super) struct Queue {
+    spans: mpsc::Sender<Vec<u8>>,
+    is_full: Arc<Notify>,
+}
 
 /// The task that sends spans, while it runs.
 #[must_use = "end it, so that the last spans are sent"]
@@ -39,34 +47,31 @@ pub struct Exporting {
     task: JoinHandle<()>,
 }
 
-struct Exporter<E> {
-    collector: E,
-    queue: mpsc::Receiver<SpanData>,
+struct Exporter<C> {
+    collector: C,
+    queue: mpsc::Receiver<Vec<u8>>,
+    /// Told where there is enough for a batch.
+    is_full: Arc<Notify>,
     away: bool,
 }
 
 /// Starts the task. It needs a runtime, as the connection does; the connection is made when it is needed.
 pub(super) fn start(settings: &Settings) -> Result<(Queue, Exporting), ConfigError> {
-    let built = Otlp::builder()
-        .with_tonic()
-        .with_endpoint(&settings.endpoint)
-        .with_timeout(settings.timeout)
-        .build();
-    let mut exporter = built.map_err(|error| ENDPOINT.wrong(error.to_string()))?;
-    exporter.set_resource(&settings.resource);
-    Ok(with(exporter))
+    Ok(with(Remote::new(settings)?))
 }
 
-fn with<E: SpanExporter + 'static>(exporter: E) -> (Queue, Exporting) {
+fn with<C: Collector>(collector: C) -> (Queue, Exporting) {
     let (sender, queue) = mpsc::channel(MAX_QUEUE);
     let (end, ended) = oneshot::channel();
-    let exporter = Exporter { collector: exporter, queue, away: false };
+    let is_full = Arc::new(Notify::new());
+    let told = Arc::clone(&is_full);
+    let exporter = Exporter { collector, queue, is_full: told, away: false };
     #[expect(
         clippy::disallowed_methods,
         reason = "ends when the value that is returned says so: a panic in it costs one batch"
     )]
     let task = tokio::spawn(exporter.run(ended));
-    (Queue(sender), Exporting { end, task })
+    (Queue { spans: sender, is_full }, Exporting { end, task })
 }
 
 impl Exporting {
@@ -81,34 +86,42 @@ impl Exporting {
     }
 }
 
-impl<E: SpanExporter> Exporter<E> {
+impl<C: Collector> Exporter<C> {
     async fn run(mut self, mut ended: oneshot::Receiver<()>) {
-        let mut batch = Vec::with_capacity(MAX_BATCH);
         loop {
-            tokio::select! {
-                got = self.queue.recv_many(&mut batch, MAX_BATCH) => if got == 0 { return },
+            let full = tokio::time::timeout(DELAY, self.is_full.notified());
+            let least = tokio::select! {
+                told = full => if told.is_ok() { MAX_BATCH } else { 1 },
                 _ = &mut ended => break,
-            }
-            let full = fill(&mut self.queue, &mut batch);
-            let end = tokio::select! {
-                _ = tokio::time::timeout(DELAY, full) => false,
-                _ = &mut ended => true,
             };
-            self.send(mem::take(&mut batch)).await;
-            if end {
-                break;
+            for _ in 0..MAX_QUEUE / MAX_BATCH {
+                if self.queue.len() < least {
+                    break;
+                }
+                let batch = self.take();
+                self.send(&batch).await;
             }
         }
         self.queue.close();
-        while self.queue.recv_many(&mut batch, MAX_BATCH).await > 0 {
-            self.send(mem::take(&mut batch)).await;
+        while !self.queue.is_empty() {
+            let batch = self.take();
+            self.send(&batch).await;
         }
     }
 
-    async fn send(&mut self, batch: Vec<SpanData>) {
-        let count = batch.len();
-        let sending = async { self.collector.export(batch).await };
-        let sent = AssertUnwindSafe(sending).catch_unwind().await;
+    /// What waits, as far as it is sent together.
+    fn take(&mut self) -> Vec<Vec<u8>> {
+        let mut batch = Vec::with_capacity(MAX_BATCH.min(self.queue.len()));
+        while batch.len() < batch.capacity()
+            && let Ok(span) = self.queue.try_recv()
+        {
+            batch.push(span);
+        }
+        batch
+    }
+
+    async fn send(&mut self, batch: &[Vec<u8>]) {
+        let sent = AssertUnwindSafe(self.collector.send(batch)).catch_unwind().await;
         let error = match sent {
             Ok(Ok(())) => {
                 if mem::take(&mut self.away) {
@@ -116,21 +129,12 @@ impl<E: SpanExporter> Exporter<E> {
                 }
                 return;
             }
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => error,
             Err(_panic) => "a panic".to_owned(),
         };
-        dropped("collector", count);
+        dropped("collector", batch.len());
         if !mem::replace(&mut self.away, true) {
             tracing::warn!(error, "spans cannot be sent to the collector and are dropped");
-        }
-    }
-}
-
-/// Returns when the batch is full.
-async fn fill(queue: &mut mpsc::Receiver<SpanData>, batch: &mut Vec<SpanData>) {
-    while batch.len() < MAX_BATCH {
-        if queue.recv_many(batch, MAX_BATCH - batch.len()).await == 0 {
-            return;
         }
     }
 }
@@ -143,8 +147,12 @@ impl SpanProcessor for Queue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        if self.0.try_send(span).is_err() {
-            dropped("queue", 1);
+        match self.spans.try_reserve() {
+            Ok(place) => place.send(otlp::span(&span)),
+            Err(_full) => dropped("queue", 1),
+        }
+        if self.spans.max_capacity() - self.spans.capacity() >= MAX_BATCH {
+            self.is_full.notify_one();
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
-use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
 use tokio::sync::Semaphore;
 
@@ -21,21 +20,21 @@ struct Fake {
     spans: Arc<AtomicUsize>,
     batches: Arc<AtomicUsize>,
     largest: Arc<AtomicUsize>,
-    answer: fn() -> OTelSdkResult,
+    answer: fn() -> Result<(), String>,
 }
 
 impl Fake {
-    fn new(permits: usize, answer: fn() -> OTelSdkResult) -> Self {
+    fn new(permits: usize, answer: fn() -> Result<(), String>) -> Self {
         let (spans, batches, largest) = (Arc::default(), Arc::default(), Arc::default());
         Self { permits: Arc::new(Semaphore::new(permits)), spans, batches, largest, answer }
     }
 }
 
-impl SpanExporter for Fake {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+impl Collector for Fake {
+    async fn send(&self, batch: &[Vec<u8>]) -> Result<(), String> {
         self.batches.fetch_add(1, Ordering::SeqCst);
         let permit = self.permits.acquire().await;
-        permit.map_err(|error| OTelSdkError::InternalFailure(error.to_string()))?.forget();
+        permit.map_err(|error| error.to_string())?.forget();
         self.spans.fetch_add(batch.len(), Ordering::SeqCst);
         self.largest.fetch_max(batch.len(), Ordering::SeqCst);
         (self.answer)()
@@ -75,7 +74,7 @@ async fn every_span_that_fits_is_sent_at_the_end_in_bounded_batches() {
 
 #[tokio::test]
 async fn a_collector_that_refuses_is_asked_again() {
-    let fake = Fake::new(1_000, || Err(OTelSdkError::Timeout(DELAY)));
+    let fake = Fake::new(1_000, || Err("a timeout".to_owned()));
     let (queue, exporting) = with(fake.clone());
     for _ in 0..MAX_QUEUE {
         queue.on_end(span());
