@@ -16,7 +16,8 @@ use percent_encoding::percent_decode_str;
 use variable::file_of;
 
 pub use variable::{
-    Confidential, Fault, Kind, Number, OneOf, OrNothing, Parsed, Preset, Setting, Switch, Table,
+    Confidential, Fault, Kind, LongText, Number, OneOf, OrNothing, Parsed, Preset, Setting, Switch,
+    Table,
     Text, Variable,
 };
 

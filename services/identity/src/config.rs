@@ -2,7 +2,7 @@
 
 use latchkey_contract::Secret;
 use latchkey_revocation::config::{self as revocation, Settings};
-use latchkey_runtime::config::{Confidential, Fault, Number, Parsed, Preset, Text};
+use latchkey_runtime::config::{Confidential, LongText, Number, Preset, Text};
 use latchkey_runtime::{ConfigError, Environment, Setting, Table, Variable};
 use latchkey_service::limits::{self, RATE_LIMIT};
 
@@ -13,12 +13,12 @@ use crate::token;
 const SECRET_KEY_MIN: usize = 32;
 
 /// Signs and verifies access tokens (HS256).
-pub const SECRET_KEY: Variable<Confidential<Parsed<Secret>>> = Variable {
+pub const SECRET_KEY: Variable<Confidential<LongText<Secret>>> = Variable {
     name: "SECRET_KEY",
-    kind: Confidential(Parsed {
-        read: secret,
-        accepted: "at least 32 characters, the same for every replica",
-        placeholder: "SECRET",
+    kind: Confidential(LongText {
+        min: SECRET_KEY_MIN,
+        note: "the same for every replica",
+        make: Secret::new,
     }),
     default: Preset::Described(
         "standalone: made at the first start and kept beside the database; cluster: required",
@@ -26,12 +26,12 @@ pub const SECRET_KEY: Variable<Confidential<Parsed<Secret>>> = Variable {
     help: "signs access tokens",
 };
 /// Accepted besides, for a change of the secret.
-pub const SECRET_KEY_PREVIOUS: Variable<Confidential<Parsed<Secret>>> = Variable {
+pub const SECRET_KEY_PREVIOUS: Variable<Confidential<LongText<Secret>>> = Variable {
     name: "SECRET_KEY_PREVIOUS",
-    kind: Confidential(Parsed {
-        read: secret,
-        accepted: "at least 32 characters, other ones than SECRET_KEY",
-        placeholder: "SECRET",
+    kind: Confidential(LongText {
+        min: SECRET_KEY_MIN,
+        note: "other ones than SECRET_KEY",
+        make: Secret::new,
     }),
     default: Preset::Described("none"),
     help: "a second secret, while SECRET_KEY is changed: tokens signed with it are accepted, and it signs none",
@@ -161,14 +161,5 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         token::Tokens::new(&self.token).map_err(|error| SECRET_KEY.wrong(error.to_string()))?;
         password::check(&self.password).map_err(|error| ARGON2_MEMORY_KIB.wrong(error.to_string()))
-    }
-}
-
-fn secret(text: &str) -> Result<Secret, Fault> {
-    match text.chars().count() {
-        length if length < SECRET_KEY_MIN => {
-            Err(Fault::Because(format!("{length} characters are too few")))
-        }
-        _ => Ok(Secret::new(text.to_owned())),
     }
 }
