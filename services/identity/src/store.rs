@@ -84,7 +84,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
         session::FIND_MARK,
         session::LOCK_USER,
     ]);
-    all.extend([session::END, session::SET_REVISION, session::MARK_CONFIRMED]);
+    all.extend([session::END_OPEN, session::END, session::SET_REVISION, session::MARK_CONFIRMED]);
     all.extend([session::END_ALL, session::END_THROUGH, session::DELETE_EXPIRED]);
     all.extend([session::PAGE, session::END_PAGE]);
     all.extend([signer::ALL, signer::LOCK, signer::ANY_SESSION, signer::NAME, signer::WITHDRAW]);

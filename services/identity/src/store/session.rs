@@ -29,8 +29,11 @@ pub(super) const FIND_MARK: &str = "SELECT id, created_at, token_hash FROM sessi
 /// Whoever ends several sessions of an account takes the account first.
 pub(super) const LOCK_USER: &str =
     "UPDATE users SET last_session = last_session WHERE id = $1 RETURNING id";
+/// Ends a session that has not ended yet.
+pub(super) const END_OPEN: &str =
+    "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
 pub(super) const END: &str = "UPDATE sessions SET ended_at = COALESCE(ended_at, $2) \
-    WHERE id = $1 RETURNING user_id, token_hash, ended_at, ended_position, is_settled";
+    WHERE id = $1 RETURNING user_id, token_hash, ended_position, is_settled";
 pub(super) const SET_REVISION: &str = "UPDATE sessions SET ended_position = $2 WHERE id = $1";
 pub(super) const MARK_CONFIRMED: &str =
     "UPDATE sessions SET is_settled = TRUE WHERE id = $1 AND ended_position = $2";
@@ -177,7 +180,6 @@ impl MarkedRow {
 struct EndedRow {
     user_id: i64,
     token_hash: Option<Vec<u8>>,
-    ended_at: i64,
     #[sqlx(rename = "ended_position")]
     ended_revision: Option<i64>,
     #[sqlx(rename = "is_settled")]
@@ -226,6 +228,7 @@ pub async fn end(
     now: Timestamp,
 ) -> Result<Option<Change>, StoreError> {
     let mut tx = db.begin("end session").await?;
+    let is_new = tx.execute(END_OPEN, values![&session.0, now.0]).await? > 0;
     let ended: Option<EndedRow> = tx.fetch_first(END, values![&session.0, now.0]).await?;
     let Some(row) = ended else { return Ok(None) };
     let named = row.token_hash.as_deref().and_then(|hash| hash.try_into().ok());
@@ -233,8 +236,6 @@ pub async fn end(
         Some(hash) => Tag::Credential(CredentialHash(hash)),
         None => Tag::of_user(UserId(row.user_id)),
     };
-    // One that was ended among others has no revision of its own.
-    let is_new = row.ended_revision.is_none() && row.ended_at == now.0;
     let ended = Ended { tag, earlier: row.ended_revision, is_confirmed: row.is_confirmed };
     let id = Value::from(&session.0);
     let change = end_once(&mut tx, &AUTHORITY, ended, (SET_REVISION, id), now).await?;
