@@ -1,6 +1,8 @@
 //! The system under test behind one set of verbs: the one process of the embedded default or, with
 //! `STACK=cluster`, a cluster with two replicas of each service.
 
+mod audit;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

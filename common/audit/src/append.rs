@@ -19,6 +19,17 @@ pub struct AuditSql {
     pub last: &'static str,
     /// At most `$2` behind the place `$1`.
     pub page: &'static str,
+    /// The first place that is kept.
+    pub first: &'static str,
+    /// The greatest id of one that is sealed.
+    pub newest: &'static str,
+    /// Of the next `$2` that are sealed and have a greater id than `$1`, the places of the first two whose place before
+    /// is nobody's.
+    pub gaps: &'static str,
+    /// The last `$2` that tell of the chain of the service `$1` itself.
+    pub marks: &'static str,
+    /// Takes out `$2` up to the place `$1` at most.
+    pub prune: &'static str,
     /// Seals those of `$1`, which are not sealed yet: a JSON array of id, place, and link in hexadecimal.
     pub seal: PerEngine<&'static str>,
 }
@@ -33,8 +44,8 @@ macro_rules! audit {
                 "INSERT INTO ",
                 $service,
                 "_audit_events (at, action, outcome, reason, actor_type, actor_id, actor_name, target_type, target_id, \
-                 ip, user_agent, request_id, revision) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+                 ip, user_agent, request_id, revision, changes) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
             ),
             unsealed: concat!($crate::audit!(@read $service), " WHERE seq IS NULL ORDER BY id LIMIT $1"),
             last: concat!(
@@ -43,6 +54,35 @@ macro_rules! audit {
                 "_audit_events WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1"
             ),
             page: concat!($crate::audit!(@read $service), " WHERE seq > $1 ORDER BY seq LIMIT $2"),
+            first: concat!(
+                "SELECT seq FROM ",
+                $service,
+                "_audit_events WHERE seq IS NOT NULL ORDER BY seq LIMIT 1"
+            ),
+            newest: concat!(
+                "SELECT id FROM ",
+                $service,
+                "_audit_events WHERE seq IS NOT NULL ORDER BY id DESC LIMIT 1"
+            ),
+            gaps: concat!(
+                "SELECT later.seq FROM (SELECT seq FROM ",
+                $service,
+                "_audit_events WHERE id > $1 AND seq IS NOT NULL ORDER BY id LIMIT $2) AS later LEFT JOIN ",
+                $service,
+                "_audit_events AS earlier ON earlier.seq = later.seq - 1 WHERE earlier.seq IS NULL \
+                 ORDER BY later.seq LIMIT 2"
+            ),
+            marks: concat!(
+                $crate::audit!(@read $service),
+                " WHERE target_type = 'chain' AND target_id = $1 ORDER BY id DESC LIMIT $2"
+            ),
+            prune: concat!(
+                "DELETE FROM ",
+                $service,
+                "_audit_events WHERE id IN (SELECT id FROM ",
+                $service,
+                "_audit_events WHERE seq <= $1 ORDER BY seq LIMIT $2)"
+            ),
             seal: $crate::PerEngine {
                 sqlite: $crate::audit!(
                     @seal $service,
@@ -86,8 +126,9 @@ macro_rules! audit {
 impl AuditSql {
     /// Every statement, for the test that prepares each on both databases.
     #[must_use]
-    pub fn all(&self, engine: Engine) -> [&'static str; 5] {
-        [self.append, self.unsealed, self.last, self.page, self.seal.of(engine)]
+    pub fn all(&self, engine: Engine) -> [&'static str; 10] {
+        let Self { append, unsealed, last, page, first, newest, gaps, marks, prune, .. } = *self;
+        [append, unsealed, last, page, first, newest, gaps, marks, prune, self.seal.of(engine)]
     }
 }
 
@@ -96,11 +137,11 @@ impl AuditSql {
 /// # Errors
 /// [`StoreError`]; the transaction has failed.
 pub async fn append(tx: &mut Tx, sql: &AuditSql, event: &Event<'_>) -> Result<(), StoreError> {
-    let Event { at, action, outcome, target, revision, by } = event;
+    let Event { at, action, outcome, target, revision, changes, by } = event;
     let (outcome, reason) = outcome.parts();
     let (actor, actor_name) = actor(&by.actor);
     let (target, target_id) = target.parts();
-    let address = by.address.map(|address| address.to_canonical().to_string());
+    let address = by.kept_address();
     let values = [
         Value::from(at.0),
         Value::from(action.name()),
@@ -115,6 +156,7 @@ pub async fn append(tx: &mut Tx, sql: &AuditSql, event: &Event<'_>) -> Result<()
         Value::from(by.user_agent.as_ref().map(UserAgent::as_str)),
         Value::from(by.request_id.as_str()),
         Value::from(revision.map(|revision| revision.0)),
+        Value::from(*changes),
     ];
     tx.execute(sql.append, &values).await.map(drop)
 }

@@ -23,6 +23,42 @@ pub enum ChainKey {
     Unkeyed,
 }
 
+/// The key that links are made with, and the one before, where it was changed.
+#[derive(Clone, Debug)]
+pub struct ChainKeys {
+    /// What links are made with.
+    pub current: ChainKey,
+    /// What earlier ones were made with.
+    pub previous: Option<ChainKey>,
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// That which links are made with.
+    Current,
+    /// That which earlier ones were made with.
+    Previous,
+}
+
+impl ChainKeys {
+    /// One key, which was never another.
+    #[must_use]
+    pub fn of(current: ChainKey) -> Self {
+        Self { current, previous: None }
+    }
+
+    /// Under which key `link` leads from `before` to an event in its canonical form, if under one of them.
+    #[must_use]
+    pub fn made(&self, link: Link, before: &Link, event: &[u8]) -> Option<Which> {
+        let is_of = |key: &ChainKey| key.link(before, event) == link;
+        if is_of(&self.current) {
+            return Some(Which::Current);
+        }
+        self.previous.as_ref().filter(|key| is_of(key)).map(|_key| Which::Previous)
+    }
+}
+
 impl ChainKey {
     /// With the secret, where there is one.
     #[must_use]
@@ -77,6 +113,18 @@ mod tests {
             assert!(*link != FIRST && !links[..at].contains(link), "{at}");
         }
         assert_eq!(links[0], keyed.link(&FIRST, b"one"));
+    }
+
+    #[test]
+    fn a_link_tells_which_key_it_was_made_with() {
+        let key = |letter: &str| ChainKey::of(Some(Secret::new(letter.repeat(32))));
+        let keys = ChainKeys { current: key("b"), previous: Some(key("a")) };
+        let made = |key: ChainKey| keys.made(key.link(&FIRST, b"one"), &FIRST, b"one");
+        assert_eq!(made(key("b")), Some(Which::Current));
+        assert_eq!(made(key("a")), Some(Which::Previous));
+        assert_eq!(made(ChainKey::Unkeyed), None);
+        let link = key("a").link(&FIRST, b"one");
+        assert_eq!(ChainKeys::of(key("b")).made(link, &FIRST, b"one"), None);
     }
 
     #[test]

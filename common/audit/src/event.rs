@@ -24,6 +24,18 @@ pub enum Action {
     KeyCreated,
     /// A key was revoked.
     KeyRevoked,
+    /// Tokens signed with further secrets are accepted.
+    SigningKeyRotated,
+    /// Tokens signed with some secrets are not accepted any more.
+    SigningKeyRevoked,
+    /// The database began a new epoch: it was restored.
+    EpochBegun,
+    /// A service's tables were left to this release and later ones.
+    TablesFinished,
+    /// The log is sealed under another key from here on.
+    AuditKeyChanged,
+    /// The oldest events were taken out of the log.
+    AuditPruned,
 }
 
 /// How it ended.
@@ -46,6 +58,10 @@ pub enum Target {
     Key(KeyId),
     /// A name that nobody has, as a keyed hash: without the service's secret it tells nothing of what was typed.
     Name([u8; 32]),
+    /// A service, or everything of its.
+    Service(&'static str),
+    /// The chain of a service's events.
+    Chain(&'static str),
 }
 
 /// One act, as it is written down.
@@ -61,6 +77,8 @@ pub struct Event<'a> {
     pub target: Target,
     /// The revision that it took, where it took one.
     pub revision: Option<Revision>,
+    /// What was changed: one JSON object on one line.
+    pub changes: Option<&'a str>,
     /// Who acted, and from where.
     pub by: &'a Caller,
 }
@@ -79,6 +97,12 @@ impl Action {
             Self::UserReactivated => "user.reactivated",
             Self::KeyCreated => "key.created",
             Self::KeyRevoked => "key.revoked",
+            Self::SigningKeyRotated => "signing_key.rotated",
+            Self::SigningKeyRevoked => "signing_key.revoked",
+            Self::EpochBegun => "admin.epoch_begun",
+            Self::TablesFinished => "admin.tables_finished",
+            Self::AuditKeyChanged => "audit.key_changed",
+            Self::AuditPruned => "audit.pruned",
         }
     }
 }
@@ -101,6 +125,8 @@ impl Target {
             Self::Session(session) => ("session", session.to_string()),
             Self::Key(key) => ("key", key.to_string()),
             Self::Name(hash) => ("name", hex::encode(hash)),
+            Self::Service(service) => ("service", (*service).to_owned()),
+            Self::Chain(service) => ("chain", (*service).to_owned()),
         }
     }
 }
@@ -109,7 +135,7 @@ impl<'a> Event<'a> {
     /// Something that was done.
     #[must_use]
     pub fn done(action: Action, target: Target, at: Timestamp, by: &'a Caller) -> Self {
-        Self { at, action, outcome: Outcome::Success, target, revision: None, by }
+        Self { at, action, outcome: Outcome::Success, target, revision: None, changes: None, by }
     }
 
     /// Something that was refused.
@@ -122,12 +148,18 @@ impl<'a> Event<'a> {
         by: &'a Caller,
     ) -> Self {
         let outcome = Outcome::Failure(refusal.problem().code);
-        Self { at, action, outcome, target, revision: None, by }
+        Self { at, action, outcome, target, revision: None, changes: None, by }
     }
 
     /// The same, which took this revision.
     #[must_use]
     pub fn took(self, revision: Revision) -> Self {
         Self { revision: Some(revision), ..self }
+    }
+
+    /// The same, which changed this: one JSON object on one line.
+    #[must_use]
+    pub fn changing(self, changes: &'a str) -> Self {
+        Self { changes: Some(changes), ..self }
     }
 }

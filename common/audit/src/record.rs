@@ -1,7 +1,8 @@
 //! An event as it is stored and as it is shown: one JSON object, whose form is part of the chain.
 
 use latchkey_contract::Timestamp;
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sqlx::FromRow;
 
@@ -11,8 +12,8 @@ use crate::chain::Link;
 #[derive(Clone, Debug, FromRow)]
 pub struct Record {
     pub(crate) id: i64,
-    at: i64,
-    action: String,
+    pub(crate) at: i64,
+    pub(crate) action: String,
     outcome: String,
     reason: Option<String>,
     actor_type: String,
@@ -23,20 +24,20 @@ pub struct Record {
     org_id: Option<i64>,
     ip: Option<String>,
     user_agent: Option<String>,
-    request_id: String,
+    pub(crate) request_id: String,
     revision: Option<i64>,
-    changes: Option<String>,
+    pub(crate) changes: Option<String>,
     pub(crate) seq: Option<i64>,
     pub(crate) hash: Option<Vec<u8>>,
 }
 
-/// Members in the order in which they are hashed. A member that a later release adds is left out where it is not set, so
-/// that the links of earlier events stay what they are.
+/// Members in the order in which they are hashed; `changes` comes behind them. A member that a later release adds is
+/// left out where it is not set, so that the links of earlier events stay what they are.
 #[derive(Serialize)]
 struct Shown<'a> {
     id: String,
     seq: Option<i64>,
-    at: Timestamp,
+    at: At,
     service: &'a str,
     action: &'a str,
     outcome: &'a str,
@@ -48,7 +49,6 @@ struct Shown<'a> {
     user_agent: Option<&'a str>,
     request_id: &'a str,
     revision: Option<i64>,
-    changes: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -62,8 +62,20 @@ struct Actor<'a> {
 #[derive(Serialize)]
 struct Target<'a> {
     #[serde(rename = "type")]
-    kind: &'a str,
-    id: Value,
+    kind: Option<&'a str>,
+    id: Option<Value>,
+}
+
+/// A time; the bare number where no calendar has it, which nobody but somebody who writes the database brings about.
+struct At(Timestamp);
+
+impl Serialize for At {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match serde_json::to_value(self.0) {
+            Ok(Value::String(text)) => to.serialize_str(&text),
+            _ => to.serialize_i64(self.0.0),
+        }
+    }
 }
 
 impl Record {
@@ -72,20 +84,50 @@ impl Record {
         self.hash.as_deref().and_then(|hash| hash.try_into().ok())
     }
 
-    /// The event as the chain has it at the place `seq`: JSON without its link.
-    ///
-    /// # Errors
-    /// Where the row holds what no event does: a time that no calendar has.
-    pub(crate) fn canonical(&self, service: &str, seq: i64) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&self.shown(service, Some(seq)))
+    /// The event as the chain has it at the place `seq`: JSON without its link. Two rows that differ in anything but
+    /// place and link are never the same text.
+    pub(crate) fn canonical(&self, service: &str, seq: i64) -> Vec<u8> {
+        let mut text = self.members(service, Some(seq));
+        text.push('}');
+        text.into_bytes()
+    }
+
+    /// The event as it is shown and exported: the canonical text, and its link behind it.
+    #[must_use]
+    pub fn line(&self, service: &str) -> String {
+        let mut text = self.members(service, self.seq);
+        match &self.hash {
+            Some(hash) => text.extend([r#","hash":""#, &hex::encode(hash), "\""]),
+            None => text.push_str(r#","hash":null"#),
+        }
+        text.push_str(r#","sealed":"#);
+        text.push_str(if self.seq.is_some() { "true}" } else { "false}" });
+        text
+    }
+
+    /// The object's members, without the brace behind them.
+    fn members(&self, service: &str, seq: Option<i64>) -> String {
+        // Texts and numbers have a form, whatever they are.
+        let mut text = serde_json::to_string(&self.shown(service, seq)).unwrap_or_default();
+        text.pop();
+        text.push_str(r#","changes":"#);
+        match self.changes.as_deref() {
+            None => text.push_str("null"),
+            // As it stands: the same object in another spelling is another row.
+            Some(changes) if is_object(changes) => text.push_str(changes),
+            Some(other) => text.push_str(&Value::from(other).to_string()),
+        }
+        text
     }
 
     fn shown<'a>(&'a self, service: &'a str, seq: Option<i64>) -> Shown<'a> {
-        let target = self.target_type.as_deref().zip(self.target_id.as_deref());
+        let (kind, id) = (self.target_type.as_deref(), self.target_id.as_deref());
+        let id_of = |id| id_of(kind.unwrap_or_default(), id);
+        let is_there = kind.is_some() || id.is_some();
         Shown {
             id: format!("{service}-{}", self.id),
             seq,
-            at: Timestamp(self.at),
+            at: At(Timestamp(self.at)),
             service,
             action: &self.action,
             outcome: &self.outcome,
@@ -95,13 +137,12 @@ impl Record {
                 id: self.actor_id,
                 name: self.actor_name.as_deref(),
             },
-            target: target.map(|(kind, id)| Target { kind, id: id_of(kind, id) }),
+            target: is_there.then(|| Target { kind, id: id.map(id_of) }),
             org_id: self.org_id,
             ip: self.ip.as_deref(),
             user_agent: self.user_agent.as_deref(),
             request_id: &self.request_id,
             revision: self.revision,
-            changes: self.changes.as_deref().map(json_of),
         }
     }
 }
@@ -115,46 +156,11 @@ fn id_of(kind: &str, id: &str) -> Value {
     }
 }
 
-fn json_of(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_none| text.into())
+/// Whether a text is one JSON object on one line, which stands between others as it is.
+fn is_object(text: &str) -> bool {
+    let is_bare = text.starts_with('{') && text.ends_with('}') && !text.contains(char::is_control);
+    is_bare && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_is_hashed_in_one_form() {
-        let record = Record {
-            id: 1042,
-            at: 1_796_511_600_123,
-            action: "key.revoked".to_owned(),
-            outcome: "success".to_owned(),
-            reason: None,
-            actor_type: "user".to_owned(),
-            actor_id: Some(1),
-            actor_name: None,
-            target_type: Some("key".to_owned()),
-            target_id: Some("7".to_owned()),
-            org_id: None,
-            ip: Some("203.0.113.7".to_owned()),
-            user_agent: Some("curl/8.5".to_owned()),
-            request_id: "a-1".to_owned(),
-            revision: Some(12),
-            changes: None,
-            seq: None,
-            hash: None,
-        };
-        let expected = concat!(
-            r#"{"id":"keys-1042","seq":1040,"at":"2026-12-05T23:00:00.123Z","service":"keys","action":"key.revoked","#,
-            r#""outcome":"success","reason":null,"actor":{"type":"user","id":1,"name":null},"#,
-            r#""target":{"type":"key","id":7},"org_id":null,"ip":"203.0.113.7","user_agent":"curl/8.5","#,
-            r#""request_id":"a-1","revision":12,"changes":null}"#
-        );
-        let canonical = record.canonical("keys", 1040).unwrap();
-        assert_eq!(String::from_utf8(canonical).unwrap(), expected);
-        let session = "12345678901234567890123456789012";
-        assert_eq!(id_of("session", session), Value::from(session));
-        assert_eq!(id_of("key", "+7"), Value::from("+7"), "two rows never look alike");
-    }
-}
+mod tests;

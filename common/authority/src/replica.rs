@@ -83,13 +83,15 @@ impl Needs {
 }
 
 impl TablesCommand {
-    /// Carries it out; a new epoch is begun by `begin`, and `said` is printed when it was.
+    /// Carries it out; a new epoch is begun by `begin`, and `said` is printed when it was. That the tables were left to
+    /// this release is noted by the statement `note`, in the transaction that does it.
     ///
     /// # Errors
     /// [`StartError`] where it cannot be done.
     pub async fn carry_out<F>(
         self,
         opening: Opening,
+        note: String,
         begin: impl FnOnce(Db) -> F + Send,
         said: &str,
     ) -> Result<(), StartError>
@@ -97,7 +99,7 @@ impl TablesCommand {
         F: Future<Output = Result<(), StartError>> + Send,
     {
         match self {
-            Self::Migrate { finish } => Box::pin(migrate(opening, finish)).await,
+            Self::Migrate { finish } => Box::pin(migrate(opening, finish.then_some(note))).await,
             Self::NewEpoch => {
                 Box::pin(operator::new_epoch(opening, begin)).await?;
                 process::print_line(said);
@@ -145,7 +147,7 @@ mod tests {
                 async { Ok(()) }
             };
             // It waits for the database, for longer than this.
-            let doing = command.carry_out(opening, change, "It has begun.");
+            let doing = command.carry_out(opening, String::new(), change, "It has begun.");
             let done = timeout(Duration::from_millis(30), doing).await;
             assert!(!matches!(done, Ok(Ok(()))), "{command:?}");
             assert!(!begun.load(Ordering::Relaxed), "{command:?}");

@@ -253,7 +253,7 @@ fn read_caller(
         let actor = actor?;
         let address = address.transpose().map_err(|_none| Malformed)?;
         let request_id = request_id.clone();
-        Ok(Arc::new(Caller { actor, address, user_agent, request_id }))
+        Ok(Arc::new(Caller { address, user_agent, ..Caller::of(actor, request_id) }))
     };
     Some(read())
 }

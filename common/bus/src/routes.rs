@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use latchkey_contract::caller::Malformed;
+use latchkey_contract::caller::{Kept, Malformed};
 use latchkey_contract::wire::{Encoding, MAX_MESSAGE, WireError};
 use latchkey_contract::{Caller, Failure, FieldError, Forbidden, Refusal, RequestId, Rpc, Sender};
 
@@ -24,6 +24,7 @@ pub struct Routes {
     pub(crate) version: &'static str,
     pub(crate) description: &'static str,
     pub(crate) max_in_flight: u32,
+    kept: Kept,
     pub(crate) entries: Vec<Route>,
 }
 
@@ -43,7 +44,15 @@ impl Routes {
     /// No routes yet, of `service` in `version` (semantic versioning).
     #[must_use]
     pub fn new(service: &'static str, version: &'static str, description: &'static str) -> Self {
-        Self { service, version, description, max_in_flight: MAX_IN_FLIGHT, entries: Vec::new() }
+        let (max_in_flight, kept) = (MAX_IN_FLIGHT, Kept::Full);
+        Self { service, version, description, max_in_flight, kept, entries: Vec::new() }
+    }
+
+    /// Has handlers that come behind this write down so much of a client's address, and no more.
+    #[must_use]
+    pub fn keeping(mut self, kept: Kept) -> Self {
+        self.kept = kept;
+        self
     }
 
     /// Works on at most `max` requests at the same time and answers "overloaded" beyond.
@@ -61,11 +70,12 @@ impl Routes {
         F: Fn(Context, R) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<R::Reply, Failure>> + Send + 'static,
     {
+        let kept = self.kept;
         let entry = Route {
             subject: R::SUBJECT,
             is_signed: R::SIGNED,
             handler: Arc::new(move |context, incoming| {
-                Box::pin(answer(handler.clone(), context, incoming))
+                Box::pin(answer(handler.clone(), kept, context, incoming))
             }),
         };
         self.entries.push(entry);
@@ -89,20 +99,25 @@ where
 }
 
 /// Answers in a span of its own, where the caller has one.
-async fn answer<R, F, Fut>(handler: F, context: Context, incoming: Incoming) -> Response
+async fn answer<R, F, Fut>(handler: F, kept: Kept, context: Context, incoming: Incoming) -> Response
 where
     R: Rpc,
     F: Fn(Context, R) -> Fut + Send + Sync,
     Fut: Future<Output = Result<R::Reply, Failure>> + Send,
 {
     let span = observe::answering(&context, R::SUBJECT);
-    let response = span.run(work(handler, context, incoming)).await;
+    let response = span.run(work(handler, kept, context, incoming)).await;
     observe::note_answer(&span, R::SUBJECT, &response);
     response
 }
 
 /// Decodes, works, encodes. Whatever goes wrong is caught and logged here, once.
-async fn work<R, F, Fut>(handler: F, mut context: Context, incoming: Incoming) -> Response
+async fn work<R, F, Fut>(
+    handler: F,
+    kept: Kept,
+    mut context: Context,
+    incoming: Incoming,
+) -> Response
 where
     R: Rpc,
     F: Fn(Context, R) -> Fut + Send + Sync,
@@ -127,7 +142,7 @@ where
     };
     context.contract = contract;
     context.caller = match believed(R::SENDER, &context, caller) {
-        Ok(caller) => caller,
+        Ok(caller) => caller.map(|caller| keeping(caller, kept)),
         Err(Forbidden(why)) => {
             let asker = context.asker.as_deref();
             tracing::warn!(subject = R::SUBJECT, %request_id, asker, why, "a request is refused because its sender may not send it");
@@ -147,6 +162,11 @@ where
         }
     };
     write::<R>(&outcome, encoding, contract, &request_id)
+}
+
+/// The same, of whose address so much is written down.
+fn keeping(caller: Arc<Caller>, kept: Kept) -> Arc<Caller> {
+    if caller.kept == kept { caller } else { Arc::new(Caller { kept, ..Caller::clone(&caller) }) }
 }
 
 /// Who acts, of what was said about it: what the sender of such a request may say. What others say, or what is said where

@@ -185,7 +185,7 @@ async fn each_part_of_a_process_is_a_user_of_its_own_and_its_word_goes_no_furthe
     let _serving = bus.as_user("test").serve(routes).await.unwrap();
     let user_agent = UserAgent::clean(b"curl/8.5");
     let (actor, address) = (Actor::Anonymous, Some([203, 0, 113, 7].into()));
-    let caller = Caller { actor, address, user_agent, request_id: RequestId::new("r") };
+    let caller = Caller { address, user_agent, ..Caller::of(actor, RequestId::new("r")) };
     let acting = context().acting(caller);
     assert_eq!(bus.as_user("edge").call(&acting, &Command).await, Ok(()));
     assert_eq!(bus.as_user("edge").of_process(3).call(&acting, &Command).await, Ok(()));

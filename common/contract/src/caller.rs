@@ -4,6 +4,8 @@
 //! bus compares [`Sender`] with the user that asks. Services take who acts from here alone; what a command names
 //! besides (a user, a key) is what it is about.
 
+mod kept;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -13,6 +15,8 @@ use smol_str::SmolStr;
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 use crate::principal::{Detail, Owner, Principal};
 use crate::text::is_invisible;
+
+pub use kept::Kept;
 
 /// Bytes of a name of an operator or a service at most.
 const MAX_NAME: usize = 64;
@@ -25,6 +29,8 @@ pub struct Caller {
     /// The address that the client is known by; `None` where nobody knows it. An edge has it from its connection, or
     /// from the proxies that it trusts.
     pub address: Option<IpAddr>,
+    /// How much of that is written down: whoever answers decides it, and no message says it.
+    pub kept: Kept,
     /// What the client says of itself.
     pub user_agent: Option<UserAgent>,
     /// The request that the command is part of.
@@ -89,7 +95,13 @@ impl Caller {
     /// A caller of whom nothing else is known.
     #[must_use]
     pub fn of(actor: Actor, request_id: RequestId) -> Self {
-        Self { actor, address: None, user_agent: None, request_id }
+        Self { actor, address: None, kept: Kept::Full, user_agent: None, request_id }
+    }
+
+    /// What is written down of the client's address, where somebody knows it.
+    #[must_use]
+    pub fn kept_address(&self) -> Option<String> {
+        self.address.and_then(|address| self.kept.of(address))
     }
 
     /// Whether whoever acts may do to `user` what a user may do to themselves.

@@ -17,8 +17,7 @@ use variable::file_of;
 
 pub use variable::{
     Confidential, Fault, Kind, LongText, Number, OneOf, OrNothing, Parsed, Preset, Setting, Switch,
-    Table,
-    Text, Variable,
+    Table, Text, Variable,
 };
 
 /// What a process was started with.

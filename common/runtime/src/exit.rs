@@ -9,6 +9,8 @@ use crate::config::ConfigError;
 pub enum Exit {
     /// 1: a health check found the process not ready.
     Unready,
+    /// 1: what was to be checked is not as it should be.
+    Unfit,
     /// 69: the address is in use, or a server it needs is away.
     Unavailable,
     /// 70: a fault of ours.
@@ -47,7 +49,7 @@ impl From<ConfigError> for StartError {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
-            Exit::Unready => 1,
+            Exit::Unready | Exit::Unfit => 1,
             Exit::Unavailable => 69,
             Exit::Internal => 70,
             Exit::Data => 73,

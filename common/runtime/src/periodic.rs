@@ -15,6 +15,9 @@ pub trait PeriodicTask: Send + Sync + 'static {
     /// Whether it is done once more when the service ends.
     const AT_THE_END: bool;
 
+    /// Whether there is something to [finish](Self::finish).
+    const FINISHES: bool = false;
+
     /// Does it once.
     fn run(&self) -> impl Future<Output = ()> + Send;
 
@@ -28,6 +31,12 @@ pub trait PeriodicTask: Send + Sync + 'static {
 
     /// What is done instead of a run while another process does it, or nobody.
     fn look_on(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// The service ends, and this process does the task: what it does once more before it gives the task up. Where one
+    /// process at a time does it, none does this that does not.
+    fn finish(&self) -> impl Future<Output = ()> + Send {
         async {}
     }
 
@@ -49,6 +58,7 @@ pub fn child<P: PeriodicTask>(name: &'static str, task: Arc<P>) -> Child {
             if P::AT_THE_END {
                 task.run().await;
             }
+            task.finish().await;
             task.end().await;
             Ok(())
         }

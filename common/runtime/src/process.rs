@@ -76,6 +76,12 @@ pub fn print_line(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
+/// Writes `text` as it is to standard output; whether there is still somebody who reads.
+#[must_use]
+pub fn print_text(text: &str) -> bool {
+    io::stdout().lock().write_all(text.as_bytes()).is_ok()
+}
+
 /// The signals that ask a process to end: SIGTERM, and SIGINT from a terminal. One that arrives
 /// while nobody waits for it is kept.
 pub struct Signals {

@@ -24,6 +24,8 @@ const RENEWED_AFTER: u32 = 2;
 const LOOKS: u32 = 4;
 /// After so many looks in a row that the database did not answer, the log says so.
 const FAILED: u32 = 5;
+/// How long what is done last may take.
+const FINISHING: Duration = Duration::from_secs(2);
 /// How long it may take to give a row back.
 const GIVING_BACK: Duration = Duration::from_secs(2);
 
@@ -277,6 +279,7 @@ impl<C: PeriodicTask> Exclusive<C> {
 impl<C: PeriodicTask> PeriodicTask for Exclusive<C> {
     const PAUSE: Duration = C::PAUSE;
     const AT_THE_END: bool = false;
+    const FINISHES: bool = C::FINISHES;
 
     async fn run(&self) {
         if self.holds().await {
@@ -296,6 +299,22 @@ impl<C: PeriodicTask> PeriodicTask for Exclusive<C> {
 
     fn stand_by(&self) {
         self.chore.stand_by();
+    }
+
+    /// Where it holds the row, or nobody does.
+    async fn finish(&self) {
+        if !Self::FINISHES {
+            return;
+        }
+        let finishing = async {
+            if self.holds().await {
+                self.chore.finish().await;
+            }
+        };
+        if timeout(FINISHING, finishing).await.is_err() {
+            let (service, chore) = (self.row.of.sql.service, self.row.name);
+            tracing::debug!(service, chore, "a chore ends before it has done the last of it");
+        }
     }
 
     /// So that another replica goes on at once.

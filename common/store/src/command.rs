@@ -14,12 +14,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FINISH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Brings a service's tables up to date and says what was done. With `finish` it leaves them to this release and later
-/// ones besides.
+/// ones besides, and does this statement in the same transaction; it has no arguments.
 ///
 /// # Errors
 /// [`StartError`] where the tables cannot be used, something older still uses them, or the process is asked to end
 /// before it is done.
-pub async fn migrate(opening: Opening, finish: bool) -> Result<(), StartError> {
+pub async fn migrate(opening: Opening, finish: Option<String>) -> Result<(), StartError> {
     let Opening { config, process, service, migrations } = opening;
     let db = config.open(process).await?;
     let mut signals = Signals::listen()?;
@@ -35,7 +35,7 @@ async fn work(
     db: &Db,
     service: &'static str,
     migrations: &[Migration],
-    finish: bool,
+    finish: Option<String>,
 ) -> Result<(), StartError> {
     let taken = db.prepare(service, migrations, Some(PATIENCE)).await?;
     for step in migrations {
@@ -46,8 +46,8 @@ async fn work(
         ));
     }
     process::print_line(&format!("The {service} tables are up to date."));
-    if finish {
-        let done = db.finish(service, migrations, FINISH_PATIENCE).await?;
+    if let Some(note) = finish {
+        let done = db.finish_noting(service, migrations, FINISH_PATIENCE, &note).await?;
         let (lowest, since) = (done.lowest, if done.is_raised { "now" } else { "before" });
         process::print_line(&format!(
             "They are for releases that know step {lowest} or later, since {since}."

@@ -165,6 +165,26 @@ impl Db {
         Ok(db)
     }
 
+    /// Opens the database at `url` for reading what services keep there, whose tables are not touched: a SQLite file may
+    /// be in use by another process meanwhile.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with the address or the file.
+    pub async fn open_to_read(url: &str, name: &str) -> Result<Self, OpenError> {
+        match url.split_once(':') {
+            Some(("sqlite", _)) => Sqlite::open_to_read(url).await.map(Self::Sqlite),
+            _ => Self::open(url, name, READING).await,
+        }
+    }
+
+    /// From now on this process says on every connection that it knows the tables of `service` up to the last of these
+    /// steps: what is for later releases alone is not read.
+    pub async fn reads(&self, service: &'static str, migrations: &[Migration]) {
+        if let Self::Postgres(postgres) = self {
+            postgres.uses(service, migrate::newest(self.known(migrations))).await;
+        }
+    }
+
     /// Which kind of database it is.
     #[must_use]
     pub fn engine(&self) -> Engine {
@@ -252,4 +272,6 @@ impl Db {
     }
 }
 
+/// Connections to a server that is only read.
+const READING: u32 = 1;
 const PING: &str = "SELECT 1";

@@ -97,13 +97,27 @@ impl Db {
         migrations: &[Migration],
         patience: Duration,
     ) -> Result<Finished, MigrationError> {
+        self.finish_noting(service, migrations, patience, "").await
+    }
+
+    /// The same, with a statement `note` in the transaction that leaves the tables to this release: it has no arguments.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub async fn finish_noting(
+        &self,
+        service: &'static str,
+        migrations: &[Migration],
+        patience: Duration,
+        note: &str,
+    ) -> Result<Finished, MigrationError> {
         let (migrations, patience) = (self.known(migrations), Some(patience));
         let lowest = newest(migrations);
         let (_, state) = self.bring_up(service, migrations, patience).await?;
         if state.lowest >= lowest {
             return Ok(Finished { lowest, is_raised: false });
         }
-        let is_raised = self.raise(service, migrations, lowest, patience).await?;
+        let is_raised = self.raise(service, migrations, (lowest, note), patience).await?;
         // The last pass: nobody adds to what it fills.
         self.bring_up(service, migrations, patience).await?;
         Ok(Finished { lowest, is_raised })
@@ -127,7 +141,7 @@ impl Db {
             // Each time round, what the next such step needs is one thing nearer, so that there is an end.
             match round.needs {
                 None => return Ok((taken, round.state)),
-                Some(lowest) => self.raise(service, migrations, lowest, patience).await?,
+                Some(lowest) => self.raise(service, migrations, (lowest, ""), patience).await?,
             };
         }
     }
@@ -157,12 +171,12 @@ impl Db {
         }
     }
 
-    /// Raises the lowest release that may use the tables; whether it was a lower one.
+    /// Raises the lowest release that may use the tables, and notes it; whether it was a lower one.
     async fn raise(
         &self,
         service: &'static str,
         migrations: &[Migration],
-        lowest: i64,
+        lowest: (i64, &str),
         patience: Option<Duration>,
     ) -> Result<bool, MigrationError> {
         let attempt = || self.raise_now(service, migrations, lowest);
@@ -173,7 +187,7 @@ impl Db {
         &self,
         service: &'static str,
         migrations: &[Migration],
-        lowest: i64,
+        lowest: (i64, &str),
     ) -> Result<bool, MigrationError> {
         match self {
             Self::Sqlite(sqlite) => {
@@ -206,7 +220,7 @@ impl Db {
     }
 
     /// The steps that this process knows: all of them, but in a test that has it play the release before.
-    fn known<'a>(&self, migrations: &'a [Migration]) -> &'a [Migration] {
+    pub(crate) fn known<'a>(&self, migrations: &'a [Migration]) -> &'a [Migration] {
         let unknown = match self {
             Self::Sqlite(_) => 0,
             Self::Postgres(postgres) => postgres.unknown_steps,
@@ -300,11 +314,11 @@ fn is_free(migrations: &[Migration], state: State, lowest: i64) -> bool {
     state.lowest >= lowest && open.all(|step| step.version > lowest)
 }
 
-/// Raises the lowest release where nothing older is there; whether it was a lower one.
+/// Raises the lowest release where nothing older is there, and notes it; whether it was a lower one.
 async fn raise<S: Session>(
     session: &mut S,
     service: &'static str,
-    lowest: i64,
+    (lowest, note): (i64, &str),
 ) -> Result<bool, MigrationError> {
     let failed = |error: sqlx::Error| explain(error.into(), service);
     if session.state(service).await.map_err(failed)?.lowest >= lowest {
@@ -313,6 +327,6 @@ async fn raise<S: Session>(
     if let Some(who) = session.keep_out_older(service, lowest).await.map_err(failed)? {
         return Err(MigrationError::InUse { service, lowest, who });
     }
-    session.run(session::raise_text(service, lowest)).await.map_err(failed)?;
+    session.run(session::raise_text(service, lowest, note)).await.map_err(failed)?;
     Ok(true)
 }

@@ -32,6 +32,18 @@ impl Opening {
     }
 }
 
+impl Opening {
+    /// Opens the database for reading what is in these tables, and leaves them as they are.
+    ///
+    /// # Errors
+    /// [`StartError`] where the address cannot be used.
+    pub async fn open_to_read(self) -> Result<Db, StartError> {
+        let db = self.config.open(self.process).await?;
+        db.reads(self.service, self.migrations).await;
+        Ok(db)
+    }
+}
+
 impl Resource for Db {
     type Options = Opening;
 

@@ -41,8 +41,8 @@ pub struct Sqlite {
     pub(crate) checkpoints: Connections<sqlx::Sqlite>,
     /// Whether somebody does what has to be done again and again.
     has_upkeep: Arc<AtomicBool>,
-    /// Held for as long as the file is open, so that no second process opens it.
-    _lock: Arc<File>,
+    /// Held for as long as the file is open, so that no second process opens it; but where it is only read.
+    _lock: Option<Arc<File>>,
 }
 
 impl Sqlite {
@@ -81,7 +81,28 @@ impl Sqlite {
         let readers = Connections::new(readers, "readers");
         let checkpoints = Connections::new(checkpoints, "checkpoints");
         let has_upkeep = Arc::default();
-        Ok(Self { writer, readers, checkpoints, has_upkeep, _lock: Arc::new(lock) })
+        Ok(Self { writer, readers, checkpoints, has_upkeep, _lock: Some(Arc::new(lock)) })
+    }
+
+    /// The file as it is, also while another process has it: nothing is made, written or locked.
+    pub(crate) async fn open_to_read(url: &str) -> Result<Self, OpenError> {
+        let options = SqliteConnectOptions::from_str(url).map_err(|_secret| OpenError::Address)?;
+        let file = address::found(options.get_filename());
+        let file = file.map_err(|source| unusable(options.get_filename(), source))?;
+        let path = file.display().to_string();
+        let options = options.filename(&file).read_only(true).create_if_missing(false);
+        let options = options.busy_timeout(BUSY_TIMEOUT).pragma("query_only", "ON");
+        let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).max_connections(1);
+        let pool = pool.connect_with(options).await;
+        let pool = pool.map_err(|source| OpenError::Database { path, source })?;
+        let connections = Connections::new(pool, "readers");
+        Ok(Self {
+            writer: connections.clone(),
+            readers: connections.clone(),
+            checkpoints: connections,
+            has_upkeep: Arc::default(),
+            _lock: None,
+        })
     }
 
     pub(crate) async fn close(&self) {

@@ -44,5 +44,5 @@ fn named(parts: &Parts, actor: Actor) -> Result<Context, Problem> {
     let user_agent = parts.headers.get(USER_AGENT);
     let user_agent = user_agent.and_then(|value| UserAgent::clean(value.as_bytes()));
     let request_id = context.request_id.clone();
-    Ok(context.acting(Caller { actor, address, user_agent, request_id }))
+    Ok(context.acting(Caller { address, user_agent, ..Caller::of(actor, request_id) }))
 }

@@ -1,6 +1,9 @@
 //! The service as a process of its own, on a NATS bus and a Postgres database.
 
 use clap::Subcommand;
+use latchkey_audit::command::{AuditCommand, Log};
+use latchkey_audit::config::Settings;
+use latchkey_audit::operator::finished;
 use latchkey_authority::replica::{self, Needs, Tables, TablesCommand};
 use latchkey_bus::{Bus, NatsOptions};
 use latchkey_contract::Sender;
@@ -33,6 +36,9 @@ pub enum OwnCommand {
     /// What is done to its tables.
     #[command(flatten)]
     Tables(TablesCommand),
+    /// Check or print the service's audit log, while it runs or not
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Deactivate or reactivate a user, over the bus, as its user `operator`
     #[command(subcommand)]
     User(UserCommand),
@@ -100,6 +106,7 @@ impl Command for OwnCommand {
     async fn carry_out(self, environment: &Environment) -> Result<(), StartError> {
         match self {
             Self::Tables(command) => change_tables(environment, command).await,
+            Self::Audit(command) => read_audit(environment, command).await,
             Self::User(command) => set_user(environment, command).await,
             Self::Secret(command) => change_secrets(environment, command).await,
         }
@@ -143,5 +150,16 @@ async fn change_tables(
         |db| async move { crate::epoch::begin(&db, &Clock::System, &Entropy::System).await };
     let said = "The identity service's database has begun a new epoch: no edge relies on anything older, and every \
         session from before has ended. The key service is told of the owners anew.";
-    command.carry_out(TABLES.opening(environment)?, begin, said).await
+    let note = finished(&store::AUDIT, &Clock::System, &Entropy::System);
+    command.carry_out(TABLES.opening(environment)?, note, begin, said).await
+}
+
+/// Reads the events as the environment says that they are sealed.
+async fn read_audit(environment: &Environment, command: AuditCommand) -> Result<(), StartError> {
+    let keys = Settings::read(environment)?.keys();
+    let db = TABLES.opening(environment)?.open_to_read().await?;
+    let log = Log { db: db.clone(), sql: &store::AUDIT, keys };
+    let done = command.carry_out(&[log]).await;
+    db.close().await;
+    done
 }

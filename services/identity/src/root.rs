@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use latchkey_audit::chain::ChainKey;
+use latchkey_audit::keeper::Keeper;
+use latchkey_audit::pruner::Pruner;
 use latchkey_audit::sealer::Sealer;
 use latchkey_authority::janitor::Janitor;
 use latchkey_bus::{Bus, endpoint};
@@ -36,9 +37,10 @@ pub(crate) async fn start(
     let (db, bus) = (identity.db.clone(), identity.bus.clone());
     let carrier = outbox::Carrier::new(db, bus, identity.change_attempt());
     let carrier = chores.child("identity outbox", "outbox", carrier);
-    let key = ChainKey::of(identity.config.audit.key.clone());
-    let sealer = Sealer::new(identity.db.clone(), &store::AUDIT, key, identity.clock.clone());
-    let sealer = chores.child("identity sealer", "sealer", sealer);
+    let (audit, clock) = (&identity.config.audit, identity.clock.clone());
+    let sealer = Sealer::new(identity.db.clone(), &store::AUDIT, audit.keys(), clock.clone());
+    let keeper = Keeper::new(sealer, Pruner::new(clock, audit.days));
+    let sealer = chores.child("identity sealer", "sealer", keeper);
     let mut children = upkeep;
     children.extend(first);
     children.extend(identity.db.upkeep());

@@ -16,6 +16,7 @@ use crate::{Identity, NAME, account, activation, change, session, verify};
 
 pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
     Routes::new(NAME, env!("CARGO_PKG_VERSION"), "Users, logins, sessions and access tokens")
+        .keeping(identity.config.audit.ip)
         .on::<SignUp, _, _>(with(identity, account::sign_up))
         .on::<LogIn, _, _>(with(identity, session::log_in))
         .on::<LogOut, _, _>(with(identity, session::log_out))

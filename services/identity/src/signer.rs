@@ -13,9 +13,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Subcommand;
+use latchkey_audit::operator;
 use latchkey_authority::Store;
 use latchkey_authority::operator::{failed, outwait};
-use latchkey_contract::{Secret, Timestamp};
+use latchkey_contract::{Actor, Caller, RequestId, Secret, Timestamp};
 use latchkey_runtime::periodic::PeriodicTask;
 use latchkey_runtime::{Clock, Entropy, Environment, Exit, StartError};
 use latchkey_store::{Db, Engine, StoreError, wait_while_away};
@@ -103,10 +104,11 @@ pub(crate) async fn take_up(db: &Db, tokens: &Tokens, clock: &Clock) -> Result<(
         Engine::Sqlite => Others::Withdrawn,
         Engine::Postgres => Others::Stay,
     };
+    let by = itself(clock);
     let mut said = None;
     loop {
         let now = Timestamp(clock.unix_millis());
-        let attempt = || rows::take_up(db, &own, others, now);
+        let attempt = || rows::take_up(db, &own, others, &by, now);
         let adoption = wait_while_away(NAME, None, StoreError::is_away, attempt).await;
         let adoption = adoption.map_err(unusable_tables)?;
         if let Adoption::Named { .. } = adoption {
@@ -125,6 +127,12 @@ pub(crate) async fn take_up(db: &Db, tokens: &Tokens, clock: &Clock) -> Result<(
         }
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// A start that changes which secrets are named does so of its own accord.
+fn itself(clock: &Clock) -> Caller {
+    let request = RequestId::new(&format!("{NAME}-start-{}", clock.unix_millis()));
+    Caller::of(Actor::System { service: NAME.into() }, request)
 }
 
 fn log_adoption(adoption: &Adoption) {
@@ -194,7 +202,9 @@ pub async fn enforce(
     rows.begin(epoch).await.map_err(|error| failed(&error))?;
     let now = Timestamp(clock.unix_millis());
     let others = if may_be_new { Others::Withdrawn } else { Others::WithdrawnByNamed };
-    let adoption = rows::take_up(db, &own, others, now).await.map_err(|error| failed(&error))?;
+    let by = operator::caller(&Entropy::System);
+    let adoption = rows::take_up(db, &own, others, &by, now).await;
+    let adoption = adoption.map_err(|error| failed(&error))?;
     let (withdrawn, revision) = match adoption {
         Adoption::Named { withdrawn, revision, .. } => (withdrawn, revision),
         Adoption::Withdrawn => return Err(config::SECRET_KEY.wrong(TAKEN_BACK).into()),

@@ -1,7 +1,9 @@
 //! A new epoch of the service's database, by an operator who has restored it.
 
+use latchkey_audit::operator;
 use latchkey_authority::operator::failed;
-use latchkey_runtime::{Entropy, StartError};
+use latchkey_contract::Timestamp;
+use latchkey_runtime::{Clock, Entropy, StartError};
 use latchkey_store::Db;
 
 use crate::store;
@@ -11,11 +13,13 @@ use crate::store;
 ///
 /// # Errors
 /// [`StartError`] where the database does not do it.
-pub async fn begin(db: &Db, entropy: &Entropy) -> Result<(), StartError> {
+pub async fn begin(db: &Db, clock: &Clock, entropy: &Entropy) -> Result<(), StartError> {
     let made = i64::from_ne_bytes(entropy.bytes());
+    let (now, by) = (Timestamp(clock.unix_millis()), operator::caller(entropy));
     let work = async {
         let mut tx = db.begin("new epoch").await?;
         store::new_epoch(&mut tx, made).await?;
+        operator::note_epoch(&mut tx, &store::AUDIT, &by, now).await?;
         tx.commit().await
     };
     work.await.map_err(|error| failed(&error))

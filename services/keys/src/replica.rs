@@ -1,6 +1,9 @@
 //! The service as a process of its own, on a NATS bus and a Postgres database.
 
 use clap::Subcommand;
+use latchkey_audit::command::{AuditCommand, Log};
+use latchkey_audit::config::Settings;
+use latchkey_audit::operator::finished;
 use latchkey_authority::replica::{self, Needs, Tables, TablesCommand};
 use latchkey_bus::Bus;
 use latchkey_runtime::monitor::{self, MonitorAddress};
@@ -28,6 +31,9 @@ pub enum OwnCommand {
     /// What is done to its tables.
     #[command(flatten)]
     Tables(TablesCommand),
+    /// Check or print the service's audit log, while it runs or not
+    #[command(subcommand)]
+    Audit(AuditCommand),
 }
 
 impl Service for Replica {
@@ -63,10 +69,25 @@ impl Service for Replica {
 
 impl Command for OwnCommand {
     async fn carry_out(self, environment: &Environment) -> Result<(), StartError> {
-        let Self::Tables(command) = self;
-        let begin = |db| async move { crate::epoch::begin(&db, &Entropy::System).await };
+        let command = match self {
+            Self::Tables(command) => command,
+            Self::Audit(command) => return read_audit(environment, command).await,
+        };
+        let begin =
+            |db| async move { crate::epoch::begin(&db, &Clock::System, &Entropy::System).await };
         let said = "The key service's database has begun a new epoch: no edge relies on anything older. Keys are \
             accepted again when the identity service has told of the owners, which it does by itself.";
-        command.carry_out(TABLES.opening(environment)?, begin, said).await
+        let note = finished(&store::AUDIT, &Clock::System, &Entropy::System);
+        command.carry_out(TABLES.opening(environment)?, note, begin, said).await
     }
+}
+
+/// Reads the events as the environment says that they are sealed.
+async fn read_audit(environment: &Environment, command: AuditCommand) -> Result<(), StartError> {
+    let keys = Settings::read(environment)?.keys();
+    let db = TABLES.opening(environment)?.open_to_read().await?;
+    let log = Log { db: db.clone(), sql: &store::AUDIT, keys };
+    let done = command.carry_out(&[log]).await;
+    db.close().await;
+    done
 }

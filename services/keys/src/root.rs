@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use latchkey_audit::chain::ChainKey;
+use latchkey_audit::keeper::Keeper;
+use latchkey_audit::pruner::Pruner;
 use latchkey_audit::sealer::Sealer;
 use latchkey_authority::janitor::Janitor;
 use latchkey_bus::{Bus, endpoint};
@@ -33,9 +34,10 @@ pub(crate) async fn start(
     let sweeper = chores.child("keys sweeper", "sweeper", sweeper);
     let janitor = Janitor::new(Arc::clone(&keys.authority));
     let janitor = chores.child("keys janitor", "janitor", janitor);
-    let key = ChainKey::of(keys.config.audit.key.clone());
-    let sealer = Sealer::new(keys.db.clone(), &store::AUDIT, key, keys.clock.clone());
-    let sealer = chores.child("keys sealer", "sealer", sealer);
+    let (audit, clock) = (&keys.config.audit, keys.clock.clone());
+    let sealer = Sealer::new(keys.db.clone(), &store::AUDIT, audit.keys(), clock.clone());
+    let keeper = Keeper::new(sealer, Pruner::new(clock, audit.days));
+    let sealer = chores.child("keys sealer", "sealer", keeper);
     let mut children = upkeep;
     children.extend([verifier, ledger, listener]);
     children.extend(keys.db.upkeep());

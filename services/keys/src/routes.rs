@@ -15,6 +15,7 @@ use crate::{Keys, NAME, issue, list, owner, revoke, usage, verify};
 
 pub(crate) fn of(keys: &Arc<Keys>) -> Routes {
     Routes::new(NAME, env!("CARGO_PKG_VERSION"), "Issue, list, revoke and verify API keys")
+        .keeping(keys.config.audit.ip)
         .on::<IssueKey, _, _>(with(keys, issue::issue))
         .on::<ListKeys, _, _>(with(keys, list::list))
         .on::<RevokeKey, _, _>(with(keys, revoke::revoke))

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use latchkey_audit::chain;
+use latchkey_audit::chain::{self, ChainKey};
 use latchkey_contract::Secret;
 use latchkey_identity::config::SECRET_KEY;
 use latchkey_runtime::config::{Confidential, Fault, Parsed, Preset};
@@ -113,13 +113,19 @@ impl Config {
 }
 
 /// Has what is kept beside the database seal the audit log, also where another secret signs tokens: the chain goes on.
+/// Where another key is given for it, this was the one before.
 pub(crate) fn seal_by(
     secret: &Secret,
     identity: &mut latchkey_identity::Config,
     keys: &mut latchkey_keys::Config,
 ) {
     for audit in [&mut identity.audit, &mut keys.audit] {
-        audit.key.get_or_insert_with(|| chain::derived(secret));
+        let derived = chain::derived(secret);
+        if audit.key.is_none() {
+            audit.key = Some(derived);
+        } else if audit.key.as_ref() != Some(&derived) {
+            audit.previous.get_or_insert(ChainKey::Keyed(derived));
+        }
     }
 }
 

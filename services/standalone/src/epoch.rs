@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use latchkey_audit::operator::{caller, note_epoch};
 use latchkey_authority::operator::{carry_out, failed};
 use latchkey_contract::Timestamp;
 use latchkey_identity::store as identity;
@@ -42,9 +43,12 @@ pub async fn begin(environment: &Environment) -> Result<(), StartError> {
 async fn new_epoch(db: &Db, clock: &Clock, entropy: &Entropy) -> Result<(), StoreError> {
     let made = || i64::from_ne_bytes(entropy.bytes());
     let now = Timestamp(clock.unix_millis());
+    let by = caller(entropy);
     identity::session::end_every(db, now).await?;
     let mut tx = db.begin("new epoch").await?;
     identity::new_epoch(&mut tx, made()).await?;
+    note_epoch(&mut tx, &identity::AUDIT, &by, now).await?;
     keys::new_epoch(&mut tx, made()).await?;
+    note_epoch(&mut tx, &keys::AUDIT, &by, now).await?;
     tx.commit().await
 }

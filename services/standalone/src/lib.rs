@@ -1,6 +1,7 @@
 //! All three services in one process, on a bus inside it and a SQLite file: the embedded default.
 //! No logic of its own.
 
+mod audit;
 pub mod config;
 pub mod epoch;
 pub mod operator;
@@ -10,6 +11,7 @@ pub mod system;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use latchkey_audit::command::AuditCommand;
 use latchkey_bus::Bus;
 use latchkey_contract::Secret;
 use latchkey_edge::Server;
@@ -44,6 +46,9 @@ pub enum OwnCommand {
     /// Change whose access tokens are accepted; with SQLite while no process runs: a start does it, too
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Check or print the audit log of both services, while the process runs or not
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// After a restore of the database, while no process uses it: begin a new epoch
     NewEpoch,
 }
@@ -140,6 +145,7 @@ impl Command for OwnCommand {
                 process::print_line(&enforce(environment, new).await?);
                 Ok(())
             }
+            Self::Audit(command) => audit::read(environment, command).await,
             Self::NewEpoch => epoch::begin(environment).await,
         }
     }

@@ -1,5 +1,8 @@
 //! The audit log: each act that changes something is one event, and says who did it, from where and to what.
 
+mod checked;
+mod torn;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::time::Duration;

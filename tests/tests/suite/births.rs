@@ -52,7 +52,7 @@ async fn scene(db: Db, folder: Option<Folder>) -> Scene {
     for sql in [&identity::AUTHORITY, &keys::AUTHORITY] {
         Store { db: db.clone(), sql }.begin(7).await.unwrap();
     }
-    signer::take_up(&db, &[SIGNER], Others::Stay, NOW).await.unwrap();
+    signer::take_up(&db, &[SIGNER], Others::Stay, &ANYBODY, NOW).await.unwrap();
     let name = |text: &str| Canonical {
         shown: text.to_owned(),
         canonical: text.to_owned(),

@@ -42,7 +42,7 @@ pub async fn engines() -> [(Db, Option<Folder>); 2] {
         for sql in [&identity::AUTHORITY, &keys::AUTHORITY] {
             Store { db: db.clone(), sql }.begin(7).await.unwrap();
         }
-        identity::signer::take_up(db, &[SIGNER], Others::Stay, NOW).await.unwrap();
+        identity::signer::take_up(db, &[SIGNER], Others::Stay, &ANYBODY, NOW).await.unwrap();
     }
     [(sqlite, Some(folder)), (postgres, None)]
 }

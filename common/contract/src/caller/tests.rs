@@ -119,6 +119,7 @@ fn what_is_printed_of_a_caller_holds_no_address_and_no_user_agent() {
     let caller = Caller {
         actor: Actor::User { id: UserId(7), session: SESSION },
         address: Some([203, 0, 113, 7].into()),
+        kept: Kept::Full,
         user_agent: UserAgent::clean(b"curl/8.5"),
         request_id: RequestId::new("r"),
     };

@@ -215,6 +215,11 @@ pub const ALL: &[Metric] = &[
         "Place of the last audit event that this process has seen sealed",
     ),
     gauge(
+        "latchkey_audit_chain_broken",
+        &["service"],
+        "1 where audit events that were sealed are not what they were, and no more are sealed",
+    ),
+    gauge(
         "latchkey_outbox_waiting",
         &["service"],
         "Decisions that another service has not confirmed yet, counted up to 100",

@@ -83,9 +83,11 @@ pub(super) async fn begin<S: Session>(
     session.run(row).await
 }
 
-/// Raises the lowest version; it is never lowered.
-pub(super) fn raise_text(service: &str, lowest: i64) -> String {
-    format!("UPDATE {service}_schema SET lowest = {lowest} WHERE id = 1 AND lowest < {lowest}")
+/// Raises the lowest version, which is never lowered, together with a statement that notes it, or nothing.
+pub(super) fn raise_text(service: &str, lowest: i64, note: &str) -> String {
+    let raise =
+        format!("UPDATE {service}_schema SET lowest = {lowest} WHERE id = 1 AND lowest < {lowest}");
+    if note.is_empty() { raise } else { format!("BEGIN; {raise}; {note}; COMMIT") }
 }
 
 /// Notes up to where backfills have been seen to their end.

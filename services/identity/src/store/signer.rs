@@ -1,12 +1,13 @@
 //! The rows of `identity_signers`: which secrets' tokens are accepted, and which were taken back.
 
+use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::invalidate_everything;
-use latchkey_contract::Timestamp;
 use latchkey_contract::lease::Revision;
+use latchkey_contract::{Caller, Timestamp};
 use latchkey_store::{Db, StoreError, Tx, values};
 use sqlx::FromRow;
 
-use super::AUTHORITY;
+use super::{AUDIT, AUTHORITY};
 use crate::token::Fingerprint;
 
 pub(super) const ALL: &str = "SELECT fingerprint, withdrawn_at FROM identity_signers";
@@ -127,7 +128,7 @@ pub async fn read(db: &Db) -> Result<Signers, StoreError> {
 }
 
 /// Has the rows name `own`, of which the first signs. What changes, changes together with the revision, so that
-/// every edge drops what it remembers.
+/// every edge drops what it remembers, and with an event of `by`, where there was somebody who could remember.
 ///
 /// # Errors
 /// [`StoreError`]; then nothing was done, or all of it.
@@ -135,6 +136,7 @@ pub async fn take_up(
     db: &Db,
     own: &[Fingerprint],
     others: Others,
+    by: &Caller,
     now: Timestamp,
 ) -> Result<Adoption, StoreError> {
     const NOTHING: Adoption = Adoption::Named { added: 0, withdrawn: 0, revision: None };
@@ -164,8 +166,15 @@ pub async fn take_up(
     for fingerprint in &plan.withdraw {
         tx.execute(WITHDRAW, values![&fingerprint.0, number, now.0]).await?;
     }
-    tx.commit().await?;
     let (added, withdrawn) = (plan.name.len(), plan.withdraw.len());
+    if let Some(revision) = revision {
+        let action =
+            if withdrawn > 0 { Action::SigningKeyRevoked } else { Action::SigningKeyRotated };
+        let changes = format!(r#"{{"secrets":{{"added":{added},"withdrawn":{withdrawn}}}}}"#);
+        let event = Event::done(action, Target::Service(crate::NAME), now, by);
+        append(&mut tx, &AUDIT, &event.took(revision).changing(&changes)).await?;
+    }
+    tx.commit().await?;
     Ok(Adoption::Named { added, withdrawn, revision })
 }
 

@@ -29,7 +29,7 @@ const NOTHING: Adoption = Adoption::Named { added: 0, withdrawn: 0, revision: No
 async fn whoever_holds_a_named_secret_names_others_and_what_is_taken_back_stays_so() {
     for (db, _folder) in engines().await {
         let take_up = async |own: &[Fingerprint], others| {
-            signer::take_up(&db, own, others, NOW).await.unwrap()
+            signer::take_up(&db, own, others, &ANYBODY, NOW).await.unwrap()
         };
         assert_eq!(take_up(&[SIGNER], Others::Stay).await, NOTHING);
         assert_eq!(take_up(&[FURTHER], Others::Stay).await, Adoption::Unknown);
@@ -87,7 +87,8 @@ async fn a_change_of_signers_is_in_every_snapshot_and_told_to_every_member() {
         let rows = latchkey_authority::Store { db: db.clone(), sql: &AUTHORITY };
         let member = MemberKey { id: MemberId([5; 16]), user: "edge".into() };
         rows.join(&member, 2, NOW).await.unwrap().unwrap();
-        let adoption = signer::take_up(&db, &[FURTHER], Others::Withdrawn, NOW).await.unwrap();
+        let adoption =
+            signer::take_up(&db, &[FURTHER], Others::Withdrawn, &ANYBODY, NOW).await.unwrap();
         assert_eq!(adoption, named(1, 1, 1));
         assert_eq!(open(&db, 3, SIGNER).await, Opened::NotNamed);
         assert_eq!(open(&db, 4, FURTHER).await, Opened::New);
@@ -132,7 +133,7 @@ async fn a_change_of_password_that_comes_late_does_not_hold_where_its_tokens_sec
         // As the release before wrote it.
         let before = "UPDATE sessions SET signer = NULL WHERE number = 2";
         db.execute(before, &[]).await.unwrap();
-        signer::take_up(&db, &[FURTHER], Others::Withdrawn, NOW).await.unwrap();
+        signer::take_up(&db, &[FURTHER], Others::Withdrawn, &ANYBODY, NOW).await.unwrap();
         assert_eq!(open(&db, 3, FURTHER).await, Opened::New);
         for session in [1, 2] {
             let outcome = change_password(&db, session).await;
@@ -150,7 +151,7 @@ async fn a_first_start_on_a_database_of_the_release_before_is_a_change_where_som
         sign_ada_up(&db).await;
         assert_eq!(open(&db, 1, SIGNER).await, Opened::New);
         db.execute("DELETE FROM identity_signers", &[]).await.unwrap();
-        let first = || signer::take_up(&db, &[FURTHER], Others::Stay, NOW);
+        let first = || signer::take_up(&db, &[FURTHER], Others::Stay, &ANYBODY, NOW);
         let (one, two) = tokio::join!(first(), first());
         let (one, two) = (one.unwrap(), two.unwrap());
         assert!(

@@ -3,17 +3,20 @@
 use std::time::Duration;
 
 use e2e::{ANYBODY, acting_user, ending, poll};
-use latchkey_audit::chain::ChainKey;
-use latchkey_audit::sealer::{BATCH, Sealer, last};
+use latchkey_audit::anchor::last;
+use latchkey_audit::chain::{ChainKey, ChainKeys};
+use latchkey_audit::sealer::{BATCH, Sealer};
 use latchkey_audit::verify::{Verified, verify};
 use latchkey_audit::{Action, Event, Target, append};
-use latchkey_contract::{KeyId, Secret, UserId};
+use latchkey_contract::{KeyId, Secret, Timestamp, UserId};
 use latchkey_keys::store as keys;
 use latchkey_keys::store::AUDIT;
 use latchkey_runtime::Clock;
 use latchkey_store::{Db, values};
 
 use super::{NOW, engines, insert, key};
+
+mod kept;
 
 async fn count(db: &Db, sql: &'static str) -> i64 {
     let rows: Option<(i64,)> = db.fetch_first(sql, values![]).await.unwrap();
@@ -85,8 +88,12 @@ async fn a_batch_is_sealed_by_its_rows_and_not_by_all_that_wait() {
     assert!(first.contains("json_each") && second.contains("PRIMARY KEY"), "{steps:?}");
 }
 
-fn chain_key() -> ChainKey {
-    ChainKey::of(Some(Secret::new("k".repeat(32))))
+fn key_of(letter: &str) -> ChainKey {
+    ChainKey::of(Some(Secret::new(letter.repeat(32))))
+}
+
+fn chain_key() -> ChainKeys {
+    ChainKeys::of(key_of("k"))
 }
 
 fn sealer(db: &Db) -> Sealer {
@@ -95,9 +102,13 @@ fn sealer(db: &Db) -> Sealer {
 
 /// Events of these keys, in one transaction.
 async fn write(db: &Db, keys: std::ops::Range<i64>) {
+    write_at(db, keys, NOW).await;
+}
+
+async fn write_at(db: &Db, keys: std::ops::Range<i64>, at: Timestamp) {
     let mut tx = db.begin("write events").await.unwrap();
     for key in keys {
-        let event = Event::done(Action::KeyCreated, Target::Key(KeyId(key)), NOW, &ANYBODY);
+        let event = Event::done(Action::KeyCreated, Target::Key(KeyId(key)), at, &ANYBODY);
         append(&mut tx, &AUDIT, &event).await.unwrap();
     }
     tx.commit().await.unwrap();
@@ -126,7 +137,7 @@ async fn events_are_sealed_in_the_order_of_their_ids_and_late_ones_behind_what_i
         assert_eq!(places[0], BATCH + 10, "the late one is the last");
         assert!(places[1..].is_sorted(), "{places:?}");
         assert_eq!(walk(&db).await, Verified::Whole { from: 1, to: BATCH + 10 });
-        let other = ChainKey::Unkeyed;
+        let other = ChainKeys::of(ChainKey::Unkeyed);
         let broken = verify(&db, &AUDIT, &other, None).await.unwrap();
         assert_eq!(broken, Verified::Broken { seq: 1 }, "it hangs on the key");
     }
