@@ -1,10 +1,14 @@
 //! How a variable is declared: once, in a table of its part. From the declaration come how it is read, what is said of
 //! a wrong value, its flag, the help text and its line in the documentation.
 
+mod long_text;
+
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use super::ConfigError;
+
+pub use long_text::LongText;
 
 /// One variable, whose values are of the kind `K`.
 #[derive(Clone, Copy, Debug)]
@@ -88,17 +92,6 @@ pub struct OneOf(pub &'static [&'static str]);
 pub struct Text {
     /// What is accepted, in words.
     pub accepted: &'static str,
-}
-
-/// A text of so many characters or more: a secret that nobody guesses.
-#[derive(Clone, Copy, Debug)]
-pub struct LongText<T> {
-    /// How many characters.
-    pub min: usize,
-    /// What else is asked of it.
-    pub note: &'static str,
-    /// What it is read into.
-    pub make: fn(String) -> T,
 }
 
 /// What a function reads.
@@ -340,27 +333,6 @@ impl Kind for Text {
 
     fn placeholder(&self) -> &'static str {
         "TEXT"
-    }
-}
-
-impl<T> Kind for LongText<T> {
-    type Value = T;
-
-    fn read(&self, text: &str) -> Result<T, Fault> {
-        match text.chars().count() {
-            length if length < self.min => {
-                Err(Fault::Because(format!("{length} characters are too few")))
-            }
-            _ => Ok((self.make)(text.to_owned())),
-        }
-    }
-
-    fn accepted(&self) -> String {
-        format!("at least {} characters, {}", self.min, self.note)
-    }
-
-    fn placeholder(&self) -> &'static str {
-        "SECRET"
     }
 }
 
