@@ -27,7 +27,7 @@ give() {
 
 readonly LATCHKEY=10001 POSTGRES=999
 chmod 700 master
-for service in postgres nats identity keys edge; do
+for service in postgres nats identity keys edge operator; do
     chmod 755 "$service"
 done
 
