@@ -59,6 +59,10 @@ struct ProblemSchema {
     detail: String,
     /// Every faulty field; on 422 alone.
     errors: Option<Vec<FieldErrorSchema>>,
+    /// Scopes of which one text's would be enough, all of them; empty where no scope would be. On `insufficient-scope`.
+    required: Option<Vec<String>>,
+    /// The state that does not allow what was asked; on `conflict`.
+    state: Option<String>,
     /// The request's id, which is in our logs too.
     request_id: String,
     /// The id of the request's trace, where it is traced.

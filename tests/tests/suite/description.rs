@@ -5,10 +5,34 @@ use std::fmt::Write as _;
 
 use e2e::account::PASSWORD;
 use e2e::{Answer, Api, Stack, User, unique};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+/// The document; an object of several parts is the one object that they make.
 async fn document(api: &Api) -> Value {
-    api.get("/openapi.json").send().await.expect(200)
+    let parts = api.get("/openapi.json").send().await.expect(200);
+    let mut document = parts.clone();
+    join_parts(&parts, &mut document);
+    document
+}
+
+/// Puts the parts of each `allOf` together: the members of all of them, and what each requires.
+fn join_parts(document: &Value, schema: &mut Value) {
+    if let Some(parts) = schema["allOf"].as_array() {
+        let (mut properties, mut required) = (Map::new(), Vec::new());
+        for part in parts {
+            let mut part = resolve(document, part).clone();
+            join_parts(document, &mut part);
+            assert_eq!(part["type"], "object", "{part}");
+            properties.extend(part["properties"].as_object().cloned().unwrap_or_default());
+            required.extend(part["required"].as_array().cloned().unwrap_or_default());
+        }
+        *schema = json!({"type": "object", "properties": properties, "required": required});
+    }
+    match schema {
+        Value::Object(members) => members.values_mut().for_each(|it| join_parts(document, it)),
+        Value::Array(items) => items.iter_mut().for_each(|it| join_parts(document, it)),
+        _ => {}
+    }
 }
 
 /// Follows references inside the document.

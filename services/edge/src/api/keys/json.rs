@@ -10,7 +10,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::object::KeyBody;
+use super::object::KeyFields;
 use crate::api::json::{ReceiptBody, rfc3339, text_or_none};
 
 /// `POST /keys/create`.
@@ -36,7 +36,7 @@ pub struct CreatedKeyBody {
     #[schema(pattern = r"^[a-z][a-z0-9]{1,15}(_[a-z0-9]{2,12})?_[0-9A-Za-z]{49}$")]
     key: String,
     #[serde(flatten)]
-    object: KeyBody,
+    fields: KeyFields,
 }
 
 /// A key that was revoked.
@@ -73,7 +73,7 @@ impl CreatedKeyBody {
     pub fn new(issued: IssuedKey, owner: UserId) -> Self {
         let IssuedKey { object, key } = issued;
         let id = object.id.0;
-        Self { id, key: key.expose().to_owned(), object: KeyBody::new(object, owner) }
+        Self { id, key: key.expose().to_owned(), fields: KeyFields::new(object, owner) }
     }
 }
 

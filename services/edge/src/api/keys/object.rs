@@ -1,7 +1,5 @@
 //! A key as it is shown: the answer of every route of keys.
 
-use std::collections::BTreeMap;
-
 use latchkey_contract::keys::{KeyObject, Lineage, Revocation};
 use latchkey_contract::{Owner, UserId};
 use serde::Serialize;
@@ -14,25 +12,25 @@ use crate::api::json::rfc3339;
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"id": 1, "name": "ci", "hint": "sk_0123…jklm", "created_at": "2025-12-05T23:00:00Z", "expires_at": "2026-12-05T23:00:00Z", "is_revoked": false, "last_used_at": "2025-12-06T08:30:00Z", "state": "active", "description": "", "metadata": {}, "external_id": null, "tags": ["team:core"], "environment": "live", "origin": "issued", "scopes": ["*"], "roles": [], "allowed_ips": [], "limits": [], "quota": null, "owner": {"type": "user", "id": 1}, "created_by": 1, "lineage": {"id": 1, "generation": 1, "replaces": null, "replaced_by": null, "retires_at": null}, "revocation": null, "version": 1}))]
 pub struct KeyBody {
-    pub(super) id: i64,
+    id: i64,
+    #[serde(flatten)]
+    fields: KeyFields,
+}
+
+/// What is shown of a key besides its id.
+#[derive(Serialize, ToSchema)]
+pub struct KeyFields {
     name: String,
     /// Enough of the key to recognise it by.
     hint: String,
     #[schema(value_type = String, format = DateTime)]
-    pub(super) created_at: String,
+    created_at: String,
     #[schema(value_type = String, format = DateTime)]
     expires_at: String,
     is_revoked: bool,
     /// At most 10 seconds behind; null before the first use.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<String>,
-    #[serde(flatten)]
-    more: KeyMore,
-}
-
-/// What is shown of a key besides what a key always had.
-#[derive(Serialize, ToSchema)]
-pub struct KeyMore {
     /// What the key is worth: the first of these that holds.
     #[schema(value_type = String, pattern = "^(revoked|expired|disabled|inactive|retiring|active)$")]
     state: &'static str,
@@ -48,9 +46,11 @@ pub struct KeyMore {
     origin: &'static str,
     /// What the key was granted. What it may do is no more than its owner may.
     scopes: Vec<String>,
+    #[schema(value_type = Vec<String>, max_items = 0)]
     roles: [&'static str; 0],
     /// Where from it may be used, as CIDRs; empty: from anywhere.
     allowed_ips: Vec<String>,
+    #[schema(value_type = Vec<Object>, max_items = 0)]
     limits: [&'static str; 0],
     #[schema(value_type = Option<Object>)]
     quota: Option<()>,
@@ -89,13 +89,43 @@ struct RevocationBody {
     at: String,
     reason: &'static str,
     note: Option<String>,
-    /// Who did it: `type` is `user`, `key`, `operator` or `system`.
-    #[schema(value_type = Option<Object>)]
-    by: Option<BTreeMap<&'static str, Value>>,
+    /// Who did it, where that was written down.
+    by: Option<RevokerBody>,
+}
+
+/// Who ended a key.
+#[derive(Serialize, ToSchema)]
+struct RevokerBody {
+    #[serde(rename = "type")]
+    #[schema(pattern = "^(user|key|operator|system)$")]
+    kind: String,
+    id: RevokerId,
+}
+
+/// Users and keys have numbers, operators and services names.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum RevokerId {
+    Number(i64),
+    Name(String),
 }
 
 impl KeyBody {
     /// How `key` is shown to `owner`, whose it is.
+    #[must_use]
+    pub fn new(key: KeyObject, owner: UserId) -> Self {
+        Self { id: key.id.0, fields: KeyFields::new(key, owner) }
+    }
+
+    /// The value of `ETag`.
+    #[must_use]
+    pub fn etag(&self) -> String {
+        format!("\"v{}\"", self.fields.version)
+    }
+}
+
+impl KeyFields {
+    /// The same without its id.
     #[must_use]
     pub fn new(key: KeyObject, owner: UserId) -> Self {
         // A key service of the release before does not say whose a key is.
@@ -105,39 +135,30 @@ impl KeyBody {
         };
         let is_revoked = key.is_revoked();
         Self {
-            id: key.id.0,
             name: key.name,
             hint: key.hint,
             created_at: rfc3339(key.created_at),
             expires_at: rfc3339(key.expires_at),
             is_revoked,
             last_used_at: key.last_used_at.map(rfc3339),
-            more: KeyMore {
-                state: key.state.name(),
-                description: key.description,
-                metadata: key.metadata.to_value(),
-                external_id: key.external_id,
-                tags: key.tags,
-                environment: key.environment,
-                origin: key.origin.name(),
-                scopes: key.scopes.iter().map(str::to_owned).collect(),
-                roles: [],
-                allowed_ips: key.allowed_ips.iter().collect(),
-                limits: [],
-                quota: None,
-                owner: OwnerBody { kind: "user", id: owner.0 },
-                created_by: key.created_by.map(|user| user.0),
-                lineage: key.lineage.into(),
-                revocation: key.revocation.map(RevocationBody::from),
-                version: key.version,
-            },
+            state: key.state.name(),
+            description: key.description,
+            metadata: key.metadata.to_value(),
+            external_id: key.external_id,
+            tags: key.tags,
+            environment: key.environment,
+            origin: key.origin.name(),
+            scopes: key.scopes.iter().map(str::to_owned).collect(),
+            roles: [],
+            allowed_ips: key.allowed_ips.iter().collect(),
+            limits: [],
+            quota: None,
+            owner: OwnerBody { kind: "user", id: owner.0 },
+            created_by: key.created_by.map(|user| user.0),
+            lineage: key.lineage.into(),
+            revocation: key.revocation.map(RevocationBody::from),
+            version: key.version,
         }
-    }
-
-    /// The value of `ETag`.
-    #[must_use]
-    pub fn etag(&self) -> String {
-        format!("\"v{}\"", self.more.version)
     }
 }
 
@@ -156,9 +177,8 @@ impl From<Lineage> for LineageBody {
 impl From<Revocation> for RevocationBody {
     fn from(revocation: Revocation) -> Self {
         let by = revocation.by.map(|by| {
-            // Users and keys have numbers, operators and services names.
-            let id = by.id.parse::<i64>().map_or_else(|_name| by.id.into(), Value::from);
-            BTreeMap::from([("type", by.kind.into()), ("id", id)])
+            let id = by.id.parse().map_or_else(|_name| RevokerId::Name(by.id), RevokerId::Number);
+            RevokerBody { kind: by.kind, id }
         });
         let reason = revocation.reason.name();
         Self { at: rfc3339(revocation.at), reason, note: revocation.note, by }
