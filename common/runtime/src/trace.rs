@@ -11,6 +11,7 @@ mod collector;
 mod export;
 mod otlp;
 mod settings;
+mod traceparent;
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -20,11 +21,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use opentelemetry::Context;
-use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{
     Link, SpanBuilder, SpanContext, Status, TraceContextExt, Tracer as _, TracerProvider,
 };
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
 use crate::config::{ConfigError, Environment};
@@ -257,9 +256,9 @@ impl Parent {
     /// What the W3C headers `traceparent` and `tracestate` say; nothing where they cannot be read.
     #[must_use]
     pub fn read(traceparent: &str, tracestate: Option<&str>) -> Self {
-        let headers = Headers { traceparent, tracestate };
-        let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &headers);
-        let known = context.span().span_context().clone();
+        let Some((trace, span, flags)) = traceparent::read(traceparent) else { return Self(None) };
+        let state = tracestate.and_then(|text| text.parse().ok()).unwrap_or_default();
+        let known = SpanContext::new(trace, span, flags, true, state);
         Self(known.is_valid().then(|| Box::new(known)))
     }
 
@@ -283,26 +282,6 @@ impl Parent {
             Some(it) => context.with_remote_span_context(it.as_ref().clone()),
             None => context,
         }
-    }
-}
-
-/// The two headers, as the propagator wants to be shown them.
-struct Headers<'a> {
-    traceparent: &'a str,
-    tracestate: Option<&'a str>,
-}
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        match key {
-            "traceparent" => Some(self.traceparent),
-            "tracestate" => self.tracestate,
-            _ => None,
-        }
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        vec!["traceparent", "tracestate"]
     }
 }
 
