@@ -30,6 +30,7 @@ pub(crate) async fn password(
         return ended;
     }
     let reservation = Reservation::of_session(&identity, &context, &session).await?;
+    let reservation = reservation.of_message(Some(request.mark))?;
     let stored = known.password_hash.clone();
     let checking = identity.passwords.check(&context, current, stored);
     let checked = reservation.during(checking).await?;

@@ -53,6 +53,7 @@ async fn try_log_in(
     let id = user.as_ref().map(|user| user.id);
     let reservation =
         Reservation::of_login(&identity, &context, &username, id, caller.network()).await?;
+    let reservation = reservation.of_message(request.mark)?;
     let target = throttle::target(&identity, &username, id)?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let (password, possible) = match rules::password(&password) {

@@ -89,7 +89,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([session::PAGE, session::END_PAGE]);
     all.extend([signer::ALL, signer::LOCK, signer::ANY_SESSION, signer::NAME, signer::WITHDRAW]);
     all.extend([throttle::FIND, throttle::RESERVE, throttle::FAIL, throttle::SUCCEED]);
-    all.extend([throttle::GIVE_BACK, throttle::EXPIRE, throttle::DELETE_OLD]);
+    all.extend([throttle::GIVE_BACK, throttle::NOTE, throttle::EXPIRE, throttle::DELETE_OLD]);
     all.extend([names::UNFOLDED, names::HELD, names::SHARE, names::FOLD]);
     all.extend([client::FIND, client::REMEMBER, client::KEEP_LAST, client::DELETE_OLD]);
     all

@@ -17,7 +17,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use latchkey_audit::{Event, Target};
 use latchkey_bus::Context;
-use latchkey_contract::{CredentialHash, Failure, Refusal, SessionId, Timestamp, UserId};
+use latchkey_contract::{CredentialHash, Failure, Mark, Refusal, SessionId, Timestamp, UserId};
 use sha2::Sha256;
 
 use crate::store::client as clients;
@@ -57,6 +57,8 @@ pub(crate) struct Reservation<'a> {
     held: Option<(CredentialHash, i64)>,
     /// Whose client it is, and when it was last noted.
     client: Option<Client>,
+    /// The message that it is a try of, where that says which one it is.
+    message: Option<CredentialHash>,
 }
 
 struct Client {
@@ -79,7 +81,7 @@ impl<'a> Reservation<'a> {
         network: Option<IpAddr>,
     ) -> Result<Self, Failure> {
         if !identity.config.rate_limit {
-            return Ok(Self { identity, held: None, client: None });
+            return Ok(Self { identity, held: None, client: None, message: None });
         }
         let client = match network {
             Some(network) => {
@@ -96,7 +98,7 @@ impl<'a> Reservation<'a> {
         let known = client.as_ref().filter(|client| client.noted_at.is_some());
         let budget = known.map_or_else(|| strangers_at(username), |client| client.hash);
         let round = reserve(identity, context, &budget).await?;
-        Ok(Self { identity, held: Some((budget, round)), client })
+        Ok(Self { identity, held: Some((budget, round)), client, message: None })
     }
 
     /// Takes a try at the current password out of a session's budget.
@@ -109,11 +111,17 @@ impl<'a> Reservation<'a> {
         session: &SessionId,
     ) -> Result<Self, Failure> {
         if !identity.config.rate_limit {
-            return Ok(Self { identity, held: None, client: None });
+            return Ok(Self { identity, held: None, client: None, message: None });
         }
         let budget = keyed(identity, "session", &session.0)?;
         let round = reserve(identity, context, &budget).await?;
-        Ok(Self { identity, held: Some((budget, round)), client: None })
+        Ok(Self { identity, held: Some((budget, round)), client: None, message: None })
+    }
+
+    /// The same try, of the message with this mark.
+    pub(crate) fn of_message(self, mark: Option<Mark>) -> Result<Self, Failure> {
+        let hash = |mark: Mark| keyed(self.identity, "refused message", &mark.0);
+        Ok(Self { message: mark.map(hash).transpose()?, ..self })
     }
 
     /// Waits for the password to be looked at; where it is not, the try is given back.
@@ -155,7 +163,7 @@ impl<'a> Reservation<'a> {
 
     async fn refused(self, end: End, event: &Event<'_>) -> Result<(), Failure> {
         let held = self.held.as_ref().map(|(budget, round)| (budget, *round));
-        Ok(rows::refuse(&self.identity.db, held, end, event).await?)
+        Ok(rows::refuse(&self.identity.db, held, end, self.message.as_ref(), event).await?)
     }
 
     async fn end_unjudged(&self) -> Result<(), Failure> {

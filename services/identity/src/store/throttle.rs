@@ -69,6 +69,11 @@ pub(super) const DELETE_OLD: &str = "DELETE FROM login_failures WHERE name_hash 
     (SELECT name_hash FROM login_failures WHERE reserved_at < $1 AND last_failure_at < $1 \
     AND (failures < 100 OR last_failure_at < $2) LIMIT $3)";
 
+/// Notes that a message was refused, by its hash: a row of no budget, which is forgotten like one.
+pub(super) const NOTE: &str = "INSERT INTO login_failures \
+    (name_hash, failures, last_failure_at, in_flight, reserved_at, round) \
+    VALUES ($1, 0, $2, 0, $2, $2) ON CONFLICT (name_hash) DO NOTHING";
+
 /// Failures that cost nothing yet; tries under way count among them.
 pub const FREE: i64 = 10;
 
@@ -116,7 +121,8 @@ pub enum End {
     GivenBack,
 }
 
-/// Ends the try of this round, together with the event of its refusal. Where there are no limits it has no round.
+/// Ends the try of this round, together with the event of its refusal. Where there are no limits it has no round. A
+/// `message` that comes twice is one try, and one event.
 ///
 /// # Errors
 /// [`StoreError`]
@@ -124,16 +130,23 @@ pub async fn refuse(
     db: &Db,
     held: Option<(&CredentialHash, i64)>,
     end: End,
+    message: Option<&CredentialHash>,
     event: &Event<'_>,
 ) -> Result<(), StoreError> {
     let mut tx = db.begin("refuse a password").await?;
+    let is_first = match message {
+        Some(hash) => tx.execute(NOTE, values![&hash.0, event.at.0]).await? > 0,
+        None => true,
+    };
     if let Some((budget, round)) = held {
-        match end {
+        match if is_first { end } else { End::GivenBack } {
             End::Failed => tx.execute(FAIL, values![&budget.0, event.at.0, round]).await?,
             End::GivenBack => tx.execute(GIVE_BACK, values![&budget.0, round]).await?,
         };
     }
-    append(&mut tx, &AUDIT, event).await?;
+    if is_first {
+        append(&mut tx, &AUDIT, event).await?;
+    }
     tx.commit().await
 }
 

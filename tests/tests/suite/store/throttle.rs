@@ -27,7 +27,29 @@ async fn reserved(db: &Db, budget: &CredentialHash, now: Timestamp) -> i64 {
 async fn fail(db: &Db, budget: &CredentialHash, round: i64, now: Timestamp) {
     let (action, target) = (Action::UserLoginFailed, Target::Name([0; 32]));
     let event = Event::refused(action, &Refusal::WrongCredentials, target, now, &ANYBODY);
-    throttle::refuse(db, Some((budget, round)), End::Failed, &event).await.unwrap();
+    throttle::refuse(db, Some((budget, round)), End::Failed, None, &event).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_comes_twice_is_one_failure_and_one_event() {
+    for (db, _folder) in engines().await {
+        let (budget, message) = (CredentialHash::of("ada"), CredentialHash::of("message"));
+        let rounds = [reserved(&db, &budget, NOW).await, reserved(&db, &budget, NOW).await];
+        let (action, target) = (Action::UserLoginFailed, Target::Name([0; 32]));
+        let event = Event::refused(action, &Refusal::WrongCredentials, target, NOW, &ANYBODY);
+        let refusals = rounds.map(|round| {
+            let (db, event, budget, message) = (&db, &event, &budget, &message);
+            patiently(move || {
+                throttle::refuse(db, Some((budget, round)), End::Failed, Some(message), event)
+            })
+        });
+        futures_util::future::join_all(refusals).await;
+        let row = found(&db, &budget).await;
+        assert_eq!((row.failures, row.in_flight), (1, 0));
+        let events = "SELECT COUNT(*) FROM identity_audit_events";
+        let events: Option<(i64,)> = db.fetch_first(events, &[]).await.unwrap();
+        assert_eq!(events, Some((1,)));
+    }
 }
 
 #[tokio::test]
