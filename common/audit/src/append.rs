@@ -30,6 +30,10 @@ pub struct AuditSql {
     pub marks: &'static str,
     /// Takes out `$2` up to the place `$1` at most.
     pub prune: &'static str,
+    /// Up to which place events were written to `AUDIT_LOG`.
+    pub written: &'static str,
+    /// They were up to the place `$2`; nobody, `$1`, holds that row.
+    pub wrote: &'static str,
     /// Seals those of `$1`, which are not sealed yet: a JSON array of id, place, and link in hexadecimal.
     pub seal: PerEngine<&'static str>,
 }
@@ -83,6 +87,15 @@ macro_rules! audit {
                 $service,
                 "_audit_events WHERE seq <= $1 ORDER BY seq LIMIT $2)"
             ),
+            written: concat!("SELECT until FROM ", $service, "_chores WHERE name = 'audit log'"),
+            wrote: concat!(
+                "INSERT INTO ",
+                $service,
+                "_chores (name, holder, until) VALUES ('audit log', $1, $2) \
+                 ON CONFLICT (name) DO UPDATE SET until = excluded.until WHERE ",
+                $service,
+                "_chores.until < excluded.until"
+            ),
             seal: $crate::PerEngine {
                 sqlite: $crate::audit!(
                     @seal $service,
@@ -126,9 +139,11 @@ macro_rules! audit {
 impl AuditSql {
     /// Every statement, for the test that prepares each on both databases.
     #[must_use]
-    pub fn all(&self, engine: Engine) -> [&'static str; 10] {
-        let Self { append, unsealed, last, page, first, newest, gaps, marks, prune, .. } = *self;
-        [append, unsealed, last, page, first, newest, gaps, marks, prune, self.seal.of(engine)]
+    pub fn all(&self, engine: Engine) -> [&'static str; 12] {
+        let Self { append, unsealed, last, page, first, newest, gaps, marks, .. } = *self;
+        let Self { prune, written, wrote, .. } = *self;
+        let seal = self.seal.of(engine);
+        [append, unsealed, last, page, first, newest, gaps, marks, prune, written, wrote, seal]
     }
 }
 

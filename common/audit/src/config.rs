@@ -1,13 +1,17 @@
 //! The variables of the audit log, which each service that writes one reads.
 
+use std::path::{Path, PathBuf};
+
 use latchkey_contract::Secret;
 use latchkey_contract::caller::Kept;
 use latchkey_runtime::config::{
     Confidential, Fault, Kind, LongText, Number, OneOf, Parsed, Preset,
 };
+use latchkey_runtime::os::check_writable;
 use latchkey_runtime::{ConfigError, Environment, Table, Variable};
 
 use crate::chain::{ChainKey, ChainKeys};
+use crate::sink::Destination;
 
 /// Characters of the shortest `AUDIT_KEY`: 256 bits where each holds 8.
 const AUDIT_KEY_MIN: usize = 32;
@@ -58,6 +62,19 @@ pub const AUDIT_IP: Variable<OneOf> = Variable {
 const FULL: &str = "full";
 const PREFIX: &str = "prefix";
 const OFF: &str = "off";
+const STDERR: &str = "stderr";
+
+/// Where sealed events are written besides.
+pub const AUDIT_LOG: Variable<Parsed<Option<Destination>>> = Variable {
+    name: "AUDIT_LOG",
+    kind: Parsed {
+        read: destination,
+        accepted: "off, stderr, or a file in a folder that is there",
+        placeholder: "off|stderr|FILE",
+    },
+    default: Preset::Value(OFF),
+    help: "where each sealed audit event is written, too, as a line of JSON: at least once, in order; SIGHUP opens a file anew",
+};
 
 /// How events are sealed and kept.
 #[derive(Clone, Debug)]
@@ -70,12 +87,14 @@ pub struct Settings {
     pub days: i64,
     /// How much of a client's address is written down.
     pub ip: Kept,
+    /// Where sealed events are written, if anywhere.
+    pub log: Option<Destination>,
 }
 
 /// The variables.
 #[must_use]
 pub fn table() -> Table {
-    Table::new("Audit log", &[&AUDIT_KEY, &AUDIT_KEY_PREVIOUS, &AUDIT_DAYS, &AUDIT_IP])
+    Table::new("Audit log", &[&AUDIT_KEY, &AUDIT_KEY_PREVIOUS, &AUDIT_DAYS, &AUDIT_IP, &AUDIT_LOG])
 }
 
 impl Settings {
@@ -97,7 +116,8 @@ impl Settings {
             OFF => Kept::Off,
             _full => Kept::Full,
         };
-        Ok(Self { key, previous, days: environment.read(&AUDIT_DAYS)?, ip })
+        let days = environment.read(&AUDIT_DAYS)?;
+        Ok(Self { key, previous, days, ip, log: environment.read(&AUDIT_LOG)? })
     }
 
     /// What the chain is made with, and was before.
@@ -105,6 +125,27 @@ impl Settings {
     pub fn keys(&self) -> ChainKeys {
         ChainKeys { current: ChainKey::of(self.key.clone()), previous: self.previous.clone() }
     }
+}
+
+fn destination(text: &str) -> Result<Option<Destination>, Fault> {
+    let path = match text {
+        OFF => return Ok(None),
+        STDERR => return Ok(Some(Destination::Stderr)),
+        path => PathBuf::from(path),
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let place = if path.exists() { &path } else { folder };
+    let fault = if !folder.is_dir() {
+        format!("the folder {} is not there", folder.display())
+    } else if path.is_dir() {
+        format!("{} is a folder", path.display())
+    } else if let Err(error) = check_writable(place) {
+        format!("{} cannot be written: {error}", place.display())
+    } else {
+        return Ok(Some(Destination::File(path)));
+    };
+    Err(Fault::Because(fault))
 }
 
 fn previous(text: &str) -> Result<ChainKey, Fault> {

@@ -8,19 +8,27 @@ use latchkey_store::StoreError;
 
 use crate::pruner::Pruner;
 use crate::sealer::Sealer;
+use crate::shipper::Shipper;
 use crate::watch::Halt;
 
 /// The chore.
 pub struct Keeper {
     sealer: Sealer,
     pruner: Pruner,
+    shipper: Option<Shipper>,
 }
 
 impl Keeper {
     /// The chore on the log that `sealer` seals.
     #[must_use]
     pub fn new(sealer: Sealer, pruner: Pruner) -> Self {
-        Self { sealer, pruner }
+        Self { sealer, pruner, shipper: None }
+    }
+
+    /// The same, which has `shipper` write down what is sealed.
+    #[must_use]
+    pub fn writing(self, shipper: Option<Shipper>) -> Self {
+        Self { shipper, ..self }
     }
 
     /// Takes out what is too old, if it is time to and nothing is wrong with what was sealed.
@@ -37,13 +45,16 @@ impl Keeper {
     async fn keep(&self, is_last: bool) -> Result<(), StoreError> {
         self.sealer.seal().await?;
         self.sealer.anchor(is_last);
-        Ok(())
+        match &self.shipper {
+            Some(shipper) => shipper.run(&self.sealer.chain).await,
+            None => Ok(()),
+        }
     }
 
     fn note(&self, kept: Result<(), StoreError>) {
         if let Err(error) = kept {
             let service = self.sealer.service();
-            tracing::warn!(service, %error, "audit events are sealed later");
+            tracing::warn!(service, %error, "audit events are sealed, or written, later");
         }
     }
 }
@@ -69,8 +80,11 @@ impl PeriodicTask for Keeper {
         !matches!(self.sealer.halted(), Some(Halt::Unknown { .. }))
     }
 
-    /// So that this replica, too, knows how far the chain was.
+    /// So that this replica, too, knows how far the chain was, and writes to the right file when its turn comes.
     async fn look_on(&self) {
+        if let Some(shipper) = &self.shipper {
+            shipper.look().await;
+        }
         if let Err(error) = self.sealer.look(false).await {
             let service = self.sealer.service();
             tracing::debug!(service, %error, "how far the audit log is sealed is looked at later");

@@ -18,6 +18,8 @@ pub mod keeper;
 pub mod operator;
 pub mod pruner;
 pub mod sealer;
+pub mod shipper;
+pub mod sink;
 pub mod verify;
 
 mod append;

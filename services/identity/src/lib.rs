@@ -37,6 +37,7 @@ mod telling;
 use std::sync::Arc;
 use std::time::Duration;
 
+use latchkey_audit::shipper::Shipper;
 use latchkey_authority::Authority;
 use latchkey_authority::lookup::Lookup;
 use latchkey_bus::Bus;
@@ -113,6 +114,7 @@ pub async fn prepare(db: &Db) -> Result<(), StartError> {
 /// # Errors
 /// [`StartError`] where an actor does not start, or the tables cannot be used.
 pub async fn start(config: Config, deps: Deps) -> Result<Started, StartError> {
+    let shipper = config.audit.log.as_ref().map(Shipper::open).transpose()?;
     let tokens = token::Tokens::new(&config.token).map_err(signer::unusable)?;
     let (passwords, workers) = password::start(&config.password, deps.entropy.clone())
         .map_err(|error| StartError::new(Exit::Config, error.to_string()))?;
@@ -145,7 +147,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Started, StartError> {
         bus: bus.clone(),
         authority,
     });
-    let running = root::start(bus, identity, [workers, verifier, listener, watch])
+    let running = root::start(bus, identity, [workers, verifier, listener, watch], shipper)
         .await
         .map_err(|error| StartError::new(Exit::Internal, error.to_string()))?;
     Ok(Started { running, named })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use latchkey_audit::keeper::Keeper;
 use latchkey_audit::pruner::Pruner;
 use latchkey_audit::sealer::Sealer;
+use latchkey_audit::shipper::Shipper;
 use latchkey_authority::janitor::Janitor;
 use latchkey_bus::{Bus, endpoint};
 use latchkey_runtime::supervisor::Running;
@@ -19,6 +20,7 @@ pub(crate) async fn start(
     bus: Bus,
     identity: Arc<Identity>,
     first: [Child; 4],
+    shipper: Option<Shipper>,
 ) -> Result<Running, SpawnErr> {
     let sweeper = Sweeper { db: identity.db.clone(), clock: identity.clock.clone() };
     let upkeep = bus.upkeep();
@@ -39,7 +41,7 @@ pub(crate) async fn start(
     let carrier = chores.child("identity outbox", "outbox", carrier);
     let (audit, clock) = (&identity.config.audit, identity.clock.clone());
     let sealer = Sealer::new(identity.db.clone(), &store::AUDIT, audit.keys(), clock.clone());
-    let keeper = Keeper::new(sealer, Pruner::new(clock, audit.days));
+    let keeper = Keeper::new(sealer, Pruner::new(clock, audit.days)).writing(shipper);
     let sealer = chores.child("identity sealer", "sealer", keeper);
     let mut children = upkeep;
     children.extend(first);

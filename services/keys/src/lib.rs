@@ -26,6 +26,7 @@ mod routes;
 
 use std::sync::Arc;
 
+use latchkey_audit::shipper::Shipper;
 use latchkey_authority::Authority;
 use latchkey_authority::lookup::Lookup;
 use latchkey_bus::Bus;
@@ -85,6 +86,7 @@ pub async fn prepare(db: &Db) -> Result<(), StartError> {
 /// # Errors
 /// [`StartError`] where an actor does not start.
 pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
+    let shipper = config.audit.log.as_ref().map(Shipper::open).transpose()?;
     let (lookup, verifier) = BatchClient::new("keys verifier", Lookup::new(deps.db.clone()));
     let usage = Arc::new(usage::UsageLedger::new(deps.db.clone()));
     let Deps { bus, db, clock, entropy } = deps;
@@ -98,7 +100,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
     )
     .await?;
     let keys = Arc::new(Keys { config, db, clock, entropy, lookup, usage, authority });
-    root::start(bus, keys, verifier, listener)
+    root::start(bus, keys, verifier, listener, shipper)
         .await
         .map_err(|error| StartError::new(Exit::Internal, error.to_string()))
 }

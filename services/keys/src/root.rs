@@ -5,6 +5,7 @@ use std::sync::Arc;
 use latchkey_audit::keeper::Keeper;
 use latchkey_audit::pruner::Pruner;
 use latchkey_audit::sealer::Sealer;
+use latchkey_audit::shipper::Shipper;
 use latchkey_authority::janitor::Janitor;
 use latchkey_bus::{Bus, endpoint};
 use latchkey_runtime::supervisor::Running;
@@ -20,6 +21,7 @@ pub(crate) async fn start(
     keys: Arc<Keys>,
     verifier: Child,
     listener: Child,
+    shipper: Option<Shipper>,
 ) -> Result<Running, SpawnErr> {
     let sweeper = Sweeper { db: keys.db.clone(), clock: keys.clock.clone() };
     let upkeep = bus.upkeep();
@@ -36,7 +38,7 @@ pub(crate) async fn start(
     let janitor = chores.child("keys janitor", "janitor", janitor);
     let (audit, clock) = (&keys.config.audit, keys.clock.clone());
     let sealer = Sealer::new(keys.db.clone(), &store::AUDIT, audit.keys(), clock.clone());
-    let keeper = Keeper::new(sealer, Pruner::new(clock, audit.days));
+    let keeper = Keeper::new(sealer, Pruner::new(clock, audit.days)).writing(shipper);
     let sealer = chores.child("keys sealer", "sealer", keeper);
     let mut children = upkeep;
     children.extend([verifier, ledger, listener]);
