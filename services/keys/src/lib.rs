@@ -5,12 +5,14 @@
 //! ```
 //!
 //! Actors: the root supervises the endpoint, the verifier, the usage ledger, the
-//! listener for acknowledgements, the janitor, the sweeper and the sealer of the audit log.
+//! listener for acknowledgements, the janitor, the sweeper, the sealer of the audit log and the counter of keys that
+//! expire soon.
 
 pub mod acting;
 pub mod config;
 pub mod environments;
 pub mod epoch;
+pub mod expiring;
 pub mod issue;
 pub mod list;
 pub mod owner;

@@ -13,6 +13,7 @@ use latchkey_runtime::{Child, Root, periodic};
 use latchkey_store::{Chores, Holder};
 use ractor::SpawnErr;
 
+use crate::expiring::ExpiryCounter;
 use crate::sweeper::Sweeper;
 use crate::{Keys, routes, store};
 
@@ -40,9 +41,11 @@ pub(crate) async fn start(
     let sealer = Sealer::new(keys.db.clone(), &store::AUDIT, audit.keys(), clock.clone());
     let keeper = Keeper::new(sealer, Pruner::new(clock, audit.days)).writing(shipper);
     let sealer = chores.child("keys sealer", "sealer", keeper);
+    let counter = ExpiryCounter::new(keys.db.clone(), keys.clock.clone());
+    let counter = chores.child("keys expiry counter", "expiring", counter);
     let mut children = upkeep;
     children.extend([verifier, ledger, listener]);
     children.extend(keys.db.upkeep());
-    children.extend([janitor, sweeper, sealer, endpoint]);
+    children.extend([janitor, sweeper, sealer, counter, endpoint]);
     Root::start(children).await
 }

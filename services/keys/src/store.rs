@@ -1,6 +1,7 @@
 //! Every statement of the service. Its tables are its own: no other service reads them.
 
 pub mod acting;
+pub mod expiring;
 pub mod issue;
 pub mod key;
 pub mod owner;
@@ -98,7 +99,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([owner::FIND, owner::TELL, telling::DISABLE, telling::ENABLE]);
     all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);
     all.extend([telling::DELETE_OLDER, telling::NEWER, telling::DISABLED]);
-    all.extend([DELETE_EXPIRED, DELETE_TAGS]);
+    all.extend([DELETE_EXPIRED, DELETE_TAGS, expiring::COUNT]);
     all
 }
 

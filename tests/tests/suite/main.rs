@@ -28,6 +28,7 @@ mod deploy;
 mod description;
 mod durability;
 mod errors;
+mod expiring;
 mod expiry;
 mod faults;
 mod guessing;

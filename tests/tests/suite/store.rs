@@ -22,6 +22,7 @@ use latchkey_runtime::Clock;
 use latchkey_store::{Db, MigrationError, OpenError, StoreError};
 
 mod audit;
+mod expiring;
 mod throttle;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
