@@ -152,8 +152,9 @@ impl AuditSql {
 /// # Errors
 /// [`StoreError`]; the transaction has failed.
 pub async fn append(tx: &mut Tx, sql: &AuditSql, event: &Event<'_>) -> Result<(), StoreError> {
-    let Event { at, action, outcome, target, revision, changes, by } = event;
-    let (outcome, reason) = outcome.parts();
+    let Event { at, action, outcome, target, revision, changes, reason, by } = event;
+    let (outcome, refused) = outcome.parts();
+    let reason = refused.or(*reason);
     let (actor, actor_name) = actor(&by.actor);
     let (target, target_id) = target.parts();
     let address = by.kept_address();

@@ -22,8 +22,16 @@ pub enum Action {
     UserReactivated,
     /// A key was made.
     KeyCreated,
-    /// A key was revoked.
+    /// What a key may do, or what is said of it, was changed.
+    KeyUpdated,
+    /// A key is refused until it is enabled.
+    KeyDisabled,
+    /// A key was enabled.
+    KeyEnabled,
+    /// A key was revoked, or the reason of that was raised.
     KeyRevoked,
+    /// What was said of a revoked key was taken away.
+    KeyPurged,
     /// Tokens signed with further secrets are accepted.
     SigningKeyRotated,
     /// Tokens signed with some secrets are not accepted any more.
@@ -79,6 +87,8 @@ pub struct Event<'a> {
     pub revision: Option<Revision>,
     /// What was changed: one JSON object on one line.
     pub changes: Option<&'a str>,
+    /// Why it was done, where somebody said so.
+    pub reason: Option<&'static str>,
     /// Who acted, and from where.
     pub by: &'a Caller,
 }
@@ -96,7 +106,11 @@ impl Action {
             Self::UserDeactivated => "user.deactivated",
             Self::UserReactivated => "user.reactivated",
             Self::KeyCreated => "key.created",
+            Self::KeyUpdated => "key.updated",
+            Self::KeyDisabled => "key.disabled",
+            Self::KeyEnabled => "key.enabled",
             Self::KeyRevoked => "key.revoked",
+            Self::KeyPurged => "key.purged",
             Self::SigningKeyRotated => "signing_key.rotated",
             Self::SigningKeyRevoked => "signing_key.revoked",
             Self::EpochBegun => "admin.epoch_begun",
@@ -135,7 +149,8 @@ impl<'a> Event<'a> {
     /// Something that was done.
     #[must_use]
     pub fn done(action: Action, target: Target, at: Timestamp, by: &'a Caller) -> Self {
-        Self { at, action, outcome: Outcome::Success, target, revision: None, changes: None, by }
+        let outcome = Outcome::Success;
+        Self { at, action, outcome, target, revision: None, changes: None, reason: None, by }
     }
 
     /// Something that was refused.
@@ -148,13 +163,19 @@ impl<'a> Event<'a> {
         by: &'a Caller,
     ) -> Self {
         let outcome = Outcome::Failure(refusal.problem().code);
-        Self { at, action, outcome, target, revision: None, changes: None, by }
+        Self { at, action, outcome, target, revision: None, changes: None, reason: None, by }
     }
 
     /// The same, which took this revision.
     #[must_use]
     pub fn took(self, revision: Revision) -> Self {
         Self { revision: Some(revision), ..self }
+    }
+
+    /// The same, which was done for this reason.
+    #[must_use]
+    pub fn because(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 
     /// The same, which changed this: one JSON object on one line.
