@@ -20,6 +20,8 @@ pub enum Action {
     UserDeactivated,
     /// An account was reactivated.
     UserReactivated,
+    /// What a user may do and grant at most was set, or taken away.
+    UserCeilingChanged,
     /// A key was made.
     KeyCreated,
     /// What a key may do, or what is said of it, was changed.
@@ -105,6 +107,7 @@ impl Action {
             Self::UserPasswordChanged => "user.password_changed",
             Self::UserDeactivated => "user.deactivated",
             Self::UserReactivated => "user.reactivated",
+            Self::UserCeilingChanged => "user.ceiling_changed",
             Self::KeyCreated => "key.created",
             Self::KeyUpdated => "key.updated",
             Self::KeyDisabled => "key.disabled",

@@ -9,6 +9,7 @@ use crate::caller::Sender;
 use crate::ids::{Mark, SessionId, Timestamp, UserId};
 use crate::lease::{MemberId, MemberResult};
 use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
+use crate::scope::Scopes;
 use crate::secret::{Secret, exposed, exposed_list, exposed_option};
 use crate::verdict::Verdicts;
 
@@ -54,6 +55,9 @@ pub struct LogIn {
     pub password: Option<Secret>,
     /// The session is unique by it: a doubled message gets the same token and leaves no second session.
     pub mark: Option<Mark>,
+    /// What the token is to be narrowed to: scopes separated by spaces (RFC 6749 §3.3), of which `offline_access` asks for
+    /// nothing. `None`: everything that the user may do.
+    pub scope: Option<String>,
 }
 
 /// A session that was opened.
@@ -64,6 +68,8 @@ pub struct LoggedIn {
     pub access_token: Secret,
     /// Seconds until it expires.
     pub expires_in: u64,
+    /// What it may do: what was asked for, as far as the user may do that. `None` where nothing was asked for.
+    pub scope: Option<Scopes>,
 }
 
 /// Ends a session: its token is refused from the reply on. Ending an ended session is no error.
@@ -108,6 +114,8 @@ pub struct UserState {
     pub active_version: i64,
     /// The number of the session that was opened last.
     pub last_session: i64,
+    /// Rises with each change of the ceiling.
+    pub ceiling_version: i64,
 }
 
 /// Sets a new password of the user who acts, and ends every session of theirs but the one by which they do. That must be
@@ -151,6 +159,31 @@ pub struct ActiveSet {
     pub tokens: Receipt,
     /// The receipt of the keys' change. `None`: it is decided and on disk, but the key service has not confirmed
     /// it yet; it is told until it has.
+    pub keys: Option<Receipt>,
+}
+
+/// Sets what a user may do and grant to keys at most, in place of what all users may, or takes that away again. From the
+/// reply on their tokens and keys may do no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetCeiling {
+    /// The user, as [`FindUser`] found them.
+    pub user: UserId,
+    /// The ceiling; `None` for that of all users, which is another thing than no scope at all.
+    pub ceiling: Option<Scopes>,
+    /// [`UserState::ceiling_version`] as the sender read it: a message that comes after something newer is refused.
+    pub version: i64,
+    /// A doubled or repeated message is known by it.
+    pub mark: Mark,
+}
+
+/// What became of a user's ceiling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CeilingSet {
+    /// The user.
+    pub user: UserId,
+    /// The receipt of the tokens' change.
+    pub tokens: Receipt,
+    /// The receipt of the keys' change. `None` as in [`ActiveSet`].
     pub keys: Option<Receipt>,
 }
 
@@ -213,6 +246,13 @@ impl Rpc for SetActive {
     const TIMEOUT: Duration = Duration::from_secs(20);
     const SENDER: Option<Sender> = Some(Sender::Operator);
     type Reply = ActiveSet;
+}
+
+impl Rpc for SetCeiling {
+    const SUBJECT: &'static str = "v1.identity.operator.set-ceiling";
+    const TIMEOUT: Duration = Duration::from_secs(20);
+    const SENDER: Option<Sender> = Some(Sender::Operator);
+    type Reply = CeilingSet;
 }
 
 impl Rpc for ReadUser {

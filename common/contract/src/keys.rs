@@ -9,10 +9,13 @@ use crate::credential::CredentialHash;
 use crate::ids::{KeyId, Timestamp, UserId};
 use crate::lease::{Epoch, MemberId, MemberResult, Revision};
 use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
+use crate::scope::Scopes;
 use crate::verdict::Verdicts;
+pub use ceiling::{CeilingsTold, SetDefaultCeiling, ToldOwner};
 pub use commands::*;
 pub use object::{KeyObject, KeyOrigin, KeyState, Lineage, Revocation, RevocationReason, Revoker};
 
+mod ceiling;
 mod commands;
 mod object;
 pub mod rules;
@@ -32,12 +35,16 @@ pub struct VerifyKeys {
 
 /// Tells the whole state of a key owner, as the identity service decided it. What is older than what was told
 /// before is refused: a message that comes late undoes nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SetOwner {
     /// The user.
     pub owner: UserId,
     /// Whether their keys are refused: the account is deactivated.
     pub disabled: bool,
+    /// What their keys may do at most; `None`: what those of all users may. Left out in the outbox where there is none, as
+    /// it was before there were any.
+    #[serde(default)]
+    pub ceiling: Option<Scopes>,
     /// The identity service's history that the revision counts. Another history replaces what was told.
     pub epoch: Epoch,
     /// The revision of the decision.
@@ -48,7 +55,8 @@ pub struct SetOwner {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReadTelling;
 
-/// How far the key service was told of owners: of each that is deactivated, and with that of each that is not.
+/// How far the key service was told of owners: of each that is deactivated or has a ceiling of their own, and with that of
+/// each that is and has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Telling {
     /// Rises with each [`TellOwners`] that is taken.
@@ -63,9 +71,12 @@ pub struct Telling {
     pub revision: Revision,
     /// Up to this owner; `None`: all of them.
     pub through: Option<UserId>,
+    /// Whether ceilings were told, too.
+    pub ceilings: CeilingsTold,
 }
 
-/// Tells which owners are deactivated, a page at a time: every other one in the page's range is not. A decision that
+/// Tells which owners are deactivated or have a ceiling of their own, a page at a time: every other one in the page's range
+/// is and has not. A decision that
 /// is newer than [`revision`](Self::revision) and was told by [`SetOwner`] stays. Of a page that is not the one that
 /// comes next nothing is done; the reply says how far it is told then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,10 +91,12 @@ pub struct TellOwners {
     pub revision: Revision,
     /// The page begins behind this owner, up to whom the same telling came; `None`: a telling begins.
     pub after: Option<UserId>,
-    /// By rising id, at most [`TellOwners::MAX`].
-    pub deactivated: Vec<UserId>,
+    /// By rising id, at most [`TellOwners::MAX`], and [`TellOwners::MAX_TEXT`] bytes of ceilings.
+    pub owners: Vec<ToldOwner>,
     /// Whether the page ends with the last of these; if not, it goes to the end.
     pub more: bool,
+    /// The ceiling of all others. `None`: whoever tells knows no ceilings, and all of them stay what they are.
+    pub default_ceiling: Option<Scopes>,
 }
 
 /// Tells when keys were last accepted. Counts for [`KeyObject::last_used_at`].
@@ -101,7 +114,12 @@ impl Telling {
     /// Whether all was told of identity's history `of`, in the key service's present one.
     #[must_use]
     pub fn is_complete(&self, of: Epoch) -> bool {
-        self.is_current && self.of == Some(of) && self.through.is_none()
+        let knows_ceilings = match self.ceilings {
+            CeilingsTold::Unknown => true,
+            CeilingsTold::Untold => false,
+            CeilingsTold::Of(told) => told == of.made,
+        };
+        self.is_current && self.of == Some(of) && self.through.is_none() && knows_ceilings
     }
 
     /// Whether a telling of identity's history `of` is under way.
@@ -114,6 +132,8 @@ impl Telling {
 impl TellOwners {
     /// Owners in one page at most.
     pub const MAX: usize = 500;
+    /// Bytes of their ceilings at most, so that a page is shorter than a message may be.
+    pub const MAX_TEXT: usize = 32 * 1_024;
 }
 
 impl RecordUses {

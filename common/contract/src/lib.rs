@@ -53,5 +53,6 @@ pub use ids::{KeyId, Mark, RequestId, SessionId, Timestamp, UserId};
 pub use principal::{Detail, KeyDetail, Owner, Principal, UserDetail};
 pub use refusal::{FieldError, Refusal};
 pub use rpc::{CallError, Failure, Retry, Rpc, Unavailable};
+pub use scope::Scopes;
 pub use secret::Secret;
 pub use verdict::{Stored, Verdict, Verdicts};

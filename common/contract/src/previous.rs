@@ -21,7 +21,9 @@
 //! [`Refusal`](crate::Refusal) or of any other enum is a change of it. Raising the number empties all of it: everything
 //! is `same!` again.
 
+mod identity;
 mod keys;
+mod owners;
 mod refusal;
 mod verdict;
 mod verify;
@@ -37,17 +39,16 @@ same!(
     // Identity.
     crate::identity::SignUp,
     crate::identity::Account,
-    crate::identity::LogIn,
-    crate::identity::LoggedIn,
     crate::identity::LogOut,
     crate::identity::LogOutAll,
     crate::identity::ChangePassword,
     crate::identity::VerifyTokens,
     crate::identity::ReadUser,
     crate::identity::FindUser,
-    crate::identity::UserState,
     crate::identity::SetActive,
     crate::identity::ActiveSet,
+    crate::identity::SetCeiling,
+    crate::identity::CeilingSet,
     crate::identity::Ready,
     // Keys.
     crate::keys::IssueKeys,
@@ -63,10 +64,8 @@ same!(
     crate::keys::KeyObject,
     crate::keys::PurgeKey,
     crate::keys::VerifyKeys,
-    crate::keys::SetOwner,
+    crate::keys::SetDefaultCeiling,
     crate::keys::ReadTelling,
-    crate::keys::Telling,
-    crate::keys::TellOwners,
     crate::keys::RecordUses,
     crate::keys::Ready,
     // Of both authorities.

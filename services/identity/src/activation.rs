@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use latchkey_authority::Change;
 use latchkey_bus::Context;
+use latchkey_contract::authority::Receipt;
 use latchkey_contract::identity::{ActiveSet, FindUser, ReadUser, SetActive, UserState};
-use latchkey_contract::{CallError, Failure, Refusal};
+use latchkey_contract::{CallError, Failure, Refusal, UserId};
 
 use crate::store::account as users;
 use crate::store::activity::{self as rows, Outcome};
+use crate::store::outbox::Letter;
 use crate::{Identity, NAME, outbox, rules};
 
 /// Commits here first, together with what the key service has to be told, and returns when no edge accepts
@@ -26,22 +29,33 @@ pub(crate) async fn set_active(
     let SetActive { user, active, .. } = request;
     let (actor, request_id) = (context.actor(), &context.request_id);
     tracing::info!(target: "audit", service = NAME, actor, %user, active, %request_id, "an account was set");
+    let (tokens, keys) = see_through(&identity, &context, change, (user, &letter)).await?;
+    Ok(ActiveSet { user, tokens, keys })
+}
+
+/// Sees a change of an account to its end, here and at the key service; both receipts. `None`: the key service has not
+/// confirmed it yet, and is told until it has.
+///
+/// # Errors
+/// [`Refusal::Stale`] where something newer was decided.
+pub(crate) async fn see_through(
+    identity: &Identity,
+    context: &Context,
+    change: Change,
+    (user, letter): (UserId, &Letter),
+) -> Result<(Receipt, Option<Receipt>), Failure> {
     let (tokens, keys) = tokio::join!(
         identity.authority.confirm(change, async { Ok(()) }),
-        outbox::deliver(
-            &identity.db,
-            (&identity.bus, identity.change_attempt()),
-            &context,
-            &letter
-        ),
+        outbox::deliver(&identity.db, (&identity.bus, identity.change_attempt()), context, letter),
     );
     match keys {
-        Ok(keys) => Ok(ActiveSet { user, tokens, keys: Some(keys) }),
+        Ok(keys) => Ok((tokens, Some(keys))),
         // Something newer was decided, and the key service was told of that first.
         Err(CallError::Refused(Refusal::Stale)) => Err(Refusal::Stale.into()),
         Err(error) => {
-            tracing::warn!(%user, %request_id, %error, "the key service cannot be told yet of an account that was activated or deactivated: it is told later");
-            Ok(ActiveSet { user, tokens, keys: None })
+            let request_id = &context.request_id;
+            tracing::warn!(%user, %request_id, %error, "the key service cannot be told yet of an account that was changed: it is told later");
+            Ok((tokens, None))
         }
     }
 }

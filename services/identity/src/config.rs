@@ -1,8 +1,10 @@
 //! The service's own variables.
 
-use latchkey_contract::Secret;
+use latchkey_contract::{Scopes, Secret};
 use latchkey_revocation::config::{self as revocation, Settings};
-use latchkey_runtime::config::{Confidential, LongText, Number, Preset, Text};
+use latchkey_runtime::config::{
+    Confidential, Fault, LongText, Number, OrNothing, Parsed, Preset, Text,
+};
 use latchkey_runtime::{ConfigError, Environment, Setting, Table, Variable};
 use latchkey_service::limits::{self, RATE_LIMIT};
 
@@ -11,6 +13,12 @@ use crate::token;
 
 /// Characters of the shortest `SECRET_KEY`: 256 bits where each holds 8, as RFC 7518 §3.2 asks for HS256.
 const SECRET_KEY_MIN: usize = 32;
+
+/// What the scopes of administrators begin with.
+const ADMIN: &str = "latchkey:admin:";
+/// Reserved scopes that come with roles alone.
+const OF_ROLES: [&str; 4] =
+    ["latchkey:admin:read", "latchkey:admin:write", "latchkey:audit:read", "latchkey:leaks:write"];
 
 /// Signs and verifies access tokens (HS256).
 pub const SECRET_KEY: Variable<Confidential<LongText<Secret>>> = Variable {
@@ -64,6 +72,21 @@ pub const PASSWORD_MIN_LENGTH: Variable<Number<usize>> = Variable {
     default: Preset::Value("8"),
     help: "characters of the shortest password (NIST SP 800-63B-4 asks for 15 where it is the only factor)",
 };
+/// The ceiling of users.
+pub const USER_SCOPES: Variable<OrNothing<Parsed<Scopes>>> = Variable {
+    name: "USER_SCOPES",
+    kind: OrNothing(Parsed {
+        read: user_scopes,
+        accepted: "at most 64 scopes separated by spaces, without latchkey:admin:…, latchkey:audit:read and \
+            latchkey:leaks:write, which come with roles alone; or nothing at all",
+        placeholder: "SCOPES",
+    }),
+    default: Preset::Value(
+        "* latchkey:verify latchkey:keys:read latchkey:keys:write latchkey:keys:rotate-self latchkey:usage:read",
+    ),
+    help: "what a user may do and grant to keys at most who has no ceiling of their own; the last start decides for all \
+        replicas, and a change is in force at once for every token and key",
+};
 /// Memory of one password hash.
 pub const ARGON2_MEMORY_KIB: Variable<Number<u32>> = Variable {
     name: "ARGON2_MEMORY_KIB",
@@ -101,6 +124,7 @@ pub fn tables() -> Vec<Table> {
     vec![
         Table::new("Access tokens", &tokens),
         Table::new("Passwords", &passwords),
+        Table::new("Scopes", &[&USER_SCOPES]),
         limits::table(),
         latchkey_audit::config::table(),
         revocation::table(),
@@ -116,6 +140,8 @@ pub struct Config {
     pub password: password::Config,
     /// Characters of the shortest password.
     pub password_min_length: usize,
+    /// What users may do and grant at most.
+    pub user_scopes: Scopes,
     /// Whether failed logins slow the next ones for the same name.
     pub rate_limit: bool,
     /// How the audit log is sealed.
@@ -149,6 +175,7 @@ impl Config {
                 parallelism: environment.read(&ARGON2_PARALLELISM)?,
             },
             password_min_length: environment.read(&PASSWORD_MIN_LENGTH)?,
+            user_scopes: environment.read(&USER_SCOPES)?,
             rate_limit: environment.read(&RATE_LIMIT)?,
             audit: latchkey_audit::config::Settings::read(environment)?,
             revocation: Settings::read(environment)?,
@@ -161,5 +188,46 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         token::Tokens::new(&self.token).map_err(|error| SECRET_KEY.wrong(error.to_string()))?;
         password::check(&self.password).map_err(|error| ARGON2_MEMORY_KIB.wrong(error.to_string()))
+    }
+}
+
+fn user_scopes(text: &str) -> Result<Scopes, Fault> {
+    let scopes = Scopes::of(text.split_ascii_whitespace())
+        .map_err(|error| Fault::Because(error.to_string()))?;
+    let is_of_roles = |grant: &str| {
+        grant.starts_with(ADMIN)
+            || OF_ROLES.iter().any(|role| Scopes::of([grant]).is_ok_and(|it| it.cover(role)))
+    };
+    let of_roles = scopes.iter().find(|grant| is_of_roles(grant)).map(str::to_owned);
+    match of_roles {
+        Some(grant) => Err(Fault::Because(format!("{grant} comes with roles alone"))),
+        None => Ok(scopes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_with_roles_alone_is_no_scope_of_all_users() {
+        for good in ["", "*", "latchkey:keys:*", "orders:read latchkey:verify", " a  b "] {
+            assert!(user_scopes(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            "latchkey:*",
+            "latchkey:admin:*",
+            "latchkey:admin:read",
+            "* latchkey:admin:anything",
+            "latchkey:audit:read",
+            "latchkey:audit:*",
+            "latchkey:leaks:write",
+            "orders:read,orders:write",
+            "**",
+        ] {
+            assert!(user_scopes(bad).is_err(), "{bad:?}");
+        }
+        let Preset::Value(default) = USER_SCOPES.default else { panic!("described") };
+        assert!(user_scopes(default).is_ok_and(|scopes| scopes.cover("*")));
     }
 }

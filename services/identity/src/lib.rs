@@ -7,11 +7,12 @@
 //! ```
 //!
 //! Actors: the root supervises the endpoint, the password workers, the keeper of their costs, the verifier,
-//! the listener for acknowledgements, the watch over signers, the janitor, the sweeper, the outbox and the sealer of
-//! the audit log.
+//! the listener for acknowledgements, the watches over signers and over the scopes of users, the janitor, the sweeper,
+//! the outbox and the sealer of the audit log.
 
 pub mod account;
 pub mod activation;
+pub mod ceiling;
 pub mod change;
 pub mod config;
 pub mod epoch;
@@ -28,8 +29,10 @@ pub mod store;
 pub mod sweeper;
 pub mod throttle;
 pub mod token;
+pub mod user_scopes;
 pub mod verify;
 
+mod release;
 mod root;
 mod routes;
 mod telling;
@@ -114,6 +117,16 @@ pub async fn prepare(db: &Db) -> Result<(), StartError> {
 /// # Errors
 /// [`StartError`] where an actor does not start, or the tables cannot be used.
 pub async fn start(config: Config, deps: Deps) -> Result<Started, StartError> {
+    let keeper = Arc::new(user_scopes::Keeper::new(config.user_scopes.clone()));
+    start_with(config, deps, keeper).await
+}
+
+/// The same again in a process that has started it before, with the keeper from then.
+pub(crate) async fn start_with(
+    config: Config,
+    deps: Deps,
+    keeper: Arc<user_scopes::Keeper>,
+) -> Result<Started, StartError> {
     let shipper = config.audit.log.as_ref().map(Shipper::open).transpose()?;
     let tokens = token::Tokens::new(&config.token).map_err(signer::unusable)?;
     let (passwords, workers) = password::start(&config.password, deps.entropy.clone())
@@ -135,6 +148,9 @@ pub async fn start(config: Config, deps: Deps) -> Result<Started, StartError> {
     signer::take_up(&db, &tokens, &clock).await?;
     let (watch, named) = signer::Watch::new(db.clone(), tokens.signers());
     let watch = periodic::child("signer watch", Arc::new(watch));
+    keeper.begin(&db).await?;
+    let scopes = user_scopes::Watch { keeper, db: db.clone() };
+    let scopes = periodic::child("user scopes watch", Arc::new(scopes));
     let identity = Arc::new(Identity {
         tokens,
         named: named.clone(),
@@ -147,7 +163,8 @@ pub async fn start(config: Config, deps: Deps) -> Result<Started, StartError> {
         bus: bus.clone(),
         authority,
     });
-    let running = root::start(bus, identity, [workers, verifier, listener, watch], shipper)
+    let first = [workers, verifier, listener, watch, scopes];
+    let running = root::start(bus, identity, first, shipper)
         .await
         .map_err(|error| StartError::new(Exit::Internal, error.to_string()))?;
     Ok(Started { running, named })

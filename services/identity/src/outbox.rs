@@ -1,5 +1,5 @@
-//! Tells the key service of accounts that were deactivated or reactivated, until it has confirmed each; and of all
-//! anew, where it may not know of them (`telling`).
+//! Tells the key service of accounts that were deactivated or reactivated, and of the scopes of users, until it has
+//! confirmed each; and of all anew, where it may not know of them (`telling`).
 //!
 //! A row of the outbox is written in the transaction that decides. Whoever decided delivers it at once; what is left,
 //! after a crash or while the key service is away, is delivered by the [`Carrier`] of one replica at a time. It may be
@@ -40,17 +40,29 @@ pub(crate) async fn deliver(
     context: &Context,
     letter: &Letter,
 ) -> Result<Receipt, CallError> {
-    let mut told = bus.call_waiting(attempt, context, &letter.0).await;
+    let mut told = say(bus, attempt, context, letter).await;
     // It may have to be told of everything first.
     if matches!(told, Err(CallError::Unavailable)) && telling::tell(db, bus, context).await.is_ok()
     {
-        told = bus.call_waiting(attempt, context, &letter.0).await;
+        told = say(bus, attempt, context, letter).await;
     }
     let receipt = told?;
     if let Err(error) = rows::delivered(db, letter).await {
         tracing::warn!(service = NAME, %error, "a confirmation of the key service cannot be recorded: the key service is told again");
     }
     Ok(receipt)
+}
+
+async fn say(
+    bus: &Bus,
+    attempt: Duration,
+    context: &Context,
+    letter: &Letter,
+) -> Result<Receipt, CallError> {
+    match letter {
+        Letter::Owner(told) => bus.call_waiting(attempt, context, told).await,
+        Letter::DefaultCeiling(told) => bus.call_waiting(attempt, context, told).await,
+    }
 }
 
 /// Delivers what is left.
@@ -101,7 +113,7 @@ impl Carrier {
         let before = {
             let mut state = self.state();
             state.refused.retain(|letter| letters.contains(letter));
-            mem::replace(&mut state.seen, letters.iter().copied().collect())
+            mem::replace(&mut state.seen, letters.iter().cloned().collect())
         };
         let mut run = Run::default();
         for letter in letters.iter().filter(|letter| before.contains(letter)) {
@@ -165,7 +177,7 @@ impl Carrier {
             return Ok(letters);
         }
         let is_told = |letter: &Letter| {
-            let SetOwner { epoch, revision, .. } = letter.0;
+            let (epoch, revision) = letter.at();
             let at = (epoch.timeline, revision);
             epoch.made != here.made || at <= (here.timeline, telling.revision)
         };
@@ -178,9 +190,13 @@ impl Carrier {
 
     /// Something newer was told. Where its own row is not there, this database is older than it was.
     fn stale(&self, letter: &Letter) {
-        if self.state().refused.insert(*letter) {
-            let (owner, revision) = (letter.0.owner, letter.0.revision.0);
-            tracing::error!(%owner, revision, "the key service knows of something newer about an account: was identity's database restored?");
+        if self.state().refused.insert(letter.clone()) {
+            let (subject, revision) = (letter.subject(), letter.at().1.0);
+            tracing::error!(
+                subject,
+                revision,
+                "the key service knows of something newer than what it is told: was identity's database restored?"
+            );
         }
     }
 

@@ -8,11 +8,11 @@ use latchkey_contract::Failure;
 use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::identity::{
     ChangePassword, FindUser, IdentityAuthority, LogIn, LogOut, LogOutAll, ReadUser, Ready,
-    SetActive, SignUp, VerifyTokens,
+    SetActive, SetCeiling, SignUp, VerifyTokens,
 };
 
 use crate::signer::NotNamed;
-use crate::{Identity, NAME, account, activation, change, session, verify};
+use crate::{Identity, NAME, account, activation, ceiling, change, session, verify};
 
 pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
     Routes::new(NAME, env!("CARGO_PKG_VERSION"), "Users, logins, sessions and access tokens")
@@ -24,6 +24,7 @@ pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
         .on::<LogOutAll, _, _>(with(identity, session::log_out_all))
         .on::<ChangePassword, _, _>(with(identity, change::password))
         .on::<SetActive, _, _>(with(identity, activation::set_active))
+        .on::<SetCeiling, _, _>(with(identity, ceiling::set))
         .on::<ReadUser, _, _>(with(identity, activation::read))
         .on::<FindUser, _, _>(with(identity, activation::find))
         .on::<Join<IdentityAuthority>, _, _>(with(&identity.authority, Authority::join))

@@ -2,18 +2,21 @@
 //! that run it, its own and the standalone, run it by this.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use latchkey_runtime::StartError;
 use latchkey_runtime::supervisor::Running;
 use latchkey_service::failed_too_often;
 
 use crate::signer::{self, Named};
+use crate::user_scopes::Keeper;
 use crate::{Config, Deps, Started};
 
 /// The service, and what it is started anew with.
 pub struct Serving {
     config: Config,
     deps: Deps,
+    keeper: Arc<Keeper>,
     state: State,
 }
 
@@ -29,8 +32,9 @@ impl Serving {
     /// The service, which starts when it is [served](Self::serve).
     #[must_use]
     pub fn new(config: Config, deps: Deps) -> Self {
-        let state = State::Starting(starting(&config, &deps));
-        Self { config, deps, state }
+        let keeper = Arc::new(Keeper::new(config.user_scopes.clone()));
+        let state = State::Starting(starting(&config, &deps, &keeper));
+        Self { config, deps, keeper, state }
     }
 
     /// Starts the service, or begins to wait where the database does not name its secret.
@@ -38,7 +42,8 @@ impl Serving {
     /// # Errors
     /// [`StartError`] where it does not start.
     pub async fn begin(config: Config, deps: Deps) -> Result<Self, StartError> {
-        let mut starting = starting(&config, &deps);
+        let keeper = Arc::new(Keeper::new(config.user_scopes.clone()));
+        let mut starting = starting(&config, &deps, &keeper);
         let state = tokio::select! {
             started = &mut starting => State::Serving(started?),
             waits = signer::waits(&deps.db, &config) => {
@@ -46,7 +51,7 @@ impl Serving {
                 State::Starting(starting)
             }
         };
-        Ok(Self { config, deps, state })
+        Ok(Self { config, deps, keeper, state })
     }
 
     /// Has it serve while the database names its secret. `ready` is called whenever it begins to, `lost` whenever
@@ -61,7 +66,7 @@ impl Serving {
     where
         F: Future<Output = ()>,
     {
-        let Self { config, deps, mut state } = self;
+        let Self { config, deps, keeper, mut state } = self;
         loop {
             let started = match state {
                 State::Starting(starting) => starting.await,
@@ -81,11 +86,11 @@ impl Serving {
             if let Some(actors) = running.take() {
                 actors.stop().await;
             }
-            state = State::Starting(starting(&config, &deps));
+            state = State::Starting(starting(&config, &deps, &keeper));
         }
     }
 }
 
-fn starting(config: &Config, deps: &Deps) -> Starting {
-    Box::pin(crate::start(config.clone(), deps.clone()))
+fn starting(config: &Config, deps: &Deps, keeper: &Arc<Keeper>) -> Starting {
+    Box::pin(crate::start_with(config.clone(), deps.clone(), Arc::clone(keeper)))
 }

@@ -6,17 +6,23 @@ use latchkey_audit::{Action, Event, Target, append_alone};
 use latchkey_bus::Context;
 use latchkey_contract::authority::Receipt;
 use latchkey_contract::identity::{LogIn, LogOut, LogOutAll, LoggedIn};
+use latchkey_contract::refusal::Conflict;
+use latchkey_contract::scope::ScopeError;
 use latchkey_contract::{
-    Caller, CredentialHash, Failure, FieldError, Mark, Refusal, Secret, SessionId, UserId,
+    Caller, CredentialHash, Failure, FieldError, Mark, Refusal, Scopes, Secret, SessionId, UserId,
 };
 use metrics::counter;
 
 use crate::signer::NotNamed;
 use crate::store::AUDIT;
 use crate::store::account::{self as users, Login};
+use crate::store::ceiling as ceilings;
 use crate::store::session::{self as rows, NewSession, Opened, OpenedBefore};
 use crate::throttle::{self, Reservation};
-use crate::{Identity, NAME, rules};
+use crate::{Identity, NAME, release, rules};
+
+/// Asks for a refresh token and for no right (OIDC Core §11).
+const OFFLINE: &str = "offline_access";
 
 /// Logs in, and counts how that ended.
 pub(crate) async fn log_in(
@@ -44,10 +50,17 @@ async fn try_log_in(
     request: LogIn,
 ) -> Result<LoggedIn, Failure> {
     let caller = context.caller()?;
-    let (username, password) = match (request.username, request.password) {
-        (Some(username), Some(password)) => (username, password),
-        (username, password) => return Err(missing(username.is_none(), password.is_none()).into()),
+    let asked = asked_for(request.scope.as_deref());
+    let (username, password, asked) = match (request.username, request.password, asked) {
+        (Some(username), Some(password), Ok(asked)) => (username, password, asked),
+        (username, password, asked) => {
+            return Err(faults(username.is_none(), password.is_none(), asked.err()).into());
+        }
     };
+    // A release that knows nothing of it would take the token for one that may do everything.
+    if asked.is_some() && !release::knows_scopes(&identity.db).await? {
+        return Err(Refusal::Conflict(Conflict::OlderRelease).into());
+    }
     let _place = identity.passwords.place()?;
     let user = find_user(&identity, &username).await?;
     let id = user.as_ref().map(|user| user.id);
@@ -83,7 +96,7 @@ async fn try_log_in(
         let hash = identity.passwords.hash(&context, password).await?;
         users::renew_password_hash(&identity.db, &user, &hash).await?;
     }
-    open(&identity, &context, &user, request.mark).await
+    open(&identity, &context, &user, (request.mark, asked)).await
 }
 
 /// Ends a session. A session that has ended, or that nobody has, is ended.
@@ -123,12 +136,12 @@ async fn open(
     identity: &Identity,
     context: &Context,
     user: &Login,
-    mark: Option<Mark>,
+    (mark, scope): (Option<Mark>, Option<Scopes>),
 ) -> Result<LoggedIn, Failure> {
     let now = identity.now();
     let session = SessionId(identity.entropy.bytes());
     let id = UserId(user.id);
-    let access_token = identity.tokens.sign(id, session, now)?;
+    let access_token = identity.tokens.sign(id, session, now, scope.as_ref())?;
     let row = NewSession {
         id: session,
         user: id,
@@ -137,6 +150,7 @@ async fn open(
         token: CredentialHash::of(access_token.expose()),
         signer: identity.tokens.signer(),
         mark,
+        scope,
     };
     let access_token = match rows::open(&identity.db, &row, user.version, context.caller()?).await?
     {
@@ -148,13 +162,18 @@ async fn open(
     };
     tracing::debug!(target: "audit", service = NAME, actor = context.actor(), user = %id, request_id = %context.request_id, "logged in");
     let expires_in = u64::try_from(identity.tokens.lifetime_seconds()).unwrap_or_default();
-    Ok(LoggedIn { access_token, expires_in })
+    let scope = match row.scope {
+        Some(asked) => Some(asked.intersection(&ceilings::of(&identity.db, id).await?)),
+        None => None,
+    };
+    Ok(LoggedIn { access_token, expires_in, scope })
 }
 
 /// The token of a session that a doubled message opened before. It is the same text, unless the service is
 /// configured otherwise by now.
 fn same_token(identity: &Identity, user: UserId, opened: &OpenedBefore) -> Result<Secret, Failure> {
-    let token = identity.tokens.sign(user, opened.session, opened.created_at)?;
+    let token =
+        identity.tokens.sign(user, opened.session, opened.created_at, opened.scope.as_ref())?;
     match opened.token {
         Some(hash) if hash == CredentialHash::of(token.expose()) => Ok(token),
         _ => Err(Failure::Overloaded),
@@ -195,10 +214,20 @@ async fn find_user(identity: &Identity, username: &str) -> Result<Option<Login>,
     }
 }
 
-fn missing(username: bool, password: bool) -> Refusal {
-    let faults = [(username, "username"), (password, "password")];
+/// What a login asks for: `None` for everything that the user may do.
+fn asked_for(scope: Option<&str>) -> Result<Option<Scopes>, FieldError> {
+    let Some(text) = scope else { return Ok(None) };
+    let wrong = |error: ScopeError| FieldError::new("scope", error.to_string());
+    // An empty text, and one with a space too many, has an empty scope in it, which is none.
+    let asked = text.split(' ').filter(|scope| *scope != OFFLINE);
+    let asked = Scopes::of(asked).map_err(wrong)?;
+    Ok(Some(asked).filter(|asked| !asked.is_empty()))
+}
+
+fn faults(username: bool, password: bool, scope: Option<FieldError>) -> Refusal {
+    let missing = [(username, "username"), (password, "password")];
     let fault = |(missing, field): (bool, &str)| {
         missing.then(|| FieldError::new(field, "is required and must be a text"))
     };
-    Refusal::Invalid(faults.into_iter().filter_map(fault).collect())
+    Refusal::Invalid(missing.into_iter().filter_map(fault).chain(scope).collect())
 }

@@ -236,7 +236,7 @@ async fn not_named_yet(db: &Db) -> StartError {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "what `map_err` calls")]
-fn unusable_tables(error: StoreError) -> StartError {
+pub(crate) fn unusable_tables(error: StoreError) -> StartError {
     StartError::new(Exit::Data, format!("the identity tables cannot be used: {error}"))
 }
 

@@ -2,12 +2,14 @@
 
 pub mod account;
 pub mod activity;
+pub mod ceiling;
 pub mod client;
 pub mod names;
 pub mod outbox;
 pub mod owners;
 pub mod password;
 pub mod session;
+pub mod settings;
 pub mod signer;
 pub mod throttle;
 
@@ -46,6 +48,7 @@ pub const MIGRATIONS: &[Migration] = &[
     ),
     Migration::new(11, "chores", include_str!("../../../migrations/identity/0011_chores.sql")),
     Migration::new(12, "audit", include_str!("../../../migrations/identity/0012_audit.sql")),
+    Migration::new(13, "ceilings", include_str!("../../../migrations/identity/0013_ceilings.sql")),
 ];
 
 /// The statements on revisions, invalidations and members.
@@ -76,7 +79,8 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([account::STATE, account::STATE_BY_NAME]);
     all.extend([account::RENEW_PASSWORD_HASH, account::FIND_PASSWORD, account::NEXT_COST]);
     all.extend([password::CHANGE, password::ACT, password::SIGNED, activity::SET, activity::LOCK]);
-    all.extend([outbox::PUT, outbox::WAITING, outbox::DELIVERED, owners::DEACTIVATED]);
+    all.extend([ceiling::SET, ceiling::FIND]);
+    all.extend([outbox::PUT, outbox::WAITING, outbox::DELIVERED, owners::TOLD]);
     all.extend([
         session::NUMBER,
         session::IS_NAMED,
@@ -88,6 +92,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([session::END_ALL, session::END_THROUGH, session::DELETE_EXPIRED]);
     all.extend([session::PAGE, session::END_PAGE]);
     all.extend([signer::ALL, signer::LOCK, signer::ANY_SESSION, signer::NAME, signer::WITHDRAW]);
+    all.extend([settings::READ, settings::SET]);
     all.extend([throttle::FIND, throttle::RESERVE, throttle::FAIL, throttle::SUCCEED]);
     all.extend([throttle::GIVE_BACK, throttle::NOTE, throttle::EXPIRE, throttle::DELETE_OLD]);
     all.extend([names::UNFOLDED, names::HELD, names::SHARE, names::FOLD]);

@@ -5,7 +5,7 @@
 //! read here, so that a message which comes late, or from a replica that stood still, is refused.
 
 use latchkey_bus::{Bus, Context};
-use latchkey_contract::keys::{ReadTelling, TellOwners, Telling};
+use latchkey_contract::keys::{ReadTelling, TellOwners, Telling, ToldOwner};
 use latchkey_contract::lease::Revision;
 use latchkey_contract::{CallError, UserId};
 use latchkey_store::{Db, StoreError};
@@ -58,22 +58,34 @@ pub(crate) async fn tell(db: &Db, bus: &Bus, context: &Context) -> Result<Tellin
         } else {
             tracing::info!(
                 service = NAME,
-                "the key service is told of every account that is deactivated"
+                "the key service is told of every account that is deactivated or has a ceiling of its own"
             );
             (here.revision(), None)
         };
-        let mut deactivated = rows::deactivated(db, after, TellOwners::MAX + 1).await?;
-        let more = deactivated.len() > TellOwners::MAX;
-        deactivated.truncate(TellOwners::MAX);
+        let mut owners = rows::told(db, after, TellOwners::MAX + 1).await?;
+        let fit = fitting(&owners);
+        let more = owners.len() > fit;
+        owners.truncate(fit);
+        let default_ceiling = Some(rows::default_ceiling(db).await?);
         // What was read is of this history, and not of an older one that was put in its place meanwhile.
         let of = here.epoch();
         if rows::revision(db).await?.epoch() != of {
             return Err(Error::Later);
         }
         let Telling { version, epoch: keys, .. } = telling;
-        let page = TellOwners { version, keys, of, revision, after, deactivated, more };
+        let page = TellOwners { version, keys, of, revision, after, owners, more, default_ceiling };
         // Where a replica beside this one was faster, it says how far that came.
         telling = bus.call(context, &page).await?;
     }
     Err(Error::Later)
+}
+
+/// How many of these owners one page has room for: the first always.
+fn fitting(owners: &[ToldOwner]) -> usize {
+    let mut text = 0;
+    let fits = |told: &&ToldOwner| {
+        text += told.ceiling.as_ref().map_or(0, |ceiling| ceiling.as_text().len());
+        text <= TellOwners::MAX_TEXT
+    };
+    owners.iter().take(TellOwners::MAX).take_while(fits).count()
 }

@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use latchkey_contract::identity::MAX_TOKEN;
-use latchkey_contract::{Secret, SessionId, Timestamp, UserId};
+use latchkey_contract::{Scopes, Secret, SessionId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -94,6 +94,10 @@ struct Claims {
     exp: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<i64>,
+    /// What was asked for at the login, where something was (RFC 9068 §2.2.3): for whoever reads the token. What it may
+    /// do is its session's to say.
+    #[serde(default, skip_serializing_if = "Option::is_none", skip_deserializing)]
+    scope: Option<String>,
 }
 
 impl Tokens {
@@ -160,7 +164,7 @@ impl Tokens {
         Timestamp(now.seconds().saturating_add(self.lifetime_seconds) * Timestamp::SECOND)
     }
 
-    /// Makes the token of a session that was opened at `now`.
+    /// Makes the token of a session that was opened at `now`, narrowed to `scope` where there is one.
     ///
     /// # Errors
     /// Where it cannot be signed.
@@ -169,6 +173,7 @@ impl Tokens {
         user: UserId,
         session: SessionId,
         now: Timestamp,
+        scope: Option<&Scopes>,
     ) -> Result<Secret, jsonwebtoken::errors::Error> {
         let claims = Claims {
             iss: self.issuer.clone(),
@@ -178,6 +183,7 @@ impl Tokens {
             iat: now.seconds(),
             exp: self.expiry(now).seconds(),
             nbf: None,
+            scope: scope.map(|scope| scope.as_text().to_owned()),
         };
         encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map(Secret::new)
     }

@@ -8,9 +8,10 @@ use latchkey_authority::lookup::look_up;
 use latchkey_bus::Context;
 use latchkey_contract::identity::{IdentityAuthority, VerifyTokens};
 use latchkey_contract::lease::MemberResult;
+use latchkey_contract::scope::ScopeError;
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{
-    CredentialHash, Detail, Failure, FieldError, Grants, Owner, Principal, Refusal, Secret,
+    CredentialHash, Detail, Failure, FieldError, Grants, Owner, Principal, Refusal, Scopes, Secret,
     SessionId, Stored, Timestamp, UserDetail, UserId, Verdict, Verdicts,
 };
 
@@ -83,14 +84,29 @@ fn judge(
     if !row.is_active {
         return Verdict::Inactive(Some(Stored { owner, expires_at }.into()));
     }
+    let Ok(grants) = grants(row) else { return Verdict::Unknown };
     let user = UserDetail {
         id: UserId(row.user_id),
         username: row.username.as_str().into(),
         email: row.email.as_str().into(),
         session: verified.session,
         is_original,
-        is_narrowed: false,
+        is_narrowed: row.scope.is_some(),
     };
-    let grants = Arc::new(Grants::everything());
-    Verdict::Valid(Principal { expires_at, detail: Detail::User(user.into()), grants })
+    Verdict::Valid(Principal {
+        expires_at,
+        detail: Detail::User(user.into()),
+        grants: grants.into(),
+    })
+}
+
+/// What was asked for at the login, as far as the user may do that now.
+fn grants(row: &SessionRow) -> Result<Grants, ScopeError> {
+    // No release that knows ceilings has set one yet.
+    let ceiling = row.ceiling.as_deref().map_or_else(|| Ok(Scopes::everything()), Scopes::parse)?;
+    let scopes = match &row.scope {
+        Some(asked) => Scopes::parse(asked)?.intersection(&ceiling),
+        None => ceiling,
+    };
+    Ok(Grants { scopes, ..Grants::default() })
 }

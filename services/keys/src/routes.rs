@@ -7,8 +7,8 @@ use latchkey_bus::{Context, Routes, with};
 use latchkey_contract::Failure;
 use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::keys::{
-    IssueKey, KeysAuthority, ListKeys, ReadTelling, Ready, RecordUses, RevokeKey, SetOwner,
-    TellOwners, VerifyKeys,
+    IssueKey, KeysAuthority, ListKeys, ReadTelling, Ready, RecordUses, RevokeKey,
+    SetDefaultCeiling, SetOwner, TellOwners, VerifyKeys,
 };
 
 use crate::{Keys, NAME, issue, list, owner, revoke, usage, verify};
@@ -22,6 +22,7 @@ pub(crate) fn of(keys: &Arc<Keys>) -> Routes {
         .on::<VerifyKeys, _, _>(with(keys, verify::keys))
         .on::<RecordUses, _, _>(with(keys, usage::record))
         .on::<SetOwner, _, _>(with(keys, owner::set))
+        .on::<SetDefaultCeiling, _, _>(with(keys, owner::set_default))
         .on::<ReadTelling, _, _>(with(keys, owner::telling))
         .on::<TellOwners, _, _>(with(keys, owner::tell))
         .on::<Join<KeysAuthority>, _, _>(with(&keys.authority, Authority::join))

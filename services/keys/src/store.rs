@@ -1,6 +1,8 @@
 //! Every statement of the service. Its tables are its own: no other service reads them.
 
 pub mod acting;
+pub mod ceiling;
+pub mod default_ceiling;
 pub mod expiring;
 pub mod issue;
 pub mod key;
@@ -35,6 +37,11 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration::new(6, "chores", include_str!("../../../migrations/keys/0006_chores.sql")),
     Migration::new(7, "audit", include_str!("../../../migrations/keys/0007_audit.sql")),
     Migration::new(8, "key object", include_str!("../../../migrations/keys/0008_key_object.sql")),
+    Migration::new(
+        9,
+        "default ceiling",
+        include_str!("../../../migrations/keys/0009_default_ceiling.sql"),
+    ),
 ];
 
 /// The statements on revisions, invalidations and members.
@@ -70,10 +77,12 @@ const FIND: Batched = verification!(
     columns: "api_keys.id, api_keys.owner_id, api_keys.hash, api_keys.name, api_keys.expires_at, \
         api_keys.revoked_at, api_keys.disabled_at AS key_disabled_at, api_keys.scopes, api_keys.allowed_ips, \
         api_keys.environment, api_keys.metadata, api_keys.external_id, api_keys.lineage_id, \
-        keys_disabled_owners.disabled_at, keys_telling.for_made, keys_telling.for_timeline, keys_telling.through",
-    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+        keys_disabled_owners.disabled_at, keys_telling.for_made, keys_telling.for_timeline, keys_telling.through, \
+        COALESCE(keys_ceilings.ceiling, keys_telling.default_ceiling) AS ceiling",
+    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
     from: "api_keys LEFT JOIN keys_disabled_owners \
         ON keys_disabled_owners.owner_id = api_keys.owner_id \
+        LEFT JOIN keys_ceilings ON keys_ceilings.owner_id = api_keys.owner_id \
         LEFT JOIN keys_telling ON keys_telling.id = 1",
     where: "api_keys.hash"
 );
@@ -100,6 +109,9 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);
     all.extend([telling::DELETE_OLDER, telling::NEWER, telling::DISABLED]);
     all.extend([DELETE_EXPIRED, DELETE_TAGS, expiring::COUNT]);
+    all.extend([DELETE_EXPIRED, DELETE_TAGS]);
+    all.extend([ceiling::FIND, ceiling::SET, ceiling::CLEAR, ceiling::RANGE]);
+    all.extend([default_ceiling::FIND, default_ceiling::SET, default_ceiling::ANY_KEY]);
     all
 }
 
@@ -120,7 +132,7 @@ pub struct VerifyRow {
     pub revoked_at: Option<i64>,
     /// When it was disabled, if it is.
     pub key_disabled_at: Option<i64>,
-    /// What it was granted, and where from and for what it may be used.
+    /// What it may do, as far as its owner's ceiling reaches, and where from and for what it may be used.
     pub grants: Grants,
     /// The first key of its lineage.
     pub lineage: i64,
@@ -152,6 +164,7 @@ struct FoundRow {
     for_made: Option<i64>,
     for_timeline: Option<i64>,
     through: Option<i64>,
+    ceiling: Option<String>,
 }
 
 impl FoundRow {
@@ -159,6 +172,8 @@ impl FoundRow {
     fn key(self, own: Epoch) -> Option<VerifyRow> {
         let Self { for_made, for_timeline, through, .. } = self;
         let id = self.id?;
+        let granted = Scopes::parse(self.scopes.as_deref().unwrap_or_default()).ok()?;
+        let ceiling = ceiling::read(self.ceiling.as_deref()).ok()?;
         Some(VerifyRow {
             id,
             owner_id: self.owner_id?,
@@ -168,7 +183,7 @@ impl FoundRow {
             revoked_at: self.revoked_at,
             key_disabled_at: self.key_disabled_at,
             grants: Grants {
-                scopes: Scopes::parse(self.scopes.as_deref().unwrap_or_default()).ok()?,
+                scopes: granted.intersection(&ceiling),
                 environment: self.environment.map(Into::into),
                 allowed_ips: AllowedIps::parse(self.allowed_ips.as_deref().unwrap_or_default())
                     .ok()?,

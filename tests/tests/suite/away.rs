@@ -68,12 +68,18 @@ async fn answer<R: Rpc>(
 
 fn login(user: &e2e::User) -> LogIn {
     let (username, password) = (user.username.clone(), user.password.clone());
-    LogIn { username: Some(username), password: Some(Secret::new(password)), mark: None }
+    LogIn {
+        username: Some(username),
+        password: Some(Secret::new(password)),
+        mark: None,
+        scope: None,
+    }
 }
 
 fn tell_owners(epoch: Epoch, revision: Revision) -> TellOwners {
-    let (keys, of, deactivated) = (epoch, epoch, Vec::new());
-    TellOwners { version: 0, keys, of, revision, after: None, deactivated, more: false }
+    let (keys, of, owners, default_ceiling) = (epoch, epoch, Vec::new(), None);
+    let (version, after, more) = (0, None, false);
+    TellOwners { version, keys, of, revision, after, owners, more, default_ceiling }
 }
 
 #[tokio::test]
@@ -96,7 +102,7 @@ async fn a_service_whose_database_is_away_has_its_callers_come_back() {
         password: Some(Secret::new("a quiet harbour at dusk".to_owned())),
     };
     let (mark, epoch, revision) = (Mark([1; 16]), Epoch::default(), Revision(1));
-    let set_owner = SetOwner { owner, disabled: true, epoch, revision };
+    let set_owner = SetOwner { owner, disabled: true, ceiling: None, epoch, revision };
     let set_active = SetActive { user: owner, active: false, version: 1, mark };
     let answers = [
         answer(&askers, owner, &keys::Ready).await,

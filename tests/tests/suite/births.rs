@@ -84,6 +84,7 @@ impl Scene {
             token: CredentialHash([number; 32]),
             signer: SIGNER,
             mark,
+            scope: None,
         };
         let tries = AtomicUsize::new(0);
         let opened = patiently(|| {
@@ -128,7 +129,8 @@ impl Scene {
 
     /// What the key service is told.
     async fn tell(&self, disabled: bool, epoch: Epoch, revision: i64) -> bool {
-        let told = SetOwner { owner: self.user, disabled, epoch, revision: Revision(revision) };
+        let (owner, revision) = (self.user, Revision(revision));
+        let told = SetOwner { owner, disabled, ceiling: None, epoch, revision };
         matches!(keys::owner::set(&self.db, &told, NOW).await.unwrap(), Owner::Set(_))
     }
 
@@ -305,16 +307,18 @@ async fn what_the_key_service_has_to_be_told_waits_with_the_decision_until_it_is
         else {
             panic!("not set")
         };
-        assert_eq!(first.0.revision, change.revision());
-        assert!(first.0.disabled);
-        assert_eq!(outbox::waiting(&scene.db, 9).await.unwrap(), [first]);
+        let Letter::Owner(told) = &first else { panic!("{first:?}") };
+        assert_eq!(told.revision, change.revision());
+        assert!(told.disabled);
+        assert_eq!(outbox::waiting(&scene.db, 9).await.unwrap(), std::slice::from_ref(&first));
         let version = scene.active_version().await;
         let Activity::Set { letter: second, .. } = scene.set_active(true, version, 2).await else {
             panic!("not set")
         };
-        assert_eq!(outbox::waiting(&scene.db, 9).await.unwrap(), [second], "the whole state");
+        let only_second = std::slice::from_ref(&second);
+        assert_eq!(outbox::waiting(&scene.db, 9).await.unwrap(), only_second, "the whole state");
         outbox::delivered(&scene.db, &first).await.unwrap();
-        assert_eq!(outbox::waiting(&scene.db, 9).await.unwrap(), [second], "a newer one stays");
+        assert_eq!(outbox::waiting(&scene.db, 9).await.unwrap(), only_second, "a newer one stays");
         outbox::delivered(&scene.db, &second).await.unwrap();
         assert_eq!(outbox::waiting(&scene.db, 9).await.unwrap(), Vec::<Letter>::new());
     }

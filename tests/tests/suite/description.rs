@@ -193,6 +193,12 @@ fn text(field: &str, length: usize) -> String {
             let last = if left == 0 { String::new() } else { "b".repeat(left) };
             return format!("{text}{last}.example");
         }
+        // Each another one, of 100 characters at most.
+        "scope" => {
+            let scopes: Vec<String> =
+                (0..length.div_ceil(101)).map(|number| format!("s{number:099}")).collect();
+            return scopes.join(" ").chars().take(length).collect();
+        }
         "username" => unique("u"),
         // Neither common nor the same again and again.
         _ => "zQ7,vK2 harbour dusk ox9; ".repeat(6),

@@ -16,6 +16,7 @@ mod bus;
 mod bus_permissions;
 mod callers;
 mod canary;
+mod ceilings;
 mod checks;
 mod chores;
 mod client;

@@ -25,7 +25,7 @@ mod audit;
 mod expiring;
 mod throttle;
 
-const NOW: Timestamp = Timestamp(1_800_000_000_000);
+pub const NOW: Timestamp = Timestamp(1_800_000_000_000);
 /// Bound on a database that is busy.
 const SOON: Duration = Duration::from_mins(1);
 /// Who signs the tokens of every session here.
@@ -81,7 +81,8 @@ async fn revoke(db: &Db, owner: UserId, key: KeyId, now: Timestamp) -> Option<Ch
 async fn disable(db: &Db, owner: i64, disabled: bool, revision: i64) -> Option<Change> {
     let epoch = Epoch { made: 1, timeline: 1 };
     let owner = UserId(owner);
-    let told = SetOwner { owner, disabled, epoch, revision: Revision(revision) };
+    let revision = Revision(revision);
+    let told = SetOwner { owner, disabled, ceiling: None, epoch, revision };
     match patiently(|| keys::owner::set(db, &told, NOW)).await {
         Owner::Set(change) => Some(change),
         Owner::Older | Owner::Untold => None,
@@ -153,7 +154,7 @@ async fn migrations_are_taken_once_and_a_step_of_a_later_release_is_left_alone()
         assert!(db.migrate("keys", keys::MIGRATIONS).await.unwrap().is_empty());
         db.execute("UPDATE keys_schema SET lowest = 99", &[]).await.unwrap();
         let refused = db.migrate("keys", keys::MIGRATIONS).await;
-        assert!(matches!(refused, Err(MigrationError::Superseded { lowest: 99, known: 8, .. })));
+        assert!(matches!(refused, Err(MigrationError::Superseded { lowest: 99, known: 9, .. })));
     }
 }
 
@@ -191,6 +192,7 @@ async fn sessions_end_and_are_swept_when_they_are_over() {
                 token: CredentialHash([id.0[0]; 32]),
                 signer: SIGNER,
                 mark: None,
+                scope: None,
             };
             let opened = identity::session::open(&db, &session, 1, &ANYBODY).await.unwrap();
             assert_eq!(opened, Opened::New);

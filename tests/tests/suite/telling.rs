@@ -3,9 +3,9 @@
 
 use e2e::{ANYBODY, acting_user, order};
 use latchkey_authority::{MemberKey, Store};
-use latchkey_contract::keys::{SetOwner, TellOwners, Telling};
+use latchkey_contract::keys::{SetOwner, TellOwners, Telling, ToldOwner};
 use latchkey_contract::lease::{Epoch, MemberId, Revision};
-use latchkey_contract::{CredentialHash, SessionId, Timestamp, UserId};
+use latchkey_contract::{CredentialHash, Scopes, SessionId, Timestamp, UserId};
 use latchkey_identity::rules::Canonical;
 use latchkey_identity::store as identity;
 use latchkey_identity::store::account::NewUser;
@@ -26,9 +26,14 @@ const TWO: Epoch = Epoch { made: 2, timeline: 1 };
 /// The page that is told next, of everybody.
 async fn page(db: &Db, of: Epoch, revision: i64, deactivated: &[i64]) -> TellOwners {
     let Telling { version, epoch: keys, .. } = telling::read(db).await.unwrap();
-    let deactivated = deactivated.iter().copied().map(UserId).collect();
-    let revision = Revision(revision);
-    TellOwners { version, keys, of, revision, after: None, deactivated, more: false }
+    let (owners, revision) = (deactivated_owners(deactivated), Revision(revision));
+    let (after, more, default_ceiling) = (None, false, Some(Scopes::everything()));
+    TellOwners { version, keys, of, revision, after, owners, more, default_ceiling }
+}
+
+fn deactivated_owners(owners: &[i64]) -> Vec<ToldOwner> {
+    let told = |owner: &i64| ToldOwner { owner: UserId(*owner), disabled: true, ceiling: None };
+    owners.iter().map(told).collect()
 }
 
 async fn take(db: &Db, page: &TellOwners) -> Option<Telling> {
@@ -38,7 +43,8 @@ async fn take(db: &Db, page: &TellOwners) -> Option<Telling> {
 /// Tells of one owner.
 async fn set(db: &Db, owner: i64, disabled: bool, (epoch, revision): (Epoch, i64)) -> Outcome {
     let (owner, revision) = (UserId(owner), Revision(revision));
-    keys::owner::set(db, &SetOwner { owner, disabled, epoch, revision }, NOW).await.unwrap()
+    let told = SetOwner { owner, disabled, ceiling: None, epoch, revision };
+    keys::owner::set(db, &told, NOW).await.unwrap()
 }
 
 /// Makes a key of an owner, who may be deactivated later; its id.
@@ -118,7 +124,7 @@ async fn what_is_told_as_a_whole_keeps_what_is_newer_and_replaces_what_is_older(
             assert!(matches!(told, Outcome::Set(_)));
         }
         let whole = page(&db, ONE, 10, &[2, 4, 6]).await;
-        let begins = TellOwners { deactivated: [2, 4].map(UserId).into(), more: true, ..whole };
+        let begins = TellOwners { owners: deactivated_owners(&[2, 4]), more: true, ..whole };
         let begun = take(&db, &begins).await.unwrap();
         assert_eq!(begun.through, Some(UserId(4)));
         assert!(begun.is_under_way(ONE) && !begun.is_under_way(TWO) && !begun.is_complete(ONE));
@@ -127,7 +133,7 @@ async fn what_is_told_as_a_whole_keeps_what_is_newer_and_replaces_what_is_older(
         let ends = TellOwners {
             version: begun.version,
             after: begun.through,
-            deactivated: vec![UserId(6)],
+            owners: deactivated_owners(&[6]),
             more: false,
             ..begins.clone()
         };
@@ -165,9 +171,8 @@ async fn more_owners_than_a_page_looks_at_are_told_in_further_pages() {
             let told = take(&db, &next).await.unwrap();
             pages += 1;
             let Some(through) = told.through else { break told };
-            let deactivated =
-                next.deactivated.into_iter().filter(|owner| *owner > through).collect();
-            next = TellOwners { version: told.version, after: Some(through), deactivated, ..next };
+            let owners = next.owners.into_iter().filter(|told| told.owner > through).collect();
+            next = TellOwners { version: told.version, after: Some(through), owners, ..next };
         };
         assert!(all.is_complete(ONE));
         assert_eq!(pages, 2);
@@ -237,8 +242,11 @@ async fn nobody_gets_the_number_of_an_account_or_key_that_is_not_in_the_backup()
 async fn the_deactivated_accounts_are_read_in_pages_and_every_session_is_ended() {
     for (db, _folder) in engines().await {
         let users = [user(&db, "ada").await, user(&db, "grace").await, user(&db, "mary").await];
-        let all =
-            async |after, most| identity::owners::deactivated(&db, after, most).await.unwrap();
+        let all = async |after, most| {
+            let told = identity::owners::told(&db, after, most).await.unwrap();
+            assert!(told.iter().all(|told| told.disabled && told.ceiling.is_none()), "{told:?}");
+            told.into_iter().map(|told| told.owner).collect::<Vec<_>>()
+        };
         assert_eq!(all(None, 9).await, []);
         let out = "UPDATE users SET is_active = FALSE WHERE username <> 'grace'";
         db.execute(out, &[]).await.unwrap();
@@ -256,6 +264,7 @@ async fn the_deactivated_accounts_are_read_in_pages_and_every_session_is_ended()
                 token: CredentialHash([id[0]; 32]),
                 signer: SIGNER,
                 mark: None,
+                scope: None,
             };
             let opened = identity::session::open(&db, &session, 1, &ANYBODY).await.unwrap();
             assert_eq!(opened, Opened::New);

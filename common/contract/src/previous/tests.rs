@@ -1,5 +1,7 @@
 //! Pins the bytes of messages that changed, by both contracts, and how they become each other.
 
+mod ceilings;
+
 use serde::{Deserialize, Serialize};
 
 use super::*;

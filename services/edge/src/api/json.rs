@@ -50,6 +50,13 @@ pub(super) fn text_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<
     })
 }
 
+/// A text; any other value as an empty one, which whoever reads it refuses.
+pub(super) fn text_or_empty<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<String>, D::Error> {
+    text_or_none(from).map(|text| Some(text.unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,9 +27,9 @@ pub(super) const RENEW_PASSWORD_HASH: &str = "UPDATE users SET password_hash = $
 pub(super) const FIND_PASSWORD: &str = "SELECT username_canonical, email_canonical, password_hash, \
     version, is_active, password_mark FROM users WHERE id = $1";
 pub(super) const STATE: &str =
-    "SELECT id, version, active_version, last_session FROM users WHERE id = $1";
+    "SELECT id, version, active_version, last_session, ceiling_version FROM users WHERE id = $1";
 /// By its canonical form first, as a login.
-pub(super) const STATE_BY_NAME: &str = "SELECT id, version, active_version, last_session FROM users \
+pub(super) const STATE_BY_NAME: &str = "SELECT id, version, active_version, last_session, ceiling_version FROM users \
     WHERE username_canonical = $1 OR (username_folded = $2 AND NOT username_shared) \
     ORDER BY CASE WHEN username_canonical = $1 THEN 0 ELSE 1 END LIMIT 1";
 /// The next cost of those that hashes were made at: what a hash begins with. Its salt and its end are 67
@@ -110,12 +110,13 @@ struct StateRow {
     version: i64,
     active_version: i64,
     last_session: i64,
+    ceiling_version: i64,
 }
 
 impl From<StateRow> for UserState {
     fn from(row: StateRow) -> Self {
-        let StateRow { id, version, active_version, last_session } = row;
-        Self { user: UserId(id), version, active_version, last_session }
+        let StateRow { id, version, active_version, last_session, ceiling_version } = row;
+        Self { user: UserId(id), version, active_version, last_session, ceiling_version }
     }
 }
 

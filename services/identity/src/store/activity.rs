@@ -7,9 +7,11 @@ use latchkey_contract::keys::SetOwner;
 use latchkey_contract::lease::Tag;
 use latchkey_contract::{Caller, Timestamp};
 use latchkey_store::{Db, StoreError, values};
+use sqlx::FromRow;
 
 use super::outbox::{self, Letter};
 use super::session::{END_ALL, NO_SESSION};
+use super::settings::scopes;
 use super::{AUDIT, AUTHORITY};
 
 /// One UPDATE decides: nothing newer came, or it is the same command once more, which raises nothing.
@@ -19,7 +21,7 @@ pub(super) const SET: &str = "UPDATE users SET is_active = $2, \
     active_mark = $4 WHERE id = $1 AND (active_version = $3 OR active_mark = $4) RETURNING id";
 /// Nobody else changes the account before the transaction has ended.
 pub(super) const LOCK: &str =
-    "UPDATE users SET last_session = last_session WHERE id = $1 RETURNING is_active";
+    "UPDATE users SET last_session = last_session WHERE id = $1 RETURNING is_active, ceiling";
 
 /// What became of a command.
 #[derive(Debug)]
@@ -37,6 +39,13 @@ pub enum Outcome {
     NoSuchUser,
 }
 
+/// What the key service is told of an account.
+#[derive(FromRow)]
+pub(super) struct Owned {
+    pub(super) is_active: bool,
+    pub(super) ceiling: Option<String>,
+}
+
 /// Deactivates an account, with all its sessions, or reactivates it; takes a revision for it, and writes down
 /// what the key service has to be told. The same command once more does it again, under a revision of its own. Where it
 /// makes the account another than it was there is an event of it.
@@ -51,8 +60,8 @@ pub async fn set(
 ) -> Result<Outcome, StoreError> {
     let (user, active) = (request.user, request.active);
     let mut tx = db.begin("set an account").await?;
-    let before: Option<(bool,)> = tx.fetch_first(LOCK, values![user.0]).await?;
-    let Some((was_active,)) = before else { return Ok(Outcome::NoSuchUser) };
+    let before: Option<Owned> = tx.fetch_first(LOCK, values![user.0]).await?;
+    let Some(before) = before else { return Ok(Outcome::NoSuchUser) };
     let decided: Option<(i64,)> =
         tx.fetch_first(SET, values![user.0, active, request.version, &request.mark.0]).await?;
     if decided.is_none() {
@@ -63,14 +72,15 @@ pub async fn set(
     }
     let tag = Tag::of_user(user);
     let row = append_invalidation(&mut tx, &AUTHORITY, tag, now).await?;
-    let letter = Letter(SetOwner {
+    let letter = Letter::Owner(SetOwner {
         owner: user,
         disabled: !active,
+        ceiling: before.ceiling.as_deref().map(scopes).transpose()?,
         epoch: row.epoch(),
         revision: row.revision(),
     });
     outbox::put(&mut tx, &letter).await?;
-    if active != was_active {
+    if active != before.is_active {
         let action = if active { Action::UserReactivated } else { Action::UserDeactivated };
         let event = Event::done(action, Target::User(user), now, by).took(row.revision());
         append(&mut tx, &AUDIT, &event).await?;

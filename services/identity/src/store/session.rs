@@ -6,7 +6,7 @@ use latchkey_authority::{
     Change, Ended, Read, SnapshotRow, append_invalidation, end_once, verification,
 };
 use latchkey_contract::lease::{Revision, Tag};
-use latchkey_contract::{Caller, CredentialHash, Mark, SessionId, Timestamp, UserId};
+use latchkey_contract::{Caller, CredentialHash, Mark, Scopes, SessionId, Timestamp, UserId};
 use latchkey_store::{Batched, Db, StoreError, Value, values};
 use sqlx::FromRow;
 
@@ -22,9 +22,9 @@ pub(super) const NUMBER: &str = "UPDATE users SET last_session = last_session + 
 pub(super) const IS_NAMED: &str = "SELECT named_at FROM identity_signers \
     WHERE fingerprint = $1 AND withdrawn_at IS NULL";
 pub(super) const INSERT: &str = "INSERT INTO sessions \
-    (id, user_id, created_at, expires_at, token_hash, number, mark, signer) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (mark) DO NOTHING RETURNING id";
-pub(super) const FIND_MARK: &str = "SELECT id, created_at, token_hash FROM sessions \
+    (id, user_id, created_at, expires_at, token_hash, number, mark, signer, scope) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (mark) DO NOTHING RETURNING id";
+pub(super) const FIND_MARK: &str = "SELECT id, created_at, token_hash, scope FROM sessions \
     WHERE mark = $1 AND user_id = $2 AND ended_at IS NULL";
 /// Whoever ends several sessions of an account takes the account first.
 pub(super) const LOCK_USER: &str =
@@ -51,9 +51,11 @@ pub(super) const DELETE_EXPIRED: &str = "DELETE FROM sessions WHERE id IN \
 pub(super) const FIND: Batched = verification!(
     "identity",
     columns: "sessions.id, sessions.user_id, sessions.expires_at, sessions.ended_at, \
-        sessions.token_hash, users.username, users.email, users.is_active",
-    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
-    from: "sessions JOIN users ON users.id = sessions.user_id",
+        sessions.token_hash, users.username, users.email, users.is_active, sessions.scope, \
+        COALESCE(users.ceiling, identity_settings.user_scopes) AS ceiling",
+    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+    from: "sessions JOIN users ON users.id = sessions.user_id \
+        LEFT JOIN identity_settings ON identity_settings.id = 1",
     where: "sessions.id",
     facts: "fingerprint", "identity_signers WHERE withdrawn_at IS NULL"
 );
@@ -79,10 +81,12 @@ pub struct NewSession {
     pub signer: Fingerprint,
     /// The message of the login.
     pub mark: Option<Mark>,
+    /// What was asked for; `None` for everything that the user may do.
+    pub scope: Option<Scopes>,
 }
 
 /// What became of a session to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
     /// It is there.
     New,
@@ -97,7 +101,7 @@ pub enum Opened {
 }
 
 /// A session that is good, and what its token was made from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenedBefore {
     /// Its id.
     pub session: SessionId,
@@ -105,6 +109,8 @@ pub struct OpenedBefore {
     pub created_at: Timestamp,
     /// How an edge names its token.
     pub token: Option<CredentialHash>,
+    /// What was asked for.
+    pub scope: Option<Scopes>,
 }
 
 /// What a verification needs of a session and its account.
@@ -126,6 +132,10 @@ pub struct SessionRow {
     pub email: String,
     /// Whether the account may act.
     pub is_active: bool,
+    /// What was asked for at the login; `None` for everything that the user may do.
+    pub scope: Option<String>,
+    /// What the user may do at most; `None` where no release that knows ceilings has set one.
+    pub ceiling: Option<String>,
 }
 
 /// A row of a verification: the service's own columns are there in rows of sessions alone.
@@ -141,6 +151,8 @@ struct FoundRow {
     username: Option<String>,
     email: Option<String>,
     is_active: Option<bool>,
+    scope: Option<String>,
+    ceiling: Option<String>,
 }
 
 impl FoundRow {
@@ -154,6 +166,8 @@ impl FoundRow {
             username: self.username?,
             email: self.email?,
             is_active: self.is_active?,
+            scope: self.scope,
+            ceiling: self.ceiling,
         })
     }
 }
@@ -163,6 +177,7 @@ struct MarkedRow {
     id: Vec<u8>,
     created_at: i64,
     token_hash: Option<Vec<u8>>,
+    scope: Option<String>,
 }
 
 impl MarkedRow {
@@ -172,6 +187,8 @@ impl MarkedRow {
             session: SessionId(self.id.try_into().ok()?),
             created_at: Timestamp(self.created_at),
             token: token.map(CredentialHash),
+            // One in another form would be another token: it is found out by the hash.
+            scope: self.scope.and_then(|text| Scopes::parse(&text).ok()),
         })
     }
 }
@@ -196,7 +213,7 @@ pub async fn open(
     version: i64,
     by: &Caller,
 ) -> Result<Opened, StoreError> {
-    let NewSession { id, user, created_at, expires_at, token, signer, mark } = session;
+    let NewSession { id, user, created_at, expires_at, token, signer, mark, scope } = session;
     let mark = mark.as_ref().map(|mark| mark.0.as_slice());
     let mut tx = db.begin("open session").await?;
     let number: Option<(i64,)> =
@@ -205,7 +222,18 @@ pub async fn open(
         let named: Option<(i64,)> = tx.fetch_first(IS_NAMED, values![&signer.0]).await?;
         return Ok(if named.is_some() { Opened::Overtaken } else { Opened::NotNamed });
     };
-    let row = values![&id.0, user.0, created_at.0, expires_at.0, &token.0, number, mark, &signer.0];
+    let scope = scope.as_ref().map(Scopes::as_text);
+    let row = values![
+        &id.0,
+        user.0,
+        created_at.0,
+        expires_at.0,
+        &token.0,
+        number,
+        mark,
+        &signer.0,
+        scope
+    ];
     let added: Option<(Vec<u8>,)> = tx.fetch_first(INSERT, row).await?;
     if added.is_some() {
         let event = Event::done(Action::UserLoggedIn, Target::User(*user), *created_at, by);

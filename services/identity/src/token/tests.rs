@@ -35,7 +35,7 @@ fn verified() -> VerifiedClaims {
 }
 
 fn signed(tokens: &Tokens) -> Secret {
-    tokens.sign(verified().user, verified().session, NOW).unwrap()
+    tokens.sign(verified().user, verified().session, NOW, None).unwrap()
 }
 
 /// Signs any JSON with our key.

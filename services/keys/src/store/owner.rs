@@ -1,14 +1,14 @@
-//! What the identity service told of owners one by one: the rows of `keys_told_owners`, and of `keys_disabled_owners`,
-//! which verifications join.
+//! What the identity service told of owners one by one: the rows of `keys_told_owners`, and of `keys_disabled_owners` and
+//! `keys_ceilings`, which verifications join.
 
-use latchkey_authority::{Change, append_invalidation};
-use latchkey_contract::Timestamp;
-use latchkey_contract::keys::{SetOwner, Telling};
+use latchkey_authority::{Change, append_invalidation, invalidate_everything};
+use latchkey_contract::keys::{SetDefaultCeiling, SetOwner, Telling};
 use latchkey_contract::lease::{Epoch, Revision, Tag};
+use latchkey_contract::{Scopes, Timestamp};
 use latchkey_store::{Db, StoreError, values};
 
 use super::telling::{self, DISABLE, ENABLE};
-use super::{AUTHORITY, IS_DISABLED};
+use super::{AUTHORITY, IS_DISABLED, ceiling, default_ceiling};
 
 pub(super) const FIND: &str =
     "SELECT made, timeline, revision FROM keys_told_owners WHERE owner_id = $1";
@@ -19,7 +19,7 @@ pub(super) const TELL: &str = "INSERT INTO keys_told_owners (owner_id, made, tim
 /// What became of a message.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Every key of the owner is refused, or accepted again.
+    /// Every key of the owner is refused, or accepted again, and does no more than was told.
     Set(Change),
     /// Something newer was told before. Nothing was done.
     Older,
@@ -38,7 +38,7 @@ enum Order {
     Untold,
 }
 
-/// Has every key of an owner refused, or accepted again, and takes a revision for it.
+/// Has every key of an owner refused, or accepted again, under the ceiling that is told, and takes a revision for it.
 ///
 /// # Errors
 /// What the database said instead.
@@ -49,7 +49,10 @@ pub async fn set(db: &Db, told: &SetOwner, now: Timestamp) -> Result<Outcome, St
     let row: Option<(i64, i64, i64)> = tx.fetch_first(FIND, values![owner.0]).await?;
     let row = row.map(|(made, timeline, at)| (Epoch { made, timeline }, Revision(at)));
     let disabled: Option<(bool,)> = tx.fetch_first(IS_DISABLED, values![owner.0]).await?;
-    match order(&telling, row, disabled == Some((true,)), told) {
+    let text = told.ceiling.as_ref().map(Scopes::as_text);
+    let known = ceiling::own(&mut tx, owner.0).await?;
+    let is_known = disabled == Some((told.disabled,)) && known.as_deref() == text;
+    match order(&telling, row, is_known, told) {
         Order::Older => return Ok(Outcome::Older),
         Order::Untold => return Ok(Outcome::Untold),
         Order::Known => {}
@@ -62,6 +65,7 @@ pub async fn set(db: &Db, told: &SetOwner, now: Timestamp) -> Result<Outcome, St
             } else {
                 tx.execute(ENABLE, values![owner.0]).await?;
             }
+            ceiling::put(&mut tx, owner.0, text).await?;
         }
     }
     let tag = Tag::of_user(owner);
@@ -70,11 +74,33 @@ pub async fn set(db: &Db, told: &SetOwner, now: Timestamp) -> Result<Outcome, St
     Ok(Outcome::Set(Change { tag, row, earlier: None }))
 }
 
-/// `row` is what was told of the owner alone, `disabled` how it is now.
+/// Has every key without a ceiling of its owner's do no more than this, and takes a revision of everything for it.
+///
+/// # Errors
+/// What the database said instead.
+pub async fn set_default(db: &Db, told: &SetDefaultCeiling) -> Result<Outcome, StoreError> {
+    let mut tx = db.begin("set the default ceiling").await?;
+    let telling = telling::lock(&mut tx).await?;
+    if telling.of.is_some_and(|of| of.made != told.epoch.made) {
+        return Ok(Outcome::Untold);
+    }
+    let row = default_ceiling::find(&mut tx).await?;
+    match row.is_newer_than(told) {
+        false => default_ceiling::write(&mut tx, told).await?,
+        // It is known, and may not have been confirmed.
+        true if row.says(told) => {}
+        true => return Ok(Outcome::Older),
+    }
+    let row = invalidate_everything(&mut tx, &AUTHORITY).await?;
+    tx.commit().await?;
+    Ok(Outcome::Set(Change { tag: Tag::All, row, earlier: None }))
+}
+
+/// `row` is what was told of the owner alone; `is_known`: what is told now is so already.
 fn order(
     telling: &Telling,
     row: Option<(Epoch, Revision)>,
-    disabled: bool,
+    is_known: bool,
     told: &SetOwner,
 ) -> Order {
     let at = |epoch: Epoch, revision: Revision| (epoch.timeline, revision);
@@ -89,7 +115,7 @@ fn order(
             let is_told = telling.through.is_none_or(|through| told.owner <= through);
             match new > at(of, telling.revision) || !is_told {
                 true => Order::Newer,
-                false if disabled == told.disabled => Order::Known,
+                false if is_known => Order::Known,
                 false => Order::Older,
             }
         }
@@ -100,6 +126,7 @@ fn order(
 mod tests {
     use super::*;
     use latchkey_contract::UserId;
+    use latchkey_contract::keys::CeilingsTold;
 
     const E: Epoch = Epoch { made: 1, timeline: 1 };
     const OTHER: Epoch = Epoch { made: 2, timeline: 1 };
@@ -107,11 +134,13 @@ mod tests {
 
     fn telling(of: Option<Epoch>, through: Option<i64>) -> Telling {
         let (revision, through) = (Revision(10), through.map(UserId));
-        Telling { version: 1, epoch: OTHER, is_current: true, of, revision, through }
+        let ceilings = CeilingsTold::Untold;
+        Telling { version: 1, epoch: OTHER, is_current: true, of, revision, through, ceilings }
     }
 
     fn told(epoch: Epoch, revision: i64) -> SetOwner {
-        SetOwner { owner: OWNER, disabled: true, epoch, revision: Revision(revision) }
+        let revision = Revision(revision);
+        SetOwner { owner: OWNER, disabled: true, ceiling: None, epoch, revision }
     }
 
     #[test]

@@ -74,6 +74,7 @@ async fn open(db: &Db, number: u8, signer: Fingerprint) -> Opened {
         token: CredentialHash([number; 32]),
         signer,
         mark: None,
+        scope: None,
     };
     session::open(db, &row, 1, &ANYBODY).await.unwrap()
 }

@@ -5,7 +5,7 @@ use latchkey_contract::{Mark, Secret};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::json::{ReceiptBody, rfc3339, text_or_none};
+use crate::api::json::{ReceiptBody, rfc3339, text_or_empty, text_or_none};
 
 /// `POST /auth/signup`. A field of the wrong type is read as missing, so that the answer can name
 /// every faulty field at once.
@@ -38,6 +38,11 @@ pub struct LogInBody {
     #[serde(default, deserialize_with = "text_or_none")]
     #[schema(value_type = String, required, format = Password)]
     pub password: Option<String>,
+    /// What the token is to be narrowed to: scopes separated by spaces (RFC 6749 §3.3). Without it the token may do all that
+    /// its user may.
+    #[serde(default, deserialize_with = "text_or_empty")]
+    #[schema(value_type = Option<String>, nullable = false, max_length = 2048, example = "orders:read latchkey:keys:read")]
+    pub scope: Option<String>,
 }
 
 /// An account.
@@ -60,6 +65,10 @@ pub struct TokenBody {
     token_type: &'static str,
     /// Seconds until the token expires.
     expires_in: u64,
+    /// What it may do, where something was asked for: that, as far as the user may do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    scope: Option<String>,
 }
 
 /// Sessions that were ended.
@@ -97,7 +106,7 @@ impl LogInBody {
     /// The request that it is.
     pub(crate) fn of(self, mark: Mark) -> LogIn {
         let password = self.password.map(Secret::new);
-        LogIn { username: self.username, password, mark: Some(mark) }
+        LogIn { username: self.username, password, mark: Some(mark), scope: self.scope }
     }
 }
 
@@ -116,7 +125,8 @@ impl From<Account> for AccountBody {
 impl From<LoggedIn> for TokenBody {
     fn from(login: LoggedIn) -> Self {
         let access_token = login.access_token.expose().to_owned();
-        Self { access_token, token_type: "bearer", expires_in: login.expires_in }
+        let scope = login.scope.map(|scope| scope.as_text().to_owned());
+        Self { access_token, token_type: "bearer", expires_in: login.expires_in, scope }
     }
 }
 
