@@ -109,7 +109,6 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);
     all.extend([telling::DELETE_OLDER, telling::NEWER, telling::DISABLED]);
     all.extend([DELETE_EXPIRED, DELETE_TAGS, expiring::COUNT]);
-    all.extend([DELETE_EXPIRED, DELETE_TAGS]);
     all.extend([ceiling::FIND, ceiling::SET, ceiling::CLEAR, ceiling::RANGE]);
     all.extend([default_ceiling::FIND, default_ceiling::SET, default_ceiling::ANY_KEY]);
     all
