@@ -126,6 +126,12 @@ impl AllowedIps {
         self.0.is_empty()
     }
 
+    /// Bytes that the list takes besides itself.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+
     /// Each range, as it is shown.
     pub fn iter(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(ToString::to_string)

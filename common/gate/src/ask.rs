@@ -2,7 +2,6 @@
 //! remembered.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -10,10 +9,11 @@ use futures_util::future::try_join_all;
 use latchkey_bus::{Bus, Context, RequestId};
 use latchkey_contract::authority::Authority;
 use latchkey_contract::lease::{MemberId, MemberResult, ReadAt};
-use latchkey_contract::{CallError, Principal, Rpc, Verdict, Verdicts};
+use latchkey_contract::{CallError, Principal, Refusal, Rpc, Verdict, Verdicts};
 use latchkey_runtime::batch::{AskError, BatchClient, Work};
 
 use crate::forms::OfForm;
+use crate::intern::Interner;
 use crate::remembered::Remembered;
 
 /// Batches under way at most, of each kind: the second goes while the first is late, or when there is
@@ -30,12 +30,14 @@ pub(crate) type Answer = MemberResult<(ReadAt, Verdict<Remembered>)>;
 /// Asks an authority.
 pub(crate) struct AskAuthority<A> {
     bus: Bus,
+    /// What those were granted who were asked about.
+    granted: Interner,
     authority: PhantomData<fn() -> A>,
 }
 
 impl<A: Authority> AskAuthority<A> {
     pub(crate) fn on(bus: Bus) -> Self {
-        Self { bus, authority: PhantomData }
+        Self { bus, granted: Interner::default(), authority: PhantomData }
     }
 }
 
@@ -52,10 +54,7 @@ impl<A: OfForm> Work for AskAuthority<A> {
     }
 
     async fn answer(&self, items: Vec<Self::Item>) -> Result<Vec<Self::Answer>, Self::Error> {
-        apart::<A, _>(items, |questions, member| async move {
-            self.bus.call(&batch(A::Verify::TIMEOUT), &A::verify(questions, member)).await
-        })
-        .await
+        self.apart(items).await
     }
 }
 
@@ -76,52 +75,72 @@ where
     })
 }
 
-/// Asks the questions of each asker in a message of its own: an answer that was given to nobody, or to
-/// another member, says nothing of this one's membership, and may not be remembered under it. Mostly
-/// there is one asker.
-async fn apart<A, F>(
-    items: Vec<(A::Question, Option<MemberId>)>,
-    ask: impl Fn(Vec<A::Question>, Option<MemberId>) -> F + Send,
-) -> Result<Vec<Result<Answer, CallError>>, CallError>
-where
-    A: Authority,
-    F: Future<Output = Result<MemberResult<Verdicts<A>>, CallError>> + Send,
-{
-    let mut askers: BTreeMap<_, (Vec<usize>, Vec<A::Question>)> = BTreeMap::new();
-    for (place, (item, member)) in items.into_iter().enumerate() {
-        let (places, items) = askers.entry(member).or_default();
-        places.push(place);
-        items.push(item);
-    }
-    let asking = askers.into_iter().map(|(member, (places, items))| {
-        let asked = ask(items, member);
-        async move {
-            let standing = asked.await?;
-            Ok(places.iter().copied().zip(answers(standing, places.len())?).collect::<Vec<_>>())
+impl<A: OfForm> AskAuthority<A> {
+    /// Asks the questions of each asker in a message of its own: an answer that was given to nobody, or to
+    /// another member, says nothing of this one's membership, and may not be remembered under it. Mostly
+    /// there is one asker.
+    async fn apart(
+        &self,
+        items: Vec<(A::Question, Option<MemberId>)>,
+    ) -> Result<Vec<Result<Answer, CallError>>, CallError> {
+        let mut askers: BTreeMap<_, (Vec<usize>, Vec<A::Question>)> = BTreeMap::new();
+        for (place, (item, member)) in items.into_iter().enumerate() {
+            let (places, items) = askers.entry(member).or_default();
+            places.push(place);
+            items.push(item);
         }
-    });
-    let mut answers = try_join_all(asking).await?.concat();
-    answers.sort_unstable_by_key(|(place, _)| *place);
-    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
-}
-
-/// One answer for each of `count` questions, in their order. An authority that answers another number of
-/// questions than it was asked has answered none. What it could not judge is one asker's matter, and no other's.
-fn answers<A: Authority>(
-    standing: MemberResult<Verdicts<A>>,
-    count: usize,
-) -> Result<Vec<Result<Answer, CallError>>, CallError> {
-    let MemberResult::Member(Verdicts { read_at, verdicts, .. }) = standing else {
-        return Ok(vec![Ok(MemberResult::NotMember); count]);
-    };
-    if verdicts.len() != count {
-        return Err(CallError::Unreadable);
+        let asking = askers.into_iter().map(|(member, (places, items))| async move {
+            let answers = self.in_parts(items, member).await?;
+            Ok::<_, CallError>(places.into_iter().zip(answers).collect::<Vec<_>>())
+        });
+        let mut answers = try_join_all(asking).await?.concat();
+        answers.sort_unstable_by_key(|(place, _)| *place);
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
-    let answer = |verdict: Option<Verdict<Principal>>| {
-        let verdict = verdict.ok_or(CallError::Unavailable)?;
-        Ok(MemberResult::Member((read_at, verdict.map(Remembered::new))))
-    };
-    Ok(verdicts.into_iter().map(answer).collect())
+
+    /// Asks all of one asker's in one message, and in halves where the answer takes more than one: of a key with many
+    /// scopes it is long. A single one always fits.
+    async fn in_parts(
+        &self,
+        questions: Vec<A::Question>,
+        member: Option<MemberId>,
+    ) -> Result<Vec<Result<Answer, CallError>>, CallError> {
+        let mut answers = Vec::with_capacity(questions.len());
+        let mut parts = vec![questions];
+        while let Some(part) = parts.pop() {
+            let (count, asked) = (part.len(), A::verify(part, member));
+            match self.bus.call(&batch(A::Verify::TIMEOUT), &asked).await {
+                Err(CallError::Refused(Refusal::Invalid(_))) if count > 1 => {
+                    let mut first = A::questions(asked);
+                    parts.push(first.split_off(count / 2));
+                    parts.push(first);
+                }
+                said => answers.extend(self.answers(said?, count)?),
+            }
+        }
+        Ok(answers)
+    }
+
+    /// One answer for each of `count` questions, in their order. An authority that answers another number of
+    /// questions than it was asked has answered none. What it could not judge is one asker's matter, and no other's.
+    fn answers(
+        &self,
+        standing: MemberResult<Verdicts<A>>,
+        count: usize,
+    ) -> Result<Vec<Result<Answer, CallError>>, CallError> {
+        let MemberResult::Member(Verdicts { read_at, verdicts, .. }) = standing else {
+            return Ok(vec![Ok(MemberResult::NotMember); count]);
+        };
+        if verdicts.len() != count {
+            return Err(CallError::Unreadable);
+        }
+        let answer = |verdict: Option<Verdict<Principal>>| {
+            let verdict = verdict.ok_or(CallError::Unavailable)?;
+            let known = |principal| Remembered::shared(principal, &self.granted);
+            Ok(MemberResult::Member((read_at, verdict.map(known))))
+        };
+        Ok(verdicts.into_iter().map(answer).collect())
+    }
 }
 
 fn batch(timeout: Duration) -> Context {
@@ -188,6 +207,39 @@ mod tests {
             let asked = AskAuthority::<KeysAuthority>::on(bus).answer(items.into()).await;
             assert_eq!(asked.is_ok(), is_answered, "{count}");
             assert!(is_answered || matches!(asked, Err(CallError::Unreadable)));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_for_one_message_is_asked_in_parts_and_keeps_its_order() {
+        use latchkey_contract::FieldError;
+
+        for most in [1, 2, 3, 100] {
+            let read_at = ReadAt { epoch: Epoch::default(), revision: Revision(7) };
+            let bus = Bus::local();
+            let answer = move |_, ask: VerifyKeys| async move {
+                if ask.hashes.len() > most {
+                    return Err(Refusal::Invalid(vec![FieldError::new("", "is too long")]).into());
+                }
+                let verdict = |hash: &CredentialHash| {
+                    if hash.0[0].is_multiple_of(2) { Verdict::Unknown } else { Verdict::Revoked }
+                };
+                let verdicts = ask.hashes.iter().map(verdict).collect();
+                Ok(MemberResult::Member(Verdicts::new(read_at, verdicts)))
+            };
+            let routes = Routes::new("keys", "0.0.0", "").on::<VerifyKeys, _, _>(answer);
+            let _serving = bus.serve(routes).await.unwrap();
+            let items = (0..7).map(|at| (CredentialHash([at; 32]), None)).collect();
+            let asked = AskAuthority::<KeysAuthority>::on(bus).answer(items).await.unwrap();
+            let codes: Vec<_> = asked
+                .iter()
+                .map(|answer| match answer {
+                    Ok(MemberResult::Member((_, verdict))) => verdict.code(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            let expected: Vec<_> = ["unknown", "revoked"].into_iter().cycle().take(7).collect();
+            assert_eq!(codes, expected, "{most}");
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use latchkey_bus::Limit;
 use latchkey_contract::lease::{MemberId, MemberResult, Revision};
-use latchkey_contract::{CallError, CredentialHash, Timestamp, Verdict};
+use latchkey_contract::{CallError, CredentialHash, Grants, Timestamp, Verdict};
 use latchkey_revocation::Moment;
 use latchkey_runtime::batch::{BatchClient, Work};
 use latchkey_runtime::{Address, Clock};
@@ -31,6 +31,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 const SOON: i64 = 5 * 60 * Timestamp::SECOND;
 /// Answers that have to contradict memory one after the other: a credential may end and come back meanwhile.
 const CONTRADICTIONS: u32 = 2;
+/// What the log calls an answer that grants something else than memory does.
+const OTHER_RIGHTS: &str = "other_rights";
+
+/// What is said of a credential, as far as it is compared.
+type Said = Verdict<Arc<Grants>>;
 
 /// Checks one kind of credential.
 pub(crate) struct Check<W: Work> {
@@ -80,7 +85,7 @@ where
             return;
         }
         let Some(permit) = self.under_way.try_enter() else { return };
-        let (check, said, item) = (Arc::clone(self), said.clone().map(drop), item());
+        let (check, said, item) = (Arc::clone(self), rights(said.clone()), item());
         #[expect(clippy::disallowed_methods, reason = "one at a time, and bounded in time")]
         tokio::spawn(async move {
             check.run(hash, said, item).await;
@@ -88,7 +93,7 @@ where
         });
     }
 
-    async fn run(&self, hash: CredentialHash, said: Verdict<()>, item: T) {
+    async fn run(&self, hash: CredentialHash, said: Said, item: T) {
         let mut answer = None;
         for _ in 0..CONTRADICTIONS {
             answer = self.contradiction(hash, &said, item.clone()).await;
@@ -114,7 +119,7 @@ where
     async fn contradiction(
         &self,
         hash: CredentialHash,
-        said: &Verdict<()>,
+        said: &Said,
         item: T,
     ) -> Option<&'static str> {
         let Ok(MemberResult::Member((read_at, answer))) = ask(&self.asker, (item, None)).await
@@ -127,18 +132,12 @@ where
             let _ = self.keeper.send(Message::OtherEpoch(read_at.epoch));
             return None;
         }
-        let is_against = contradicts(said, &answer);
-        let stands = is_against && self.stands_by(hash, said, read_at.revision).await;
-        stands.then(|| answer.code())
+        let against = contradicts(said, &rights(answer))?;
+        self.stands_by(hash, said, read_at.revision).await.then_some(against)
     }
 
     /// Whether memory goes on saying so when it has applied every change up to `revision`.
-    async fn stands_by(
-        &self,
-        hash: CredentialHash,
-        said: &Verdict<()>,
-        revision: Revision,
-    ) -> bool {
+    async fn stands_by(&self, hash: CredentialHash, said: &Said, revision: Revision) -> bool {
         for _ in 0..LOOKS {
             if self.look(hash, revision).as_ref() == Some(said) {
                 return true;
@@ -151,21 +150,36 @@ where
         false
     }
 
-    fn look(&self, hash: CredentialHash, min_revision: Revision) -> Option<Verdict<()>> {
+    fn look(&self, hash: CredentialHash, min_revision: Revision) -> Option<Said> {
         let (now, wall) = (self.clock.lease_nanos(), self.clock.unix_millis());
         let found = self.memory.look(&hash, Moment(now), Timestamp(wall), min_revision)?;
-        Some(found.0.map(drop))
+        Some(rights(found.0))
     }
 }
 
-/// Whether the authority denies what memory said. Expiry is no matter of the protocol: the two go by clocks
-/// of their own.
-fn contradicts<P>(said: &Verdict<()>, answer: &Verdict<P>) -> bool {
-    match said {
-        Verdict::Valid(()) => !matches!(answer, Verdict::Valid(_) | Verdict::Expired(_)),
-        Verdict::Expired(_) => false,
+/// What a credential may do.
+fn rights(verdict: Verdict<Remembered>) -> Said {
+    verdict.map(|principal| Arc::clone(&principal.grants))
+}
+
+/// What the authority says where it denies what memory said, or grants something else. Expiry is no matter of the
+/// protocol: the two go by clocks of their own.
+fn contradicts(said: &Said, answer: &Said) -> Option<&'static str> {
+    let is_against = match (said, answer) {
+        (Verdict::Valid(granted), Verdict::Valid(told)) if !may_the_same(granted, told) => {
+            return Some(OTHER_RIGHTS);
+        }
+        (Verdict::Valid(_), _) => !matches!(answer, Verdict::Valid(_) | Verdict::Expired(_)),
+        (Verdict::Expired(_), _) => false,
         _ => matches!(answer, Verdict::Valid(_)),
-    }
+    };
+    is_against.then(|| answer.code())
+}
+
+/// Whether two that hold these are let through by the same requirements.
+fn may_the_same(one: &Grants, other: &Grants) -> bool {
+    let rights = |of: &Grants| (of.scopes.clone(), of.allowed_ips.clone(), of.environment.clone());
+    rights(one) == rights(other)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@
 //! Both are named by the hash of the text.
 
 use latchkey_contract::authority::Authority;
-use latchkey_contract::identity::{IdentityAuthority, MAX_TOKEN};
-use latchkey_contract::keys::KeysAuthority;
+use latchkey_contract::identity::{IdentityAuthority, MAX_TOKEN, VerifyTokens};
+use latchkey_contract::keys::{KeysAuthority, VerifyKeys};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{ApiKey, CredentialHash, Secret};
 
@@ -47,6 +47,9 @@ pub(crate) trait OfForm: Authority {
 
     /// What a question counts for.
     fn weight(question: &Self::Question) -> usize;
+
+    /// The questions of a message, to be asked anew.
+    fn questions(asked: Self::Verify) -> Vec<Self::Question>;
 }
 
 impl Form {
@@ -103,6 +106,10 @@ impl OfForm for KeysAuthority {
     fn weight(_: &CredentialHash) -> usize {
         1
     }
+
+    fn questions(asked: VerifyKeys) -> Vec<CredentialHash> {
+        asked.hashes
+    }
 }
 
 impl OfForm for IdentityAuthority {
@@ -116,6 +123,10 @@ impl OfForm for IdentityAuthority {
     /// So that neither the bytes nor the number of tokens in a message pass their bounds.
     fn weight(token: &Secret) -> usize {
         token.expose().len().max(MAX_TOKEN_BYTES.div_ceil(MAX_BATCH))
+    }
+
+    fn questions(asked: VerifyTokens) -> Vec<Secret> {
+        asked.tokens
     }
 }
 

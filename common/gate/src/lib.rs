@@ -9,6 +9,7 @@
 //! | `cached_verifier` | one form of credential: from memory where the lease allows it, by asking where not |
 //! | `ask` | how an authority is asked: what has queued up, in one message |
 //! | [`lease`] | the membership at one authority: join, renew, apply invalidations, acknowledge |
+//! | `intern` | one value for all that were granted the same |
 //! | `check` | now and then, whether memory is right |
 //! | `usage` | when keys were used, counted and reported |
 //! | `verify` | whole requests: the edge's `v1.verify`, and a client that remembers |
@@ -25,6 +26,7 @@ pub mod requirement;
 mod ask;
 mod cached_verifier;
 mod check;
+mod intern;
 #[cfg(test)]
 mod played;
 mod remembered;

@@ -10,6 +10,8 @@ use latchkey_contract::{Detail, Principal, Stored, Timestamp, UserDetail, Verdic
 use latchkey_revocation::{CacheableVerdict, Kept, Weigh};
 use smol_str::SmolStr;
 
+use crate::intern::Interner;
+
 /// A principal as it is remembered: handed out without being copied.
 #[derive(Clone, Debug)]
 pub struct Remembered(Arc<Shared>);
@@ -19,12 +21,23 @@ struct Shared {
     principal: Principal,
     /// The last report of uses that this one is in.
     report: AtomicU32,
+    /// Bytes of its grants that are counted here; others that were granted the same hold the same value.
+    grants_bytes: u32,
 }
 
 impl Remembered {
-    /// Takes a principal.
+    /// Takes a principal whose grants are everybody's.
+    #[cfg(test)]
     pub(crate) fn new(principal: Principal) -> Self {
-        Self(Arc::new(Shared { principal, report: AtomicU32::new(0) }))
+        Self(Arc::new(Shared { principal, report: AtomicU32::new(0), grants_bytes: 0 }))
+    }
+
+    /// Takes a principal, with its grants as `known` has them.
+    pub(crate) fn shared(principal: Principal, known: &Interner) -> Self {
+        let (grants, bytes) = known.share(principal.grants);
+        let grants_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let principal = Principal { grants, ..principal };
+        Self(Arc::new(Shared { principal, report: AtomicU32::new(0), grants_bytes }))
     }
 
     /// Whether this is asked for the first time for this report.
@@ -63,7 +76,7 @@ impl Remembered {
             }
             Detail::Key(key) => heap_of(&key.name),
         };
-        COUNTERS + size_of::<Shared>() + detail
+        COUNTERS + size_of::<Shared>() + detail + self.0.grants_bytes as usize
     }
 }
 
@@ -154,6 +167,21 @@ mod tests {
         assert_eq!(size_of::<Judged>(), 2 * size_of::<usize>());
         // What it takes on the heap, which allocators round up to 96; its grants are shared.
         assert!(judged.heap_bytes() <= 88, "{}", judged.heap_bytes());
+    }
+
+    #[test]
+    fn what_was_granted_is_weighed_with_whoever_is_charged_for_it() {
+        let known = Interner::default();
+        let weigh = || {
+            let principal = Remembered::shared(program(1, EXPIRY), &known);
+            (Judged(Verdict::Valid(principal.clone())).heap_bytes(), principal)
+        };
+        let bare = Judged(Verdict::Valid(named("ci"))).heap_bytes();
+        let held: Vec<_> = (0..100).map(|_| weigh()).collect();
+        assert!(held[0].0 > bare);
+        // What most hold costs nothing more.
+        assert_eq!(held[99].0, bare);
+        assert!(Arc::ptr_eq(&held[0].1.grants, &held[99].1.grants));
     }
 
     fn user(username: &str, email: &str, is_original: bool) -> Remembered {

@@ -12,8 +12,8 @@ pub(crate) struct VerificationMetrics {
 }
 
 /// Every [`Verdict::code`], and what stands for having none.
-const OUTCOMES: [&str; 7] =
-    ["valid", "malformed", "unknown", "revoked", "expired", "inactive", NO_VERDICT];
+const OUTCOMES: [&str; 8] =
+    ["valid", "malformed", "unknown", "revoked", "expired", "inactive", "disabled", NO_VERDICT];
 /// Where the commonest is.
 const VALID: usize = 0;
 /// What metrics call a credential that nobody could judge.

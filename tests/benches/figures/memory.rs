@@ -97,14 +97,17 @@ fn request(key: &ApiKey) -> String {
     get_text("/protected/service", &format!("x-api-key: {}", key.expose()))
 }
 
+/// Stores keys of one user with one of eight sets of scopes.
 async fn store(cluster: &Cluster, user: &User) -> Vec<ApiKey> {
     let keys: Vec<ApiKey> = (0..KEYS).map(|_| new_key()).collect();
     let mut database = PgConnection::connect(cluster.database(Service::Keys)).await.unwrap();
     for part in keys.chunks(ROWS) {
         let hashes: Vec<Vec<u8>> = part.iter().map(|key| key.hash().0.to_vec()).collect();
         sqlx::query(
-            "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at) \
-             SELECT $1, hash, 'sk_', 'bench', 0, 9000000000000000 FROM unnest($2) AS hash",
+            "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at, scopes) \
+             SELECT $1, hash, 'sk_', 'bench', 0, 9000000000000000, \
+                'orders:read orders:write invoices:* customers:read team:' || place % 8 \
+             FROM unnest($2) WITH ORDINALITY AS keys (hash, place)",
         )
         .bind(user.id)
         .bind(hashes)

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use latchkey_contract::lease::{Epoch, Invalidation, Joined, Missed, ReadAt, Renewed, Tag};
-use latchkey_contract::{Owner, Stored, UserId};
+use latchkey_contract::scope::Scopes;
+use latchkey_contract::{AllowedIps, Owner, Principal, Stored, UserId};
 use latchkey_revocation::{Ask, Bounds, Capacity, Keeper, Next, Reply};
 use latchkey_runtime::Root;
 use latchkey_runtime::supervisor::Running;
@@ -118,9 +119,14 @@ impl Bench {
         until(|| self.check.under_way.try_enter().is_some()).await;
     }
 
-    async fn contradiction(&self, said: &Verdict<()>) -> Option<&'static str> {
+    async fn contradiction(&self, said: &Said) -> Option<&'static str> {
         self.check.contradiction(HASH, said, HASH).await
     }
+}
+
+/// What everybody was granted.
+fn all() -> Arc<Grants> {
+    Arc::clone(&person().grants)
 }
 
 fn valid() -> Verdict<Remembered> {
@@ -142,7 +148,7 @@ async fn what_agrees_or_has_only_expired_is_no_contradiction() {
     let bench = bench(valid()).await;
     for verdict in [Verdict::Valid(person()), Verdict::Expired(None)] {
         bench.says(read_at(4), verdict);
-        assert_eq!(bench.contradiction(&Verdict::Valid(())).await, None);
+        assert_eq!(bench.contradiction(&Verdict::Valid(all())).await, None);
     }
 }
 
@@ -151,8 +157,29 @@ async fn an_accept_that_the_authority_denies_with_nothing_left_to_apply_is_one()
     let bench = bench(valid()).await;
     for verdict in [Verdict::Revoked, Verdict::Unknown, inactive(), Verdict::Malformed] {
         bench.says(read_at(4), verdict.clone());
-        assert_eq!(bench.contradiction(&Verdict::Valid(())).await, Some(verdict.code()));
+        assert_eq!(bench.contradiction(&Verdict::Valid(all())).await, Some(verdict.code()));
     }
+}
+
+#[tokio::test]
+async fn an_accept_by_which_more_or_less_is_granted_is_one_and_a_note_is_none() {
+    let bench = bench(valid()).await;
+    let granting = |grants| {
+        let principal = program(1, Timestamp(i64::MAX));
+        Verdict::Valid(Remembered::new(Principal { grants: Arc::new(grants), ..principal }))
+    };
+    let allowed_ips = AllowedIps::of(["10.0.0.0/8"]).unwrap();
+    for grants in [
+        Grants { scopes: Scopes::of(["orders:read"]).unwrap(), ..Grants::default() },
+        Grants { allowed_ips, ..Grants::everything() },
+        Grants { environment: Some("live".into()), ..Grants::everything() },
+    ] {
+        bench.says(read_at(4), granting(grants));
+        assert_eq!(bench.contradiction(&Verdict::Valid(all())).await, Some(OTHER_RIGHTS));
+    }
+    let noted = Grants { external_id: Some("x".into()), ..Grants::everything() };
+    bench.says(read_at(4), granting(noted));
+    assert_eq!(bench.contradiction(&Verdict::Valid(all())).await, None);
 }
 
 #[tokio::test]
@@ -174,7 +201,7 @@ async fn a_revoke_on_its_way_is_none_and_one_that_a_renewal_left_out_is() {
         // The revoke is on disk; the member has heard nothing of it.
         bench.says(read_at(5), Verdict::Revoked);
         let check = Arc::clone(&bench.check);
-        let said = Verdict::Valid(());
+        let said = Verdict::Valid(all());
         let checking = check.contradiction(HASH, &said, HASH);
         let renewal = async {
             // It has been asked by then, and looks again after this.
@@ -191,7 +218,7 @@ async fn another_history_is_none() {
     let mut bench = bench(valid()).await;
     let epoch = Epoch { made: 2, timeline: 1 };
     bench.says(ReadAt { epoch, revision: Revision(9) }, Verdict::Unknown);
-    assert_eq!(bench.contradiction(&Verdict::Valid(())).await, None);
+    assert_eq!(bench.contradiction(&Verdict::Valid(all())).await, None);
     let told = bench.told.so_far().await;
     assert!(matches!(told[..], [Message::OtherEpoch(told)] if told == epoch));
 }
@@ -234,7 +261,7 @@ async fn two_contradictions_one_after_the_other_are_an_alarm_and_everything_is_d
         (vec![denied.clone(), denied, good], true),
     ] {
         *bench.authority.lock().unwrap() = script.into();
-        bench.check.run(HASH, Verdict::Valid(()), HASH).await;
+        bench.check.run(HASH, Verdict::Valid(all()), HASH).await;
         let told = bench.told.so_far().await;
         assert_eq!(matches!(told[..], [Message::Doubted(MEMBER)]), is_alarm);
         assert_eq!(told.is_empty(), !is_alarm);
@@ -247,13 +274,13 @@ async fn two_contradictions_one_after_the_other_are_an_alarm_and_everything_is_d
 
 #[test]
 fn only_a_denial_of_what_was_accepted_and_an_acceptance_of_what_was_denied_contradict() {
-    let expired = || Verdict::<()>::Expired(None);
-    let said = [Verdict::Valid(()), expired(), inactive(), Verdict::Unknown, Verdict::Revoked];
+    let expired = || Said::Expired(None);
+    let said = [Verdict::Valid(all()), expired(), inactive(), Verdict::Unknown, Verdict::Revoked];
     // By an authority that says that it is good, that it has expired, and that it was revoked.
     let against = [[false, false, true], [false; 3], [true, false, false]];
     let against = [against[0], against[1], against[2], against[2], against[2]];
     for (said, against) in said.iter().zip(against) {
-        let answers = [Verdict::Valid(()), expired(), Verdict::Revoked];
-        assert_eq!(answers.map(|answer| contradicts(said, &answer)), against, "{said:?}");
+        let answers = [Verdict::Valid(all()), expired(), Verdict::Revoked];
+        assert_eq!(answers.map(|answer| contradicts(said, &answer).is_some()), against, "{said:?}");
     }
 }
