@@ -8,7 +8,9 @@ pub fn app(verifier: Verifier) -> Router {
     Router::new()
         .route("/greet", get(greet).route_layer(require.clone()))
         .route("/profile", get(greet).route_layer(require.clone().users_only()))
-        .route("/deploy", post(greet).route_layer(require.services_only()))
+        .route("/deploy", post(greet).route_layer(require.clone().services_only()))
+        // Whoever holds the one scope or the other.
+        .route("/orders", get(greet).route_layer(require.scope("orders:read").or_scope("admin")))
 }
 
 async fn greet(Extension(principal): Extension<Principal>) -> String {

@@ -2,7 +2,7 @@
 //!
 //! [`Verifier`] asks over NATS, each time ([`Verifier::connect`]) or only for what it does not remember
 //! ([`Verifier::remembering`]). [`RequireCredential`] guards routes with it: a request gets through only
-//! with a credential that was found valid, and its handler finds the [`Principal`] in the request's
+//! with a credential that was found valid, and enough for the route, and its handler finds the [`Principal`] in the request's
 //! extensions. Whatever goes wrong, nobody gets through for it.
 //!
 //! ```no_run
@@ -29,14 +29,18 @@ mod credential;
 mod guard;
 mod memory;
 mod problem;
+mod required;
 mod verifier;
 
 pub use connect::{ConnectError, Options};
 pub use guard::{Guard, RequireCredential};
 pub use latchkey_contract::lease::Revision;
+pub use latchkey_contract::scope::Scopes;
 pub use latchkey_contract::verify::{
-    MinRevision, Outcome, PrincipalKind, Verified, VerifiedPrincipal as Principal,
+    Denied, MinRevision, Outcome, OwnerKind, PrincipalKind, Verified, VerifiedOwner,
+    VerifiedPrincipal as Principal,
 };
-pub use latchkey_contract::{CallError, Secret};
+pub use latchkey_contract::{CallError, Metadata, Secret};
 pub use memory::Memory;
+pub use required::Required;
 pub use verifier::Verifier;

@@ -1,6 +1,7 @@
 //! Whom credentials stand for: asked of the edges each time, or remembered in this process. One verifier
 //! serves a whole process: it is cheap to clone.
 
+use std::mem;
 use std::sync::Arc;
 
 use latchkey_bus::{Bus, Context, Limit, RequestId};
@@ -11,6 +12,7 @@ use latchkey_runtime::Entropy;
 
 use crate::connect::{ConnectError, MEMBER, Options, USER, connect, unique};
 use crate::memory::{Memory, Remembering};
+use crate::required::Required;
 
 /// Questions under way at the same time at most; beyond, [`CallError::Overloaded`] at once.
 const MAX_IN_FLIGHT: u32 = 1_024;
@@ -80,11 +82,25 @@ impl Verifier {
     /// # Errors
     /// [`CallError`] where nobody could say. The credential is then not to be accepted.
     pub async fn verify(&self, credential: Secret) -> Result<Verified, CallError> {
+        self.verify_for(credential, &Required::default()).await
+    }
+
+    /// The same, and whether that is enough for what is asked for.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify); [`CallError::Refused`] where what is required is nothing that can be.
+    pub async fn verify_for(
+        &self,
+        credential: Secret,
+        required: &Required,
+    ) -> Result<Verified, CallError> {
         let request = Verify { min_revision: self.min_revision, ..Verify::of(credential) };
+        let request = required.of_one(request);
         match &self.source {
             Source::Edges(edges) => edges.ask(&request).await,
             Source::Memory(memory) => memory.verify(request).await,
         }
+        .map(|verified| required.judged(verified))
     }
 
     /// The same for 1 to 100 credentials; the answers come in the same order.
@@ -92,14 +108,30 @@ impl Verifier {
     /// # Errors
     /// [`CallError`] where nobody could say of one of them; none is then to be accepted.
     pub async fn verify_batch(&self, credentials: Vec<Secret>) -> Result<Vec<Verified>, CallError> {
+        self.verify_batch_for(credentials, &Required::default()).await
+    }
+
+    /// The same, and whether each is enough for what is asked for.
+    ///
+    /// # Errors
+    /// As for [`verify_batch`](Self::verify_batch) and [`verify_for`](Self::verify_for).
+    pub async fn verify_batch_for(
+        &self,
+        credentials: Vec<Secret>,
+        required: &Required,
+    ) -> Result<Vec<Verified>, CallError> {
         let expected = credentials.len();
         let request =
             VerifyBatch { min_revision: self.min_revision, ..VerifyBatch::of(credentials) };
+        let request = required.of_many(request);
         let batch = match &self.source {
             Source::Edges(edges) => edges.verify_batch(request).await?,
             Source::Memory(memory) => memory.verify_batch(request).await?,
         };
-        if batch.results.len() == expected { Ok(batch.results) } else { Err(CallError::Unreadable) }
+        if batch.results.len() != expected {
+            return Err(CallError::Unreadable);
+        }
+        Ok(batch.results.into_iter().map(|verified| required.judged(verified)).collect())
     }
 
     /// Ends what remembers, for every clone: it reports the last uses of keys, forgets everything and says
@@ -118,11 +150,10 @@ impl Verifier {
 impl Edges {
     /// In as many messages as the credentials' bytes take; too many are left to the edge to refuse.
     async fn verify_batch(&self, mut request: VerifyBatch) -> Result<VerifiedBatch, CallError> {
-        let (required_scope, min_revision) = (request.required_scope.take(), request.min_revision);
-        let mut results = Vec::with_capacity(request.credentials.len());
-        for credentials in parts(request.credentials) {
-            let required_scope = required_scope.clone();
-            let part = VerifyBatch { credentials, required_scope, min_revision };
+        let credentials = mem::take(&mut request.credentials);
+        let mut results = Vec::with_capacity(credentials.len());
+        for credentials in parts(credentials) {
+            let part = VerifyBatch { credentials, ..request.clone() };
             results.extend(self.ask(&part).await?.results);
         }
         Ok(VerifiedBatch { results })

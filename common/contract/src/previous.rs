@@ -33,7 +33,6 @@ use crate::credential::CredentialHash;
 use crate::lease::{Acknowledge, Joined, MemberResult, Renewed};
 use crate::message::{Message, Untranslatable};
 use crate::same;
-use crate::verify::{Verify, VerifyBatch};
 
 same!(
     // Identity.
@@ -75,9 +74,6 @@ same!(
     Acknowledge,
     Invalidating,
     Renewed<CredentialHash>,
-    // Of the edge.
-    Verify,
-    VerifyBatch,
 );
 
 /// The same for messages of either authority.

@@ -179,6 +179,12 @@ table! {
     INSUFFICIENT_SCOPE = row(403, "insufficient-scope", "Insufficient scope",
         "The credential, or the key's owner, does not hold what this needs: {}.")
         .refused(403, "insufficient_scope", "whoever acts does not hold the scopes that this needs");
+    /// A key that may be used from some addresses alone, from another one, or from nobody knows where.
+    IP_DENIED = row(403, "ip-denied", "Address not allowed",
+        "The API key may not be used from this address, or the address is not known.");
+    /// A key of another environment, or a token, which is of none.
+    WRONG_ENVIRONMENT = row(403, "wrong-environment", "Wrong environment",
+        "The credential was made for another environment than this.");
     /// The same at a service behind the client's guard.
     GUARDED_USERS_ONLY = USERS_ONLY.saying(
         "Only user accounts may do this: send an access token instead of an API key.");

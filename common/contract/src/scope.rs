@@ -34,6 +34,11 @@ pub struct Scopes(Box<str>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ScopeRequirement(Box<[Box<str>]>);
 
+/// What is sent for a requirement: the texts of its alternatives, of which nobody has said yet that they are one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct RequiredScope(pub Vec<String>);
+
 /// Why texts are no scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
@@ -187,6 +192,22 @@ impl ScopeRequirement {
     }
 }
 
+impl RequiredScope {
+    /// The requirement that the texts are.
+    ///
+    /// # Errors
+    /// [`ScopeError::NoRequirement`] where they are none.
+    pub fn read(&self) -> Result<ScopeRequirement, ScopeError> {
+        ScopeRequirement::any_of(self.0.iter().map(String::as_str))
+    }
+}
+
+impl From<&ScopeRequirement> for RequiredScope {
+    fn from(requirement: &ScopeRequirement) -> Self {
+        Self(requirement.alternatives().map(str::to_owned).collect())
+    }
+}
+
 /// Whether a grant covers a scope, or everything that another grant covers.
 fn covers(grant: &str, other: &str) -> bool {
     match grant.strip_suffix('*') {
@@ -241,46 +262,40 @@ impl<'de> Deserialize<'de> for Scopes {
     }
 }
 
-impl Serialize for ScopeRequirement {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.alternatives().collect::<Vec<_>>())
-    }
-}
-
-impl<'de> Deserialize<'de> for ScopeRequirement {
+impl<'de> Deserialize<'de> for RequiredScope {
     /// A list; in JSON a single text, too.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         if from.is_human_readable() {
-            from.deserialize_any(Alternatives)
+            from.deserialize_any(Texts)
         } else {
-            from.deserialize_seq(Alternatives)
+            from.deserialize_seq(Texts)
         }
     }
 }
 
-/// Reads the alternatives of a requirement.
-struct Alternatives;
+/// Reads what is sent for a requirement.
+struct Texts;
 
-impl<'de> Visitor<'de> for Alternatives {
-    type Value = ScopeRequirement;
+impl<'de> Visitor<'de> for Texts {
+    type Value = RequiredScope;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("scopes separated by spaces, or a list of such texts")
+        f.write_str("a text or a list of texts")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        ScopeRequirement::any_of([text]).map_err(E::custom)
+    fn visit_str<E: Error>(self, text: &str) -> Result<RequiredScope, E> {
+        Ok(RequiredScope(vec![text.to_owned()]))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<RequiredScope, A::Error> {
         let mut texts = Vec::new();
         while let Some(text) = list.next_element::<String>()? {
-            if texts.len() == MAX_ALTERNATIVES {
-                return Err(A::Error::custom(ScopeError::NoRequirement));
+            // One too many is enough to know that there are too many.
+            if texts.len() <= MAX_ALTERNATIVES {
+                texts.push(text);
             }
-            texts.push(text);
         }
-        ScopeRequirement::any_of(texts.iter().map(String::as_str)).map_err(A::Error::custom)
+        Ok(RequiredScope(texts))
     }
 }
 

@@ -7,28 +7,41 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{KeyId, Timestamp, UserId};
+use crate::ids::{KeyId, UserId};
 use crate::lease::Revision;
+use crate::principal::Principal;
 pub use crate::principal::PrincipalKind;
-use crate::principal::{Detail, Principal};
 use crate::refusal::FieldError;
 use crate::rpc::{ATTEMPT, Retry, Rpc};
+use crate::scope::RequiredScope;
 use crate::secret::{Secret, exposed_list, exposed_option};
 use crate::verdict::Verdict;
+pub use principal::{OwnerKind, VerifiedOwner, VerifiedPrincipal};
 
-/// Asks who one credential stands for.
+mod principal;
+
+/// Asks who one credential stands for, and whether that is enough for what is asked for.
 ///
 /// A field that is not known is refused, so that a misspelt `required_scope` is not taken for none.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verify {
     /// An access token or an API key; its form says which. `None` where it is missing.
     #[serde(default, with = "exposed_option")]
     pub credential: Option<Secret>,
-    /// Reserved. Credentials have no scopes yet, so that none can have the one that is required:
-    /// a request that names one is refused as invalid.
+    /// What scopes are needed: one of these texts, all of its scopes.
     #[serde(default)]
-    pub required_scope: Option<String>,
+    pub required_scope: Option<RequiredScope>,
+    /// What it has to stand for.
+    #[serde(default)]
+    pub kind: Option<PrincipalKind>,
+    /// What environment a key has to be made for.
+    #[serde(default)]
+    pub environment: Option<String>,
+    /// The address of the client that showed it, as a text. A key that may be used from some addresses alone is
+    /// refused where it is not known.
+    #[serde(default)]
+    pub ip: Option<String>,
     /// How recent the answer has to be.
     #[serde(default)]
     pub min_revision: Option<MinRevision>,
@@ -47,15 +60,24 @@ pub struct MinRevision {
 }
 
 /// Asks the same of many credentials; the answers come in the same order.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyBatch {
     /// 1 to [`MAX_BATCH`](crate::wire::MAX_BATCH) credentials, of both kinds.
     #[serde(default, with = "exposed_list")]
     pub credentials: Vec<Secret>,
-    /// Reserved, as in [`Verify`].
+    /// As in [`Verify`], of every credential.
     #[serde(default)]
-    pub required_scope: Option<String>,
+    pub required_scope: Option<RequiredScope>,
+    /// As in [`Verify`].
+    #[serde(default)]
+    pub kind: Option<PrincipalKind>,
+    /// As in [`Verify`].
+    #[serde(default)]
+    pub environment: Option<String>,
+    /// As in [`Verify`]: one client's.
+    #[serde(default)]
+    pub ip: Option<String>,
     /// How recent every answer has to be.
     #[serde(default)]
     pub min_revision: Option<MinRevision>,
@@ -68,6 +90,17 @@ pub struct Verified {
     pub outcome: Outcome,
     /// Whom it stands for: there exactly where the outcome is [`Outcome::Valid`].
     pub principal: Option<VerifiedPrincipal>,
+    /// Whose it is, for logs alone, where it is good and not enough: there where the outcome is one of the last four.
+    pub denied: Option<Denied>,
+}
+
+/// Whose a good credential is that is not enough for what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denied {
+    /// A service's key.
+    pub key_id: Option<KeyId>,
+    /// The user, or the user whose key it is.
+    pub user_id: UserId,
 }
 
 /// What was found of each credential of a batch, in the order of the request.
@@ -77,7 +110,8 @@ pub struct VerifiedBatch {
     pub results: Vec<Verified>,
 }
 
-/// What is known of a credential. Of one that is not valid nothing more is told (RFC 7662 §2.2).
+/// What is known of a credential. Of one that is not good nothing more is told (RFC 7662 §2.2). A good one may still not
+/// be enough for what was asked for: then the outcome is one of the last four, in the order in which they are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -95,26 +129,14 @@ pub enum Outcome {
     Inactive,
     /// It is refused until its owner enables it again.
     Disabled,
-}
-
-/// Whom a credential stands for, as other languages read it: every field is always there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerifiedPrincipal {
-    /// What it is. It says which of the other fields are there.
-    #[serde(rename = "type")]
-    pub kind: PrincipalKind,
-    /// The user, or the user who made the key.
-    pub user_id: UserId,
-    /// A user's name.
-    pub username: Option<String>,
-    /// A user's e-mail address.
-    pub email: Option<String>,
-    /// A service's key.
-    pub key_id: Option<KeyId>,
-    /// The name that the key's owner gave it.
-    pub name: Option<String>,
-    /// From then on the credential is no longer accepted.
-    pub expires_at: Timestamp,
+    /// It is good, and stands for another kind.
+    WrongKind,
+    /// It is good, and a user's or made for another environment.
+    WrongEnvironment,
+    /// It is good, and not from where it is used, as far as that is known.
+    IpDenied,
+    /// It is good, and its scopes are not enough.
+    InsufficientScope,
 }
 
 impl Rpc for Verify {
@@ -137,7 +159,7 @@ impl Verify {
     /// Asks for `credential`.
     #[must_use]
     pub fn of(credential: Secret) -> Self {
-        Self { credential: Some(credential), required_scope: None, min_revision: None }
+        Self { credential: Some(credential), ..Self::default() }
     }
 }
 
@@ -145,7 +167,7 @@ impl VerifyBatch {
     /// Asks for each of `credentials`.
     #[must_use]
     pub fn of(credentials: Vec<Secret>) -> Self {
-        Self { credentials, required_scope: None, min_revision: None }
+        Self { credentials, ..Self::default() }
     }
 }
 
@@ -167,6 +189,13 @@ impl Verified {
     pub fn accepted(self) -> Option<VerifiedPrincipal> {
         self.principal.filter(|_| self.outcome == Outcome::Valid)
     }
+
+    /// What is told of a good credential of `principal` that is not enough for what was asked for.
+    #[must_use]
+    pub fn denied(outcome: Outcome, principal: &Principal) -> Self {
+        let (key_id, user_id) = (principal.key().map(|key| key.id), principal.owner().user());
+        Self { outcome, principal: None, denied: Some(Denied { key_id, user_id }) }
+    }
 }
 
 impl Outcome {
@@ -181,6 +210,10 @@ impl Outcome {
             Self::Malformed => "malformed",
             Self::Inactive => "inactive",
             Self::Disabled => "disabled",
+            Self::WrongKind => "wrong_kind",
+            Self::WrongEnvironment => "wrong_environment",
+            Self::IpDenied => "ip_denied",
+            Self::InsufficientScope => "insufficient_scope",
         }
     }
 }
@@ -196,31 +229,7 @@ impl<P: Borrow<Principal>> From<Verdict<P>> for Verified {
             Verdict::Inactive(_) => (Outcome::Inactive, None),
             Verdict::Disabled(_) => (Outcome::Disabled, None),
         };
-        Self { outcome, principal }
-    }
-}
-
-impl From<&Principal> for VerifiedPrincipal {
-    fn from(principal: &Principal) -> Self {
-        let nobody = Self {
-            kind: principal.kind(),
-            user_id: principal.owner().user(),
-            username: None,
-            email: None,
-            key_id: None,
-            name: None,
-            expires_at: principal.expires_at,
-        };
-        match &principal.detail {
-            Detail::User(user) => Self {
-                username: Some(user.username.to_string()),
-                email: Some(user.email.to_string()),
-                ..nobody
-            },
-            Detail::Key(key) => {
-                Self { key_id: Some(key.id), name: Some(key.name.to_string()), ..nobody }
-            }
-        }
+        Self { outcome, principal, denied: None }
     }
 }
 

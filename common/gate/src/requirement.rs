@@ -1,46 +1,67 @@
 //! What a request requires of whoever sent it, judged in one place for the edge, the bus and the client: after the
-//! look-up, by the principals that were accepted.
+//! look-up, by the principal that was accepted, and anew for every request. Nothing of it is remembered, and what is
+//! remembered has nothing of it: the memory holds what a credential may do, never what somebody asked of it.
 
-use latchkey_contract::verify::PrincipalKind;
-use latchkey_contract::{Detail, FieldError, Principal};
+use std::net::IpAddr;
+
+use latchkey_contract::scope::ScopeRequirement;
+use latchkey_contract::verify::{Outcome, PrincipalKind};
+use latchkey_contract::{Detail, Principal};
 
 use crate::forms::Form;
 
 /// What a request requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Requirement {
+pub struct Requirement<'a> {
     /// Which forms of credential are looked at, the one that wins first.
     forms: &'static [Form],
     /// What the principal has to be; `None`: either.
     kind: Option<PrincipalKind>,
+    /// What environment a key has to be made for; a user's token is for none.
+    environment: Option<&'a str>,
+    scopes: Needed<'a>,
+}
+
+/// The scopes that are needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needed<'a> {
+    Nothing,
     /// The scope by which keys are managed: a key needs it, and a token that was narrowed at login.
-    manages: Option<&'static str>,
+    ToManage(&'a str),
+    AnyOf(&'a ScopeRequirement),
 }
 
 /// What the scopes begin with by which keys are managed. A key that has none of them is for users' services, and is told
 /// that only users manage keys.
 const MANAGING: &str = "latchkey:keys:";
 
-/// Why a request is not let through.
+/// Why a good credential is not enough, in the order in which it is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmet {
-    /// No credential of those that are looked at was accepted.
-    NotAccepted,
-    /// One was, and stands for another kind than this one, which is required.
+    /// It stands for another kind than this one, which is required.
     WrongKind(PrincipalKind),
-    /// One was, and does not hold this scope.
-    InsufficientScope(&'static str),
+    /// It is a user's, or was made for another environment.
+    WrongEnvironment,
+    /// It may not be used from where the client is, or nobody knows where that is.
+    IpDenied,
+    /// Its scopes are not [those that are needed](Requirement::scopes).
+    InsufficientScope,
 }
 
-impl Requirement {
+impl<'a> Requirement<'a> {
     /// Whoever it is, by token or key. A token that is accepted wins.
-    pub const ANYBODY: Self = Self { forms: &[Form::Token, Form::Key], kind: None, manages: None };
+    pub const ANYBODY: Self = Self {
+        forms: &[Form::Token, Form::Key],
+        kind: None,
+        environment: None,
+        scopes: Needed::Nothing,
+    };
     /// A user. A key is no credential here.
     pub const USER: Self =
-        Self { forms: &[Form::Token], kind: Some(PrincipalKind::User), manages: None };
+        Self { forms: &[Form::Token], kind: Some(PrincipalKind::User), ..Self::ANYBODY };
     /// A service. A token is no credential here.
     pub const SERVICE: Self =
-        Self { forms: &[Form::Key], kind: Some(PrincipalKind::Service), manages: None };
+        Self { forms: &[Form::Key], kind: Some(PrincipalKind::Service), ..Self::ANYBODY };
 
     /// One of this kind, by whatever credential: who is of the other kind is told so.
     #[must_use]
@@ -50,20 +71,30 @@ impl Requirement {
 
     /// Whoever manages keys: a user, or a key of theirs that holds `scope`; a token that was narrowed needs it, too.
     #[must_use]
-    pub const fn managing(scope: &'static str) -> Self {
-        Self { manages: Some(scope), ..Self::ANYBODY }
+    pub const fn managing(scope: &'a str) -> Self {
+        Self { scopes: Needed::ToManage(scope), ..Self::ANYBODY }
     }
 
-    /// What a request on the bus requires that names this scope.
-    ///
-    /// # Errors
-    /// No credential has a scope, so none has the one that is required; whoever asks is to know why.
-    pub fn of_scope(scope: Option<&str>) -> Result<Self, FieldError> {
-        let message = "is reserved: credentials have no scopes yet, leave it out";
-        match scope {
-            None => Ok(Self::ANYBODY),
-            Some(_) => Err(FieldError::new("required_scope", message)),
-        }
+    /// The same of one of this kind, where one is named.
+    #[must_use]
+    pub const fn and_kind(self, kind: Option<PrincipalKind>) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// The same of a key that was made for this environment, where one is named.
+    #[must_use]
+    pub const fn and_environment(self, environment: Option<&'a str>) -> Self {
+        Self { environment, ..self }
+    }
+
+    /// The same with these scopes, where they are named.
+    #[must_use]
+    pub const fn and_scopes(self, scopes: Option<&'a ScopeRequirement>) -> Self {
+        let scopes = match scopes {
+            Some(scopes) => Needed::AnyOf(scopes),
+            None => Needed::Nothing,
+        };
+        Self { scopes, ..self }
     }
 
     /// Which forms of credential are looked at, the one that wins first.
@@ -80,125 +111,77 @@ impl Requirement {
 
     /// The scope by which keys are managed, where they are.
     #[must_use]
-    pub fn manages(self) -> Option<&'static str> {
-        self.manages
+    pub fn manages(self) -> Option<&'a str> {
+        match self.scopes {
+            Needed::ToManage(scope) => Some(scope),
+            Needed::Nothing | Needed::AnyOf(_) => None,
+        }
     }
 
-    /// Whether a principal that was accepted may manage keys, where that is required.
-    ///
-    /// # Errors
-    /// [`Unmet`]
-    pub fn judge_managing(self, principal: &Principal) -> Result<(), Unmet> {
-        let Some(scope) = self.manages else { return Ok(()) };
-        let is_whole = match &principal.detail {
-            Detail::User(user) => !user.is_narrowed,
-            Detail::Key(_) => false,
+    /// The scopes that are needed: those of one of these texts, all of them.
+    pub fn scopes(self) -> impl Iterator<Item = &'a str> {
+        let any_of = match self.scopes {
+            Needed::AnyOf(any_of) => Some(any_of.alternatives()),
+            Needed::Nothing | Needed::ToManage(_) => None,
         };
-        let scopes = &principal.grants.scopes;
-        if is_whole || scopes.cover(scope) {
-            return Ok(());
-        }
-        let is_known_to_manage = scopes.iter().any(|own| own.starts_with(MANAGING));
-        match principal.kind() {
-            PrincipalKind::Service if !is_known_to_manage => {
-                Err(Unmet::WrongKind(PrincipalKind::User))
-            }
-            _ => Err(Unmet::InsufficientScope(scope)),
-        }
+        self.manages().into_iter().chain(any_of.into_iter().flatten())
     }
 
-    /// The first of the principals that were accepted which meets it.
+    /// Whether a principal that was accepted is enough, used by a client at the address that `client` says, if anybody
+    /// knows it. It is asked only about a key that may not be used from anywhere.
     ///
     /// # Errors
-    /// [`Unmet`]
-    pub fn judge<P>(
+    /// [`Unmet`] says what it lacks, the first in the order of judgement.
+    pub fn judge(
         self,
-        accepted: impl IntoIterator<Item = P>,
-        kind_of: impl Fn(&P) -> PrincipalKind,
-    ) -> Result<P, Unmet> {
-        let mut unmet = Unmet::NotAccepted;
-        for principal in accepted {
-            match self.kind {
-                Some(kind) if kind_of(&principal) != kind => unmet = Unmet::WrongKind(kind),
-                _ => return Ok(principal),
-            }
+        principal: &Principal,
+        client: impl FnOnce() -> Option<IpAddr>,
+    ) -> Result<(), Unmet> {
+        let grants = &*principal.grants;
+        if let Some(kind) = self.kind
+            && kind != principal.kind()
+        {
+            return Err(Unmet::WrongKind(kind));
         }
-        Err(unmet)
+        if let Needed::ToManage(_) = self.scopes
+            && principal.kind() == PrincipalKind::Service
+            && !grants.scopes.iter().any(|own| own.starts_with(MANAGING))
+        {
+            return Err(Unmet::WrongKind(PrincipalKind::User));
+        }
+        if self.environment.is_some_and(|named| grants.environment.as_deref() != Some(named)) {
+            return Err(Unmet::WrongEnvironment);
+        }
+        if !grants.allowed_ips.is_empty() && !grants.allowed_ips.allow(client()) {
+            return Err(Unmet::IpDenied);
+        }
+        let is_enough = match self.scopes {
+            Needed::Nothing => true,
+            Needed::ToManage(scope) => manages_all(principal) || grants.scopes.cover(scope),
+            Needed::AnyOf(needed) => needed.is_met_by(&grants.scopes),
+        };
+        if is_enough { Ok(()) } else { Err(Unmet::InsufficientScope) }
+    }
+}
+
+/// Whether it is a user who may do with their keys whatever they like.
+fn manages_all(principal: &Principal) -> bool {
+    match &principal.detail {
+        Detail::User(user) => !user.is_narrowed,
+        Detail::Key(_) => false,
+    }
+}
+
+impl From<Unmet> for Outcome {
+    fn from(unmet: Unmet) -> Self {
+        match unmet {
+            Unmet::WrongKind(_) => Self::WrongKind,
+            Unmet::WrongEnvironment => Self::WrongEnvironment,
+            Unmet::IpDenied => Self::IpDenied,
+            Unmet::InsufficientScope => Self::InsufficientScope,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use PrincipalKind::{Service, User};
-
-    use super::*;
-
-    #[test]
-    fn the_first_that_fits_is_let_through_and_whoever_is_of_the_wrong_kind_is_told_so() {
-        let judge = |requirement: Requirement, accepted: &[PrincipalKind]| {
-            requirement.judge(accepted.to_vec(), |kind| *kind)
-        };
-        for requirement in [Requirement::ANYBODY, Requirement::USER, Requirement::SERVICE] {
-            assert_eq!(judge(requirement, &[]), Err(Unmet::NotAccepted));
-        }
-        assert_eq!(judge(Requirement::ANYBODY, &[Service, User]), Ok(Service));
-        for (kind, other) in [(User, Service), (Service, User)] {
-            let requirement = Requirement::of_kind(kind);
-            assert_eq!(judge(requirement, &[other, kind]), Ok(kind));
-            assert_eq!(judge(requirement, &[other]), Err(Unmet::WrongKind(kind)));
-        }
-        assert_eq!(judge(Requirement::USER, &[Service]), Err(Unmet::WrongKind(User)));
-    }
-
-    #[test]
-    fn what_is_looked_at_and_what_the_principal_has_to_be() {
-        for (requirement, forms, kind) in [
-            (Requirement::ANYBODY, &[Form::Token, Form::Key][..], None),
-            (Requirement::USER, &[Form::Token], Some(User)),
-            (Requirement::SERVICE, &[Form::Key], Some(Service)),
-            (Requirement::of_kind(User), &[Form::Token, Form::Key], Some(User)),
-            (Requirement::of_kind(Service), &[Form::Token, Form::Key], Some(Service)),
-        ] {
-            assert_eq!((requirement.forms(), requirement.kind()), (forms, kind));
-        }
-    }
-
-    #[test]
-    fn a_scope_that_nobody_has_is_refused_and_none_requires_nothing() {
-        assert_eq!(Requirement::of_scope(None), Ok(Requirement::ANYBODY));
-        assert_eq!(Requirement::of_scope(Some("")).unwrap_err().field, "required_scope");
-    }
-
-    #[test]
-    fn keys_are_managed_by_users_and_by_keys_and_narrowed_tokens_that_hold_the_scope() {
-        use latchkey_contract::scope::Scopes;
-        use latchkey_contract::{Grants, UserDetail};
-
-        use crate::played::{EXPIRY, person, program};
-        const READ: &str = "latchkey:keys:read";
-        let of = |principal: Principal, scopes: &str| {
-            let grants = Grants { scopes: Scopes::parse(scopes).unwrap(), ..Grants::default() };
-            Principal { grants: grants.into(), ..principal }
-        };
-        let narrowed = || {
-            let Detail::User(user) = person(true).detail else { panic!("a person is a user") };
-            let user = UserDetail { is_narrowed: true, ..*user };
-            Principal { detail: Detail::User(user.into()), ..person(true) }
-        };
-        let key = || program(1, EXPIRY);
-        for (principal, judged) in [
-            (of(person(true), ""), Ok(())),
-            (of(narrowed(), READ), Ok(())),
-            (of(narrowed(), "*"), Err(Unmet::InsufficientScope(READ))),
-            (of(narrowed(), ""), Err(Unmet::InsufficientScope(READ))),
-            (of(key(), READ), Ok(())),
-            (of(key(), "latchkey:keys:*"), Ok(())),
-            (of(key(), "*"), Err(Unmet::WrongKind(User))),
-            (of(key(), ""), Err(Unmet::WrongKind(User))),
-            (of(key(), "latchkey:keys:write"), Err(Unmet::InsufficientScope(READ))),
-        ] {
-            assert_eq!(Requirement::managing(READ).judge_managing(&principal), judged);
-            assert_eq!(Requirement::ANYBODY.judge_managing(&principal), Ok(()));
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! What a handler's commands say of who acts, and from where: the envelope's caller, of the request's credential, its
 //! client's address and what the client says of itself.
 
+use std::net::IpAddr;
+
 use axum::extract::FromRequestParts;
 use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
@@ -28,6 +30,12 @@ pub(crate) fn context(parts: &Parts) -> Result<&Context, Problem> {
     parts.extensions.get().ok_or_else(Problem::internal)
 }
 
+/// The address of the request's client, where it is known.
+pub(crate) fn client(parts: &Parts) -> Result<Option<IpAddr>, Problem> {
+    let KnownAddress(address) = parts.extensions.get().copied().ok_or_else(Problem::internal)?;
+    Ok(address)
+}
+
 /// The context for what is done by whoever was verified.
 pub(crate) fn by(parts: &Parts, principal: &Principal) -> Result<Context, Problem> {
     named(parts, Actor::of(principal))
@@ -39,8 +47,7 @@ pub(crate) fn itself(request_id: RequestId) -> Caller {
 }
 
 fn named(parts: &Parts, actor: Actor) -> Result<Context, Problem> {
-    let context = context(parts)?;
-    let KnownAddress(address) = parts.extensions.get().copied().ok_or_else(Problem::internal)?;
+    let (context, address) = (context(parts)?, client(parts)?);
     let user_agent = parts.headers.get(USER_AGENT);
     let user_agent = user_agent.and_then(|value| UserAgent::clean(value.as_bytes()));
     let request_id = context.request_id.clone();

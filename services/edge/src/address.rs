@@ -25,6 +25,15 @@ pub enum ClientAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownAddress(pub Option<IpAddr>);
 
+/// What a request came by, from which its client's address is found where somebody asks for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CameBy {
+    /// The other end of the connection.
+    pub(crate) peer: IpAddr,
+    /// So many trusted proxies stand before the edge.
+    pub(crate) proxies: usize,
+}
+
 /// What names a client: its connection, or a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Named {
@@ -47,6 +56,14 @@ impl KnownAddress {
         let Named::Address(address) = named else { return Self(None) };
         let is_known = proxies == 0 || network(address) != network(peer);
         Self(is_known.then_some(address))
+    }
+}
+
+impl CameBy {
+    /// The address that the client is known by, of a request with these headers.
+    pub(crate) fn client(self, headers: &HeaderMap) -> Option<IpAddr> {
+        let (_, KnownAddress(address)) = find(self.peer, headers, self.proxies);
+        address
     }
 }
 

@@ -24,7 +24,7 @@ use latchkey_runtime::{Clock, Entropy};
 use tokio::time::Instant;
 use tower::Service;
 
-use crate::address;
+use crate::address::{self, CameBy};
 use crate::admission::{Admission, Lane};
 use crate::answer;
 use crate::body::MAX_BODY;
@@ -188,10 +188,15 @@ impl Core {
         self.verify.get(route)?.as_ref()
     }
 
+    fn came_by(&self, peer: IpAddr) -> CameBy {
+        CameBy { peer, proxies: self.trusted_proxies }
+    }
+
     /// Answers a request that can be answered without asking anyone, or says how it goes on with any other.
     pub(crate) fn answer_at_once<B: HttpBody>(
         &self,
         request: &Request<B>,
+        peer: IpAddr,
     ) -> ControlFlow<Response, Later> {
         let arrived = self.arrived(request);
         let Some(verify) = self.verify_at(arrived.route) else {
@@ -206,7 +211,8 @@ impl Core {
         if !is_plain {
             return Continue(Later::Answer(arrived));
         }
-        let look = || verify.look(&self.edge.gate, method, uri, headers);
+        let came_by = self.came_by(peer);
+        let look = || verify.look(&self.edge.gate, method, uri, headers, came_by);
         let seen = guard::at_once(look, Seen::Answer);
         let id = self.ids.of(headers);
         let observed = arrived.observed(method, &id);
@@ -343,7 +349,8 @@ impl Core {
             Some(verify) => {
                 let (parts, _body) = request.into_parts();
                 // The gate keeps the deadline: a timer less.
-                guard::in_time(verify.answer(&self.edge.gate, &context, &parts)).await
+                let came_by = self.came_by(peer);
+                guard::in_time(verify.answer(&self.edge.gate, &context, &parts, came_by)).await
             }
             None => guard::in_time(self.route(request, context, peer)).await,
         };

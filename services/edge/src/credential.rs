@@ -2,6 +2,7 @@
 //! one, and has the context that says so with them (`acting.rs`).
 
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -9,7 +10,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use latchkey_bus::Context;
-use latchkey_contract::problem::{Accepts, CREDENTIAL_IN_URL, CREDENTIAL_TWICE, USERS_ONLY};
+use latchkey_contract::problem::{Accepts, CREDENTIAL_IN_URL, CREDENTIAL_TWICE};
 use latchkey_contract::scope::Scopes;
 use latchkey_contract::verify::PrincipalKind;
 use latchkey_contract::{Actor, ApiKey, UserDetail, UserId};
@@ -48,7 +49,7 @@ pub struct Owner<S> {
 /// A scope by which keys are managed.
 pub trait KeyScope: Send + Sync + 'static {
     /// Who may do what needs it.
-    const REQUIREMENT: Requirement;
+    const REQUIREMENT: Requirement<'static>;
 }
 
 /// To see keys.
@@ -58,11 +59,11 @@ pub enum Read {}
 pub enum Write {}
 
 impl KeyScope for Read {
-    const REQUIREMENT: Requirement = Requirement::managing("latchkey:keys:read");
+    const REQUIREMENT: Requirement<'static> = Requirement::managing("latchkey:keys:read");
 }
 
 impl KeyScope for Write {
-    const REQUIREMENT: Requirement = Requirement::managing("latchkey:keys:write");
+    const REQUIREMENT: Requirement<'static> = Requirement::managing("latchkey:keys:write");
 }
 
 /// Whoever makes something that outlives the request: who it was is asked again afterwards.
@@ -123,8 +124,9 @@ impl<S: KeyScope> FromRequestParts<Arc<Edge>> for Owner<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let principal =
-            managing(parts)?.meet(S::REQUIREMENT, &edge.gate, acting::context(parts)?).await?;
+        let principal = managing(parts)?
+            .meet(S::REQUIREMENT, &edge.gate, acting::context(parts)?, acting::client(parts)?)
+            .await?;
         let context = acting::by(parts, &principal)?;
         let narrowed = principal.user().is_some_and(|user| user.is_narrowed);
         let narrowed = narrowed.then(|| principal.grants.scopes.clone());
@@ -154,7 +156,8 @@ impl<S: KeyScope> Acting<S> {
     /// # Errors
     /// 401 where it is not any more, 403 where it may not, 503 where nobody could say.
     pub(crate) async fn is_still_good(&self, gate: &Gate) -> Result<(), Problem> {
-        self.shown.presented().meet(S::REQUIREMENT, gate, &self.context).await.map(drop)
+        let client = self.context.caller.as_deref().and_then(|caller| caller.address);
+        self.shown.presented().meet(S::REQUIREMENT, gate, &self.context, client).await.map(drop)
     }
 }
 
@@ -174,33 +177,40 @@ fn managing(parts: &Parts) -> Result<Presented<'_>, Problem> {
 async fn required(
     parts: &Parts,
     edge: &Edge,
-    requirement: Requirement,
+    requirement: Requirement<'_>,
 ) -> Result<Remembered, Problem> {
     let presented = presented(&parts.uri, &parts.headers)?;
-    presented.meet(requirement, &edge.gate, acting::context(parts)?).await
+    let (context, client) = (acting::context(parts)?, acting::client(parts)?);
+    presented.meet(requirement, &edge.gate, context, client).await
 }
 
 impl<'a> Presented<'a> {
     /// Whoever shows a credential that the requirement looks at, if they meet it. The first that is accepted
-    /// counts: an invalid token beside a valid key is served as the key.
+    /// counts: an invalid token beside a valid key is served as the key. `client`: its address, where it is known.
     ///
     /// # Errors
-    /// 401 where none is accepted, 403 for the wrong kind, 503 where nobody could say.
+    /// 401 where none is accepted, 403 where it is not enough, 503 where nobody could say.
     pub(crate) async fn meet(
         self,
-        requirement: Requirement,
+        requirement: Requirement<'_>,
         gate: &Gate,
         context: &Context,
+        client: Option<IpAddr>,
     ) -> Result<Remembered, Problem> {
-        match self.look(requirement, gate) {
+        match self.look(requirement, gate, || client) {
             Looked::Judged(judged) => judged,
-            Looked::Open(open) => self.ask(requirement, gate, context, open).await,
+            Looked::Open(open) => self.ask(requirement, gate, context, client, open).await,
         }
     }
 
     /// The same, as far as nobody has to be asked.
-    pub(crate) fn look(self, requirement: Requirement, gate: &Gate) -> Looked {
-        self.look_from(0, requirement, gate)
+    pub(crate) fn look(
+        self,
+        requirement: Requirement<'_>,
+        gate: &Gate,
+        client: impl FnOnce() -> Option<IpAddr>,
+    ) -> Looked {
+        self.look_from(0, requirement, gate, client)
     }
 
     /// The same from where a look has stopped.
@@ -209,9 +219,10 @@ impl<'a> Presented<'a> {
     /// As for [`meet`](Self::meet).
     pub(crate) async fn ask(
         self,
-        requirement: Requirement,
+        requirement: Requirement<'_>,
         gate: &Gate,
         context: &Context,
+        client: Option<IpAddr>,
         mut open: Open,
     ) -> Result<Remembered, Problem> {
         // Each turn is about a later form.
@@ -220,47 +231,54 @@ impl<'a> Presented<'a> {
             let form = requirement.forms().get(place).ok_or_else(Problem::internal)?;
             let credential = self.shown(*form).ok_or_else(Problem::internal)?;
             if let Some(accepted) = gate.ask(context, credential, name).await?.valid() {
-                return self.judge(requirement, Some(accepted));
+                return self.judge(requirement, Some(accepted), || client);
             }
-            match self.look_from(place + 1, requirement, gate) {
+            match self.look_from(place + 1, requirement, gate, || client) {
                 Looked::Judged(judged) => return judged,
                 Looked::Open(next) => open = next,
             }
         }
     }
 
-    fn look_from(self, from: usize, requirement: Requirement, gate: &Gate) -> Looked {
+    fn look_from(
+        self,
+        from: usize,
+        requirement: Requirement<'_>,
+        gate: &Gate,
+        client: impl FnOnce() -> Option<IpAddr>,
+    ) -> Looked {
         for (place, form) in requirement.forms().iter().enumerate().skip(from) {
             let Some(credential) = self.shown(*form) else { continue };
             match gate.look(credential) {
                 latchkey_gate::Looked::Known(verdict) => {
                     if let Some(accepted) = verdict.valid() {
-                        return Looked::Judged(self.judge(requirement, Some(accepted)));
+                        return Looked::Judged(self.judge(requirement, Some(accepted), client));
                     }
                 }
                 // It may be good, and would win over the next.
                 latchkey_gate::Looked::Unknown(name) => return Looked::Open(Open { place, name }),
             }
         }
-        Looked::Judged(self.judge(requirement, None))
+        Looked::Judged(self.judge(requirement, None, client))
     }
 
     fn judge(
         self,
-        requirement: Requirement,
+        requirement: Requirement<'_>,
         accepted: Option<Remembered>,
+        client: impl FnOnce() -> Option<IpAddr>,
     ) -> Result<Remembered, Problem> {
-        let judged = requirement.judge(accepted, |principal| principal.kind());
-        let judged =
-            judged.and_then(|principal| requirement.judge_managing(&principal).map(|()| principal));
-        judged.map_err(|unmet| match unmet {
-            Unmet::InsufficientScope(scope) => Problem::insufficient_scope(vec![scope.to_owned()]),
-            Unmet::WrongKind(PrincipalKind::User) => Problem::of(&USERS_ONLY),
-            Unmet::WrongKind(PrincipalKind::Service) | Unmet::NotAccepted => {
-                let is_any = requirement.forms().iter().any(|form| self.header(*form).is_some());
-                Problem::unauthenticated(accepts(requirement), is_any)
-            }
-        })
+        let Some(principal) = accepted else { return Err(self.unauthenticated(requirement)) };
+        match requirement.judge(&principal, client) {
+            Ok(()) => Ok(principal),
+            Err(Unmet::WrongKind(PrincipalKind::Service)) => Err(self.unauthenticated(requirement)),
+            Err(unmet) => Err(Problem::unmet(unmet, requirement)),
+        }
+    }
+
+    fn unauthenticated(self, requirement: Requirement<'_>) -> Problem {
+        let is_any = requirement.forms().iter().any(|form| self.header(*form).is_some());
+        Problem::unauthenticated(accepts(requirement), is_any)
     }
 
     fn shown(self, form: Form) -> Option<CredentialText<'a>> {
@@ -302,7 +320,7 @@ impl Kept {
 }
 
 /// What a client may authenticate with, as it is told.
-pub(crate) fn accepts(requirement: Requirement) -> Accepts {
+pub(crate) fn accepts(requirement: Requirement<'_>) -> Accepts {
     match requirement.forms() {
         [Form::Key] => Accepts::Key,
         _ if requirement.kind() == Some(PrincipalKind::User) => Accepts::Token,

@@ -3,6 +3,8 @@
 //! router, whose plumbing costs more than the check, and at once where memory or the request itself says all.
 //! Whoever has to be asked about is asked about by what was read and hashed for the first look.
 
+use std::net::IpAddr;
+
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::{IntoResponse, Response};
@@ -10,6 +12,7 @@ use latchkey_bus::Context;
 use latchkey_contract::Principal;
 use latchkey_gate::{Gate, Requirement};
 
+use crate::address::CameBy;
 use crate::body::MAX_BODY;
 use crate::credential::{Kept, Looked, Open, Presented, presented};
 use crate::problem::Problem;
@@ -27,9 +30,9 @@ pub(crate) struct VerifyRoute {
     /// Bytes of a body at most. It is read by nobody.
     pub(crate) max_body: usize,
     /// The least that is required of whoever calls it.
-    pub(crate) who: Requirement,
+    pub(crate) who: Requirement<'static>,
     /// What this request requires: `who`, and what the request asks for besides.
-    pub(crate) requirement: fn(Requirement, &Uri) -> Result<Requirement, Problem>,
+    pub(crate) requirement: fn(Requirement<'static>, &Uri) -> Result<Requirement<'static>, Problem>,
     /// Where the credentials are.
     pub(crate) credentials: for<'a> fn(&Uri, &'a HeaderMap) -> Result<Presented<'a>, Problem>,
     /// The answer to whoever is let through.
@@ -48,15 +51,16 @@ pub(crate) enum Seen {
 
 /// What has to be asked for a request. It outlives the headers that it was read from.
 pub(crate) struct Question {
-    requirement: Requirement,
+    requirement: Requirement<'static>,
     credentials: Kept,
+    client: Option<IpAddr>,
     open: Open,
 }
 
 impl VerifyRoute {
     /// A route that is read, by pages too, and requires the same of each request.
     pub(crate) const fn get(
-        who: Requirement,
+        who: Requirement<'static>,
         accept: fn(&Principal) -> Result<Response, Problem>,
     ) -> Self {
         Self {
@@ -78,8 +82,9 @@ impl VerifyRoute {
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
+        came_by: CameBy,
     ) -> Seen {
-        self.try_look(gate, method, uri, headers)
+        self.try_look(gate, method, uri, headers, came_by)
             .unwrap_or_else(|problem| Seen::Answer((self.refuse)(problem)))
     }
 
@@ -89,6 +94,7 @@ impl VerifyRoute {
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
+        came_by: CameBy,
     ) -> Result<Seen, Problem> {
         if let Some(methods) = self.methods
             && !methods.contains(method)
@@ -97,17 +103,25 @@ impl VerifyRoute {
         }
         let requirement = (self.requirement)(self.who, uri)?;
         let credentials = (self.credentials)(uri, headers)?;
-        Ok(match credentials.look(requirement, gate) {
+        let client = || came_by.client(headers);
+        Ok(match credentials.look(requirement, gate, client) {
             Looked::Judged(judged) => Seen::Answer((self.accept)(&*judged?)?),
             Looked::Open(open) => {
-                Seen::Open(Question { requirement, credentials: credentials.kept(), open })
+                let (credentials, client) = (credentials.kept(), client());
+                Seen::Open(Question { requirement, credentials, client, open })
             }
         })
     }
 
     /// The answer, by the context's deadline.
-    pub(crate) async fn answer(&self, gate: &Gate, context: &Context, parts: &Parts) -> Response {
-        match self.look(gate, &parts.method, &parts.uri, &parts.headers) {
+    pub(crate) async fn answer(
+        &self,
+        gate: &Gate,
+        context: &Context,
+        parts: &Parts,
+        came_by: CameBy,
+    ) -> Response {
+        match self.look(gate, &parts.method, &parts.uri, &parts.headers, came_by) {
             Seen::Open(question) => self.ask(gate, context, &question).await,
             Seen::Answer(answer) => answer,
         }
@@ -120,8 +134,8 @@ impl VerifyRoute {
         context: &Context,
         question: &Question,
     ) -> Response {
-        let Question { requirement, credentials, open } = question;
-        let asked = credentials.presented().ask(*requirement, gate, context, *open).await;
+        let Question { requirement, credentials, client, open } = question;
+        let asked = credentials.presented().ask(*requirement, gate, context, *client, *open).await;
         let answered = asked.and_then(|principal| (self.accept)(&principal));
         answered.unwrap_or_else(self.refuse)
     }

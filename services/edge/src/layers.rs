@@ -56,8 +56,9 @@ impl EdgeService {
     pub(crate) fn answer_at_once(
         &self,
         request: &Request<Incoming>,
+        peer: IpAddr,
     ) -> ControlFlow<Response, Later> {
-        self.plain.answer_at_once(request)
+        self.plain.answer_at_once(request, peer)
     }
 
     /// Answers a request of which a look has left something open.
@@ -100,7 +101,7 @@ impl EdgeService {
 
     /// Answers one request from `peer` whose body is read out by somebody else, or by nobody.
     pub async fn answer_lent(&self, request: Request<Body>, peer: IpAddr) -> Response {
-        match self.plain.answer_at_once(&request) {
+        match self.plain.answer_at_once(&request, peer) {
             ControlFlow::Break(answer) => answer,
             ControlFlow::Continue(Later::Ask(mut asked)) => self.plain.ask(&mut asked).await,
             ControlFlow::Continue(Later::Answer(arrived)) => {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use latchkey_contract::problem::{
-    Accepts, BAD_HOST, CREDENTIAL_TWICE, INTERNAL, INVALID, NOT_ACCEPTED, NOT_JSON, ProblemType,
-    SLOW_BODY, TOO_LARGE, TOO_MANY_REQUESTS, UNAVAILABLE, USERS_ONLY,
+    Accepts, BAD_HOST, CREDENTIAL_TWICE, INTERNAL, INVALID, IP_DENIED, NOT_ACCEPTED, NOT_JSON,
+    ProblemType, SLOW_BODY, TOO_LARGE, TOO_MANY_REQUESTS, UNAVAILABLE, USERS_ONLY,
 };
 use latchkey_gate::{Form, Requirement};
 use serde_json::json;
@@ -110,7 +110,7 @@ fn describe(routes: &[Route]) -> utoipa::openapi::OpenApi {
 }
 
 /// The schemes by which whoever meets the requirement may authenticate.
-fn security(requirement: Requirement) -> Vec<SecurityRequirement> {
+fn security(requirement: Requirement<'_>) -> Vec<SecurityRequirement> {
     let scheme = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
     match accepts(requirement) {
         Accepts::Token => vec![scheme(TOKEN)],
@@ -129,6 +129,10 @@ fn problems_of(route: &Route) -> Vec<&'static ProblemType> {
         // Whoever looks at keys and takes users alone knows a key when it sees one.
         if requirement.forms().contains(&Form::Key) && accepts(*requirement) == Accepts::Token {
             all.push(&USERS_ONLY);
+        }
+        // A key may have a list of the addresses from which it may be used.
+        if requirement.forms().contains(&Form::Key) {
+            all.push(&IP_DENIED);
         }
     }
     if limit.is_some() {

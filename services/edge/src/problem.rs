@@ -9,11 +9,14 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use latchkey_contract::problem::{
     Accepts, BEARER, COMPRESSED, CREDENTIAL_NEEDED, INSUFFICIENT_SCOPE, INTERNAL, INVALID,
-    KEY_NEEDED, METHOD_NOT_ALLOWED, NOT_ACCEPTED, ProblemType, TOKEN_NEEDED, TOO_MANY_REQUESTS,
-    UNAVAILABLE, WRONG_CREDENTIALS, WRONG_FORM,
+    IP_DENIED, KEY_NEEDED, METHOD_NOT_ALLOWED, NOT_ACCEPTED, ProblemType, SERVICES_ONLY,
+    TOKEN_NEEDED, TOO_MANY_REQUESTS, UNAVAILABLE, USERS_ONLY, WRONG_CREDENTIALS, WRONG_ENVIRONMENT,
+    WRONG_FORM,
 };
 use latchkey_contract::refusal::Conflict;
+use latchkey_contract::verify::PrincipalKind;
 use latchkey_contract::{CallError, FieldError, Refusal};
+use latchkey_gate::{Requirement, Unmet};
 use latchkey_runtime::trace::TraceId;
 use serde::Serialize;
 
@@ -170,6 +173,20 @@ impl Problem {
         let detail = INSUFFICIENT_SCOPE.filled(&what).into();
         let members = Members { required: Some(required), ..Members::default() };
         Reason { detail, members, ..Reason::of(&INSUFFICIENT_SCOPE) }.into()
+    }
+
+    /// 403: a good credential that is not enough for what is required.
+    #[must_use]
+    pub fn unmet(unmet: Unmet, requirement: Requirement<'_>) -> Self {
+        match unmet {
+            Unmet::WrongKind(PrincipalKind::User) => Self::of(&USERS_ONLY),
+            Unmet::WrongKind(PrincipalKind::Service) => Self::of(&SERVICES_ONLY),
+            Unmet::WrongEnvironment => Self::of(&WRONG_ENVIRONMENT),
+            Unmet::IpDenied => Self::of(&IP_DENIED),
+            Unmet::InsufficientScope => {
+                Self::insufficient_scope(requirement.scopes().map(str::to_owned).collect())
+            }
+        }
     }
 
     /// 409: a state that does not allow what was asked.

@@ -54,7 +54,7 @@ pub struct Facts {
     pub path: String,
     /// What is required of whoever calls it; `None`: nothing, and nobody looks who it is. Where a handler answers, its
     /// arguments do what this and the next two fields say: a test compares them.
-    pub who: Option<Requirement>,
+    pub who: Option<Requirement<'static>>,
     /// What counts its requests, if their number is limited.
     pub limit: Option<LimitClass>,
     /// Bytes of its body at most; `None`: it takes none.
@@ -104,7 +104,7 @@ impl Route {
     }
 
     /// Only for those who meet the requirement.
-    pub(crate) fn who(mut self, requirement: Requirement) -> Self {
+    pub(crate) fn who(mut self, requirement: Requirement<'static>) -> Self {
         self.assert_handled("its value says who may call it");
         self.facts.who = Some(requirement);
         self

@@ -21,7 +21,7 @@ use crate::route::{Facts, Route, described};
 use crate::state::Edge;
 
 /// By token: a key is no credential.
-const TOKEN: Requirement = Requirement::USER;
+const TOKEN: Requirement<'static> = Requirement::USER;
 
 /// The list.
 #[must_use]

@@ -213,7 +213,7 @@ impl Serving {
         let activity = Activity::default();
         let (tracked, busy) = (activity.clone(), activity.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
-            let later = match service.answer_at_once(&request) {
+            let later = match service.answer_at_once(&request, peer.ip()) {
                 ControlFlow::Break(answer) => {
                     busy.answered();
                     return Either::Left(ready(Ok(finish(answer, &ending))));

@@ -85,7 +85,7 @@ fn methods(route: &Facts) -> Vec<&str> {
 }
 
 /// Whoever shows these: the first that is looked at and accepted counts.
-fn expected(who: Option<Requirement>, token: Shown, key: Shown) -> Outcome {
+fn expected(who: Option<Requirement<'_>>, token: Shown, key: Shown) -> Outcome {
     let Some(requirement) = who else { return Outcome::LetThrough };
     let accepted = requirement.forms().iter().find_map(|form| match form {
         Form::Token => (token == Shown::Good).then_some(PrincipalKind::User),

@@ -64,6 +64,7 @@ mod refusals;
 mod releases;
 mod restore;
 mod revocation;
+mod scopes;
 mod shutdown;
 mod signers;
 mod signup;

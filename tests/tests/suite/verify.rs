@@ -60,10 +60,25 @@ fn since(credential: &str, least: &Value) -> (&'static str, String) {
     ("v1.verify", json!({"credential": credential, "min_revision": least}).to_string())
 }
 
-const MEMBERS: [&str; 7] = ["type", "user_id", "username", "email", "key_id", "name", "expires_at"];
+const MEMBERS: [&str; 14] = [
+    "type",
+    "user_id",
+    "username",
+    "email",
+    "key_id",
+    "name",
+    "expires_at",
+    "scopes",
+    "environment",
+    "owner",
+    "external_id",
+    "metadata",
+    "lineage_id",
+    "session_id",
+];
 
 fn is_the_service(result: &Value, of: &Credentials) {
-    exactly(result, &["outcome", "principal"]);
+    exactly(result, &["outcome", "principal", "denied"]);
     let principal = &result["principal"];
     exactly(principal, &MEMBERS);
     assert_eq!(result["outcome"], "valid");
@@ -86,7 +101,7 @@ fn is_the_user(result: &Value, of: &Credentials) {
 }
 
 fn is(result: &Value, outcome: &str) {
-    assert_eq!(result, &json!({"outcome": outcome, "principal": null}));
+    assert_eq!(result, &json!({"outcome": outcome, "principal": null, "denied": null}));
 }
 
 #[tokio::test]
@@ -119,7 +134,10 @@ async fn the_documented_example_tells_every_outcome_alone_and_in_a_batch() {
 #[tokio::test]
 async fn a_wrong_message_is_refused_with_a_code_and_its_faulty_fields() {
     let (mut cluster, of) = ready().await;
-    let scoped = json!({"credential": of.key, "required_scope": "admin"}).to_string();
+    let with = |name: &str, value: Value| {
+        ("v1.verify", json!({"credential": of.key, name: value}).to_string())
+    };
+    let scoped = with("required_scope", json!("")).1;
     let misspelt = json!({"credential": of.key, "required_scopes": "admin"}).to_string();
     let large = format!("{}{}", one(&of.key).1, " ".repeat(64 * 1024));
     let cases = [
@@ -129,6 +147,15 @@ async fn a_wrong_message_is_refused_with_a_code_and_its_faulty_fields() {
         (("v1.verify", large), 400, "unreadable", ""),
         (("v1.verify", "{}".to_owned()), 422, "invalid", "credential"),
         (("v1.verify", scoped), 422, "invalid", "required_scope"),
+        (with("required_scope", json!([])), 422, "invalid", "required_scope"),
+        (with("required_scope", json!(["a", ""])), 422, "invalid", "required_scope"),
+        (with("required_scope", json!("orders:*")), 422, "invalid", "required_scope"),
+        (with("required_scope", json!(vec!["a"; 17])), 422, "invalid", "required_scope"),
+        (with("required_scope", json!(5)), 400, "unreadable", "required_scope"),
+        (with("kind", json!("key")), 400, "unreadable", "kind"),
+        (with("environment", json!("")), 422, "invalid", "environment"),
+        (with("ip", json!("")), 422, "invalid", "ip"),
+        (with("ip", json!("example.com")), 422, "invalid", "ip"),
         (since(&of.key, &json!({"keys": -1})), 422, "invalid", "min_revision.keys"),
         (since(&of.key, &json!({"identity": -7})), 422, "invalid", "min_revision.identity"),
         (since(&of.key, &json!(7)), 400, "unreadable", "min_revision"),

@@ -197,11 +197,20 @@ fn verdicts_that_are_new_are_told_as_the_nearest_refusal() {
         assert_eq!(wire::encode(&of(verdict.clone()), CONTRACT).unwrap(), bytes(now, CONTRACT));
         assert_eq!(wire::encode(&of(verdict), PREVIOUS).unwrap(), bytes(was, PREVIOUS));
     }
-    let verified = Verified { outcome: Outcome::Disabled, principal: None };
+    let verified = Verified { outcome: Outcome::Disabled, principal: None, denied: None };
     let batch = VerifiedBatch { results: vec![verified.clone()] };
     assert_eq!(wire::encode(&batch, PREVIOUS).unwrap(), [2, 0, 1, 5, 0]);
     assert_eq!(wire::encode(&verified, PREVIOUS).unwrap(), [2, 0, 5, 0]);
     assert_eq!(before::<Verified>(&[5, 0]).outcome, Outcome::Inactive);
+    for outcome in [
+        Outcome::WrongKind,
+        Outcome::WrongEnvironment,
+        Outcome::IpDenied,
+        Outcome::InsufficientScope,
+    ] {
+        let denied = Verified::denied(outcome, &key(Grants::everything()));
+        assert_eq!(wire::encode(&denied, PREVIOUS).unwrap(), [2, 0, 5, 0]);
+    }
     for refusal in [
         Refusal::UsersOnly,
         Refusal::IdempotencyMismatch,
@@ -210,6 +219,39 @@ fn verdicts_that_are_new_are_told_as_the_nearest_refusal() {
     ] {
         refused(&Err::<(), _>(refusal));
     }
+}
+
+#[test]
+fn a_requirement_is_never_left_out_and_what_a_credential_may_do_is_not_needed_without_one() {
+    use crate::scope::RequiredScope;
+    use crate::verify::{PrincipalKind, Verify, VerifyBatch};
+
+    let credential = || crate::Secret::new("x".into());
+    let (one, many) = (Verify::of(credential()), VerifyBatch::of(vec![credential()]));
+    pinned(&one, &[1, 1, b'x', 0, 0, 0, 0, 0], &[1, 1, b'x', 0, 0]);
+    pinned(&many, &[1, 1, b'x', 0, 0, 0, 0, 0], &[1, 1, b'x', 0, 0]);
+    let scope = || Some(RequiredScope(vec!["a".into()]));
+    let (kind, environment) = (Some(PrincipalKind::User), || Some("live".to_owned()));
+    refused(&Verify { required_scope: scope(), ..one.clone() });
+    refused(&Verify { kind, ..one.clone() });
+    refused(&Verify { environment: environment(), ..one.clone() });
+    refused(&VerifyBatch { required_scope: scope(), ..many.clone() });
+    refused(&VerifyBatch { kind, ..many.clone() });
+    refused(&VerifyBatch { environment: environment(), ..many });
+    // What was refused whatever it was is judged.
+    assert_eq!(before::<Verify>(&[1, 1, b'x', 1, 1, b'a', 0]).required_scope, scope());
+    assert_eq!(before::<VerifyBatch>(&[1, 1, b'x', 1, 1, b'a', 0]).required_scope, scope());
+    // Without its address a client is nowhere, and a key that may be used from some addresses alone is refused.
+    let elsewhere = Verify { ip: Some("::1".into()), ..one };
+    assert_eq!(wire::encode(&elsewhere, PREVIOUS).unwrap(), [2, 0, 1, 1, b'x', 0, 0]);
+
+    let narrow = Grants { scopes: Scopes::of(["orders:*"]).unwrap(), ..Grants::default() };
+    let told = Verified::from(Verdict::Valid(key(narrow)));
+    let named = [0, 1, 1, 251, 88, 2, 0, 0, 1, 2, 1, 2, b'c', b'i', 1];
+    assert_eq!(wire::encode(&told, PREVIOUS).unwrap(), [&[2, 0][..], &named].concat());
+    let read = before::<Verified>(&named).accepted().unwrap();
+    assert_eq!((read.scopes, read.lineage_id), (Scopes::everything(), Some(KeyId(1))));
+    assert_eq!(read.owner, crate::Owner::User(UserId(300)).into());
 }
 
 #[test]

@@ -132,7 +132,8 @@ fn a_requirement_that_is_empty_or_that_nothing_meets_is_refused() {
 
 #[test]
 fn in_json_a_requirement_is_a_text_or_a_list_and_scopes_are_a_list() {
-    let read = |json: &str| serde_json::from_str::<ScopeRequirement>(json);
+    let sent = |json: &str| serde_json::from_str::<RequiredScope>(json).ok();
+    let read = |json: &str| sent(json).ok_or(ScopeError::NoRequirement)?.read();
     assert_eq!(read(r#""a b""#).unwrap(), read(r#"["a b"]"#).unwrap());
     assert_eq!(
         read(r#"["a b","admin"]"#).unwrap().alternatives().collect::<Vec<_>>(),
@@ -142,6 +143,13 @@ fn in_json_a_requirement_is_a_text_or_a_list_and_scopes_are_a_list() {
     {
         assert!(read(bad).is_err(), "{bad}");
     }
+    // What is of another type is no text at all; what is empty is one, and says nothing.
+    for (json, is_sent) in [(r#""""#, true), ("[]", true), ("1", false), (r#"["a",1]"#, false)] {
+        assert_eq!(sent(json).is_some(), is_sent, "{json}");
+    }
+    let many = serde_json::to_string(&vec!["a"; 1_000]).unwrap();
+    assert_eq!(sent(&many).unwrap().0.len(), MAX_ALTERNATIVES + 1);
+    assert!(read(&many).is_err());
     assert_eq!(serde_json::to_string(&scopes("b a:*")).unwrap(), r#"["a:*","b"]"#);
     assert_eq!(serde_json::from_str::<Scopes>("[]").unwrap(), Scopes::default());
     for bad in ["null", r#""a""#, r#"["a b"]"#, r#"[""]"#] {

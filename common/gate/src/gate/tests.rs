@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use latchkey_bus::{Bus, RequestId, Serving};
+use latchkey_contract::scope::RequiredScope;
 use latchkey_contract::verify::{Outcome, Verify, VerifyBatch};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{Failure, KeyId, Refusal, Secret};
@@ -149,15 +150,32 @@ async fn a_request_that_breaks_a_rule_is_refused_and_any_other_answered_in_its_o
         other => panic!("{other:?}"),
     };
     let secret = |text: &str| Secret::new(text.to_owned());
-    let good = Verify::of(secret(&key(10)));
-    let said = bench.gate.verify(&patient(), good.clone()).await.unwrap();
+    let good = || Verify::of(secret(&key(10)));
+    let said = bench.gate.verify(&patient(), good()).await.unwrap();
     assert_eq!((said.outcome, said.principal.unwrap().key_id), (Outcome::Valid, Some(KeyId(1))));
-    let scope = Some("admin".to_owned());
-    let scoped = Verify { required_scope: scope.clone(), ..good };
+    let scope = Some(RequiredScope(vec![String::new()]));
+    let scoped = Verify { required_scope: scope.clone(), ..good() };
     let failure = bench.gate.verify(&patient(), scoped.clone()).await.unwrap_err();
     assert_eq!(refused(failure), ["required_scope"]);
     let failure = bench.gate.verify(&patient(), Verify { credential: None, ..scoped }).await;
     assert_eq!(refused(failure.unwrap_err()), ["credential", "required_scope"]);
+    for (wrong, fields) in [
+        (Verify { required_scope: Some(RequiredScope(Vec::new())), ..good() }, ["required_scope"]),
+        (
+            Verify { required_scope: Some(RequiredScope(vec!["*".into()])), ..good() },
+            ["required_scope"],
+        ),
+        (
+            Verify { required_scope: Some(RequiredScope(vec!["a".into(); 17])), ..good() },
+            ["required_scope"],
+        ),
+        (Verify { environment: Some(String::new()), ..good() }, ["environment"]),
+        (Verify { ip: Some(String::new()), ..good() }, ["ip"]),
+        (Verify { ip: Some("203.0.113.7:80".into()), ..good() }, ["ip"]),
+    ] {
+        let failure = bench.gate.verify(&patient(), wrong).await.unwrap_err();
+        assert_eq!(refused(failure), fields);
+    }
 
     let batch = VerifyBatch::of(vec![secret("nonsense"), secret(TOKEN), secret(&key(20))]);
     let said = bench.gate.verify_batch(&patient(), batch.clone()).await.unwrap();

@@ -34,7 +34,7 @@ fn authz(_: &Principal) -> Result<Response, Problem> {
     Ok(StatusCode::OK.into_response())
 }
 
-fn requirement(who: Requirement, uri: &Uri) -> Result<Requirement, Problem> {
+fn requirement(who: Requirement<'static>, uri: &Uri) -> Result<Requirement<'static>, Problem> {
     match uri.path().rsplit('/').next() {
         Some("any") => Ok(who),
         Some("user") => Ok(Requirement::USER),

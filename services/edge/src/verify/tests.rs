@@ -4,6 +4,7 @@ use latchkey_bus::{Context, RequestId, Serving};
 use latchkey_contract::identity::VerifyTokens;
 use latchkey_contract::keys::{RecordUses, VerifyKeys};
 use latchkey_contract::lease::{Epoch, MemberResult, ReadAt, Revision};
+use latchkey_contract::scope::RequiredScope;
 use latchkey_contract::verify::{MinRevision, Outcome, PrincipalKind, Verified};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{
@@ -96,10 +97,14 @@ async fn a_credential_is_told_apart_by_its_form() {
     let user = bench.verify(TOKEN).await.unwrap().accepted().unwrap();
     assert_eq!((user.kind, user.user_id), (PrincipalKind::User, UserId(7)));
     let unknown = bench.verify(key(20).expose()).await.unwrap();
-    assert_eq!(unknown, Verified { outcome: Outcome::Unknown, principal: None });
+    assert_eq!(unknown, Verified { outcome: Outcome::Unknown, principal: None, denied: None });
     for text in ["", "sk_", "nonsense", "a.b", "Bearer a.b.c", &format!("{}x", bench.key)] {
         let verified = bench.verify(text).await.unwrap();
-        assert_eq!(verified, Verified { outcome: Outcome::Malformed, principal: None }, "{text}");
+        assert_eq!(
+            verified,
+            Verified { outcome: Outcome::Malformed, principal: None, denied: None },
+            "{text}"
+        );
     }
 }
 
@@ -138,9 +143,9 @@ async fn a_request_that_is_not_one_is_refused_with_every_fault() {
         }
         other => panic!("{other:?}"),
     };
-    let scope = || Some("admin".to_owned());
+    let scope = || Some(RequiredScope(Vec::new()));
     let good = || Secret::new(bench.key.clone());
-    let ask = Verify { credential: None, required_scope: scope(), min_revision: None };
+    let ask = Verify { required_scope: scope(), ..Verify::default() };
     assert_eq!(fields(bench.ask(ask).await.unwrap_err()), ["credential", "required_scope"]);
     let ask = Verify { required_scope: scope(), ..Verify::of(good()) };
     assert_eq!(fields(bench.ask(ask).await.unwrap_err()), ["required_scope"]);

@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use latchkey_contract::scope::Scopes;
 use latchkey_contract::{Detail, KeyDetail, Principal, UserDetail};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -38,7 +39,7 @@ pub struct ServiceBody<'a> {
 
 /// `GET /protected/any`.
 #[derive(Serialize, ToSchema)]
-#[schema(example = json!({"message": "Hello service ci!", "auth_type": "API Key", "details": {"type": "service", "user_id": 1, "service_name": "ci", "api_key_id": 1}}))]
+#[schema(example = json!({"message": "Hello service ci!", "auth_type": "API Key", "details": {"type": "service", "user_id": 1, "service_name": "ci", "api_key_id": 1, "scopes": ["orders:read"], "environment": "live"}}))]
 pub struct AnyBody<'a> {
     #[schema(value_type = String)]
     message: Hello<'a>,
@@ -58,6 +59,11 @@ pub enum Details<'a> {
         username: &'a str,
         /// The user's address.
         email: &'a str,
+        /// What the token may do.
+        #[schema(value_type = Vec<String>)]
+        scopes: &'a Scopes,
+        /// A token is for no environment.
+        environment: Option<&'a str>,
     },
     /// A service, by API key.
     Service {
@@ -67,6 +73,11 @@ pub enum Details<'a> {
         service_name: &'a str,
         /// The key's id.
         api_key_id: i64,
+        /// What the key may do.
+        #[schema(value_type = Vec<String>)]
+        scopes: &'a Scopes,
+        /// What the key was made for.
+        environment: Option<&'a str>,
     },
 }
 
@@ -161,13 +172,20 @@ impl<'a> From<&'a KeyDetail> for ServiceBody<'a> {
 
 impl<'a> From<&'a Principal> for AnyBody<'a> {
     fn from(anybody: &'a Principal) -> Self {
+        let (scopes, environment) = (&anybody.grants.scopes, anybody.grants.environment.as_deref());
         match &anybody.detail {
             Detail::User(user) => {
                 let (username, email) = (&*user.username, &*user.email);
                 Self {
                     message: Hello { greeted: "user ", name: username },
                     auth_type: BY_TOKEN,
-                    details: Details::User { user_id: user.id.0, username, email },
+                    details: Details::User {
+                        user_id: user.id.0,
+                        username,
+                        email,
+                        scopes,
+                        environment,
+                    },
                 }
             }
             Detail::Key(key) => {
@@ -175,7 +193,13 @@ impl<'a> From<&'a Principal> for AnyBody<'a> {
                 Self {
                     message: Hello { greeted: "service ", name: service_name },
                     auth_type: BY_KEY,
-                    details: Details::Service { user_id, service_name, api_key_id: key.id.0 },
+                    details: Details::Service {
+                        user_id,
+                        service_name,
+                        api_key_id: key.id.0,
+                        scopes,
+                        environment,
+                    },
                 }
             }
         }
