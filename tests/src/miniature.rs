@@ -166,6 +166,11 @@ impl Miniature {
         self.plan.mute(subject);
     }
 
+    /// Sets the clocks of the edges back by so many milliseconds, and of nobody else.
+    pub fn set_edges_back(&self, millis: i64) {
+        self.clocks.set_back(self.edges.len(), millis);
+    }
+
     /// Waits until every message that is late by now has come.
     pub async fn quiet(&self) {
         tokio::time::sleep(plan::LATEST).await;

@@ -30,6 +30,8 @@ pub enum Action {
     KeyDisabled,
     /// A key was enabled.
     KeyEnabled,
+    /// A key was replaced by a new one.
+    KeyRotated,
     /// A key was revoked, or the reason of that was raised.
     KeyRevoked,
     /// What was said of a revoked key was taken away.
@@ -112,6 +114,7 @@ impl Action {
             Self::KeyUpdated => "key.updated",
             Self::KeyDisabled => "key.disabled",
             Self::KeyEnabled => "key.enabled",
+            Self::KeyRotated => "key.rotated",
             Self::KeyRevoked => "key.revoked",
             Self::KeyPurged => "key.purged",
             Self::SigningKeyRotated => "signing_key.rotated",

@@ -205,11 +205,21 @@ impl Bus {
         context: &Context,
         request: &R,
     ) -> Result<R::Reply, CallError> {
+        self.call_waiting_telling(attempt, context, request).await.outcome
+    }
+
+    /// Both: one attempt waits for `attempt`, and whoever asks learns whether something may have been done all the same.
+    pub async fn call_waiting_telling<R: Rpc>(
+        &self,
+        attempt: Duration,
+        context: &Context,
+        request: &R,
+    ) -> Called<R::Reply> {
         let rule = match R::RETRY {
             Retry::Idempotent(_) => Retry::Idempotent(attempt),
             Retry::Unsent => Retry::Unsent,
         };
-        self.call_by(rule, context, request).await.outcome
+        self.call_by(rule, context, request).await
     }
 
     async fn call_by<R: Rpc>(

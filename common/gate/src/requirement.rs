@@ -75,6 +75,12 @@ impl<'a> Requirement<'a> {
         Self { scopes: Needed::ToManage(scope), ..Self::ANYBODY }
     }
 
+    /// A key that acts on itself and holds `scope`. A token is no credential here.
+    #[must_use]
+    pub const fn managing_itself(scope: &'a str) -> Self {
+        Self { scopes: Needed::ToManage(scope), ..Self::SERVICE }
+    }
+
     /// The same of one of this kind, where one is named.
     #[must_use]
     pub const fn and_kind(self, kind: Option<PrincipalKind>) -> Self {
@@ -143,7 +149,9 @@ impl<'a> Requirement<'a> {
         {
             return Err(Unmet::WrongKind(kind));
         }
+        // Where keys act on themselves, no user would be told anything else.
         if let Needed::ToManage(_) = self.scopes
+            && self.kind.is_none()
             && principal.kind() == PrincipalKind::Service
             && !grants.scopes.iter().any(|own| own.starts_with(MANAGING))
         {

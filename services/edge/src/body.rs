@@ -13,6 +13,7 @@ use latchkey_contract::problem::{BROKEN_BODY, NOT_JSON, SLOW_BODY, TOO_LARGE};
 use latchkey_contract::{FieldError, KeyId};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use crate::fields::Fields;
 use crate::problem::Problem;
 
 /// Bytes of a body that any route takes at most.
@@ -41,13 +42,36 @@ where
         if !is_json(request.headers()) {
             return Err(Problem::of(&NOT_JSON));
         }
-        let bytes = read(request, MOST).await?;
-        // Whoever reads a list as the fields of an object, in their order, is serde.
-        if !is_object(&bytes) && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() {
-            return Err(Problem::invalid(vec![FieldError::new("body", NO_OBJECT)]));
-        }
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| unreadable(&bytes, &error))
+        parse(&read(request, MOST).await?).map(Self)
     }
+}
+
+/// The members of a JSON body where each may be left out: no body is one without members.
+pub struct MaybeBody(pub Fields);
+
+impl<S: Send + Sync> FromRequest<S> for MaybeBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if is_compressed(request.headers()) {
+            return Err(Problem::compressed());
+        }
+        let (is_json, is_said) =
+            (is_json(request.headers()), request.headers().contains_key(CONTENT_TYPE));
+        let bytes = read(request, MAX_BODY).await?;
+        if bytes.is_empty() && (is_json || !is_said) {
+            return Ok(Self(Fields::default()));
+        }
+        if is_json { parse(&bytes).map(Self) } else { Err(Problem::of(&NOT_JSON)) }
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Whoever reads a list as the fields of an object, in their order, is serde.
+    if !is_object(bytes) && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+        return Err(Problem::invalid(vec![FieldError::new("body", NO_OBJECT)]));
+    }
+    serde_json::from_slice(bytes).map_err(|error| unreadable(bytes, &error))
 }
 
 /// Of a request that has no body: DELETE gives one no meaning (RFC 9110 §9.3.5), and whoever sends one means

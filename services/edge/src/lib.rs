@@ -18,6 +18,7 @@
 //! | [`credential`] | credentials of a request, and extractors |
 //! | `acting` | who acts, as the bus is told |
 //! | [`body`] | bodies and ids in paths |
+//! | `fields`, `if_match` | bodies of which every member is known, and what a change is meant for |
 //! | `admission` | who waits for room |
 //! | [`limits`] | how often one client or user may |
 //! | `unshown` | new keys, until their client is shown them |
@@ -42,9 +43,11 @@ mod connection;
 mod cors;
 pub mod credential;
 mod fast_path;
+mod fields;
 mod guard;
 mod host;
 mod idle_timeout;
+mod if_match;
 pub mod layers;
 mod lent_body;
 pub mod limits;

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use latchkey_contract::problem::{
-    EMAIL_TAKEN, INACTIVE_USER, INSUFFICIENT_SCOPE, INVALID, KEY_NOT_FOUND, METHOD_NOT_ALLOWED,
-    NO_SUCH_ROUTE, USERNAME_TAKEN, WRONG_CREDENTIALS,
+    CONFLICT_LEAKED, CONFLICT_RETIRING, EMAIL_TAKEN, INACTIVE_USER, INSUFFICIENT_SCOPE, INVALID,
+    KEY_NOT_FOUND, METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, PRECONDITION_FAILED, USERNAME_TAKEN,
+    WRONG_CREDENTIALS,
 };
 use latchkey_gate::Requirement;
 use utoipa_axum::routes;
 
 use crate::admission::Lane;
+use crate::api::keys::{revoke_many, rotate};
 use crate::api::{auth, docs, health, keys, protected};
 use crate::body::{MAX_AUTH_BODY, MAX_BODY};
 use crate::credential::{KeyScope, Read, Write};
@@ -39,7 +41,7 @@ pub fn list() -> Vec<Route> {
         Route::page("/redoc/redoc.standalone.js", get(docs::redoc_script)),
         Route::page("/openapi.json", get(docs::openapi)),
     ];
-    accounts().into_iter().chain(api_keys()).chain(others).collect()
+    accounts().into_iter().chain(api_keys()).chain(rotations()).chain(others).collect()
 }
 
 fn accounts() -> [Route; 5] {
@@ -82,6 +84,34 @@ fn api_keys() -> [Route; 3] {
             &KEY_NOT_FOUND,
             &INVALID,
         ]),
+    ]
+}
+
+fn rotations() -> [Route; 4] {
+    let rotating = |route: Route| {
+        route
+            .problems(&[
+                &INSUFFICIENT_SCOPE,
+                &KEY_NOT_FOUND,
+                &CONFLICT_RETIRING,
+                &CONFLICT_LEAKED,
+                &PRECONDITION_FAILED,
+            ])
+            .limit(LimitClass::Keys)
+            .body(MAX_BODY)
+            .lane(Lane::NewKeys)
+    };
+    [
+        rotating(Route::new(routes!(rotate::rotate)).who(Write::REQUIREMENT)),
+        rotating(Route::new(routes!(rotate::rotate_self)).who(rotate::RotateSelf::REQUIREMENT)),
+        Route::new(routes!(rotate::rotation))
+            .who(Read::REQUIREMENT)
+            .problems(&[&INSUFFICIENT_SCOPE, &KEY_NOT_FOUND, &INVALID])
+            .lane(Lane::Lists),
+        Route::new(routes!(revoke_many::revoke_many))
+            .who(Write::REQUIREMENT)
+            .problems(&[&INSUFFICIENT_SCOPE])
+            .body(MAX_BODY),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Keys on their way to a client who has not been shown them yet. A key that nobody will be shown is revoked, whoever
 //! waits for that: its text is no use to anybody, and it does not stand in the list as a good one.
-//! `api/keys.rs` makes keys by it.
+//! `api/keys.rs` makes keys by it, and `api/keys/rotate.rs` such that replace another.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use latchkey_bus::{Bus, Context};
-use latchkey_contract::keys::{IssueKey, IssuedKey, RevokeKey};
-use latchkey_contract::{CallError, KeyId, Rpc};
+use latchkey_contract::keys::{
+    Grace, IssueKey, IssuedKey, KeyTarget, RevokeKey, RotateKey, RotatedKey,
+};
+use latchkey_contract::{CallError, KeyId, Refusal, Rpc, UserId};
 use latchkey_runtime::periodic::PeriodicTask;
 use tokio::time::Instant;
 
@@ -38,13 +40,26 @@ pub(crate) struct UnshownKeys {
 pub(crate) struct Making {
     keys: Arc<UnshownKeys>,
     unshown: Option<Unshown>,
+    /// Whether nothing was asked for yet, or nothing has come of it, and nothing will.
+    is_idle: bool,
+    /// Whether something may have come of an earlier try.
+    may_be_done: bool,
+}
+
+/// What makes a key.
+#[derive(Clone)]
+pub(crate) enum Ask {
+    /// A new one.
+    Issue(IssueKey),
+    /// One in another's place.
+    Rotate(RotateKey),
 }
 
 /// A key that somebody asked for and nobody was shown.
 struct Unshown {
     /// The request that asks for it, by whoever does.
     context: Context,
-    request: IssueKey,
+    ask: Ask,
     /// Which one it is; `None` where it is not known whether it was made.
     key: Option<KeyId>,
 }
@@ -65,10 +80,11 @@ impl UnshownKeys {
         Self { bus, attempt, waiting: Mutex::default() }
     }
 
-    /// Begins to make a key for whoever acts. `request` has a seed.
-    pub(crate) fn making(self: &Arc<Self>, context: &Context, request: IssueKey) -> Making {
-        let context = context.clone();
-        Making { keys: Arc::clone(self), unshown: Some(Unshown { context, request, key: None }) }
+    /// Begins to make a key for whoever acts. What asks for it has a seed.
+    pub(crate) fn making(self: &Arc<Self>, context: &Context, ask: impl Into<Ask>) -> Making {
+        let unshown = Unshown { context: context.clone(), ask: ask.into(), key: None };
+        let keys = Arc::clone(self);
+        Making { keys, unshown: Some(unshown), is_idle: true, may_be_done: false }
     }
 
     fn push(&self, one: Waiting) {
@@ -90,22 +106,45 @@ impl UnshownKeys {
     }
 
     /// Revokes a key. Where it is not known whether it was made, it is made, by the same seed, so that a message that
-    /// is late finds it revoked.
+    /// is late finds it revoked; but another key is not replaced for that: then none is made any more.
     async fn revoke(&self, unshown: &Unshown) -> Result<(), CallError> {
-        let Unshown { context, request, key } = unshown;
-        let key = if let Some(key) = key {
-            *key
-        } else {
-            // It is the same command once more, of whoever gave it. One that is refused may still be made, by an attempt
-            // that is not over.
-            let context = anew(context, IssueKey::TIMEOUT);
-            self.bus.call(&context, request).await?.object.id
+        let Unshown { context, ask, key } = unshown;
+        let key = match (key, ask) {
+            (Some(key), _) => *key,
+            (None, Ask::Issue(request)) => {
+                // It is the same command once more, of whoever gave it. One that is refused may still be made, by an
+                // attempt that is not over.
+                let context = anew(context, IssueKey::TIMEOUT);
+                self.bus.call(&context, request).await?.object.id
+            }
+            (None, Ask::Rotate(request)) => match self.withdraw(context, request).await? {
+                Some(key) => key,
+                None => return Ok(()),
+            },
         };
-        let revoke = RevokeKey::of(request.owner, key, false);
+        let revoke = RevokeKey::of(ask.owner(), key, false);
         // This one nobody has asked for.
         let context = anew(context, RevokeKey::TIMEOUT);
         let context = context.acting(acting::itself(context.request_id.clone()));
         self.bus.call_waiting(self.attempt, &context, &revoke).await.map(drop)
+    }
+
+    /// Sees to it that a rotation is done or never will be; the key that it has made.
+    async fn withdraw(
+        &self,
+        context: &Context,
+        request: &RotateKey,
+    ) -> Result<Option<KeyId>, CallError> {
+        let target = KeyTarget { version: KeyTarget::NEVER, ..request.target.clone() };
+        let request =
+            RotateKey { target, grace: Grace::Seconds(0), wait: false, ..request.clone() };
+        let context = anew(context, RotateKey::TIMEOUT);
+        let context = context.acting(acting::itself(context.request_id.clone()));
+        match self.bus.call_waiting(self.attempt, &context, &request).await {
+            Ok(rotated) => Ok(Some(rotated.issued.object.id)),
+            Err(CallError::Refused(Refusal::Stale | Refusal::KeyNotFound)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     #[expect(
@@ -145,15 +184,39 @@ impl Making {
     /// # Errors
     /// [`CallError`] where there is none, or nobody knows: then it is revoked if there is one.
     pub(crate) async fn make(&mut self) -> Result<IssuedKey, CallError> {
-        let Some(unshown) = &mut self.unshown else { return Err(CallError::Fault) };
-        let made = self.keys.bus.call_telling(&unshown.context, &unshown.request).await;
-        match &made.outcome {
-            Ok(issued) => unshown.key = Some(issued.object.id),
-            Err(_) if made.is_undone => self.unshown = None,
-            // It may be there, or come yet, and only its text was lost on the way.
-            Err(_) => {}
-        }
+        let Some(Unshown { context, ask: Ask::Issue(request), key }) = &mut self.unshown else {
+            return Err(CallError::Fault);
+        };
+        self.is_idle = false;
+        let made = self.keys.bus.call_telling(context, request).await;
+        *key = made.outcome.as_ref().ok().map(|issued| issued.object.id);
+        self.asked(made.is_undone);
         made.outcome
+    }
+
+    /// Replaces a key of which whoever decides has read this version. Once more where something newer came: of all tries
+    /// one is carried out at most.
+    ///
+    /// # Errors
+    /// As for [`make`](Self::make).
+    pub(crate) async fn replace(&mut self, version: i64) -> Result<RotatedKey, CallError> {
+        let Some(Unshown { context, ask: Ask::Rotate(request), key }) = &mut self.unshown else {
+            return Err(CallError::Fault);
+        };
+        self.is_idle = false;
+        request.target.version = version;
+        let keys = &self.keys;
+        let made = keys.bus.call_waiting_telling(keys.attempt, context, request).await;
+        *key = made.outcome.as_ref().ok().map(|rotated| rotated.issued.object.id);
+        self.asked(made.is_undone);
+        made.outcome
+    }
+
+    /// An answer came. If nothing was done, the key may be there all the same, or come yet, by an earlier try of which only
+    /// the answer was lost on the way.
+    fn asked(&mut self, is_undone: bool) {
+        self.may_be_done |= !is_undone;
+        self.is_idle = !self.may_be_done;
     }
 
     /// The key goes to its client.
@@ -163,7 +226,7 @@ impl Making {
 
     /// Nobody will be shown the key: it is revoked now or, where that cannot be, as soon as it can.
     pub(crate) async fn revoke(mut self) {
-        let Some(unshown) = &self.unshown else { return };
+        let Some(unshown) = self.unshown.as_ref().filter(|_| !self.is_idle) else { return };
         if self.keys.revoke(unshown).await.is_ok() {
             self.unshown = None;
         }
@@ -172,7 +235,7 @@ impl Making {
 
 impl Drop for Making {
     fn drop(&mut self) {
-        if let Some(unshown) = self.unshown.take() {
+        if let Some(unshown) = self.unshown.take().filter(|_| !self.is_idle) {
             let due = Instant::now();
             let until = due + PATIENCE;
             self.keys.push(Waiting { unshown, due, pause: FIRST_PAUSE, until });
@@ -184,6 +247,27 @@ impl Drop for Making {
 fn anew(context: &Context, timeout: Duration) -> Context {
     let caller = context.caller.clone();
     Context { caller, ..Context::new(context.request_id.clone(), timeout) }
+}
+
+impl Ask {
+    fn owner(&self) -> UserId {
+        match self {
+            Self::Issue(request) => request.owner,
+            Self::Rotate(request) => request.target.owner,
+        }
+    }
+}
+
+impl From<IssueKey> for Ask {
+    fn from(request: IssueKey) -> Self {
+        Self::Issue(request)
+    }
+}
+
+impl From<RotateKey> for Ask {
+    fn from(request: RotateKey) -> Self {
+        Self::Rotate(request)
+    }
 }
 
 impl Unshown {

@@ -57,7 +57,7 @@ fn make(request: &IssueKey, keys: &Keys) -> Result<(ApiKey, String), Refusal> {
 
 /// The random characters that grow from a seed: always the same for the same seed and owner, and as hard to guess as
 /// the seed (HKDF, RFC 5869). So a doubled message makes one key and gets one answer.
-fn grow(seed: &Secret, owner: UserId, entropy: &Entropy) -> impl FnMut(&mut [u8]) {
+pub(crate) fn grow(seed: &Secret, owner: UserId, entropy: &Entropy) -> impl FnMut(&mut [u8]) {
     let seeded = Hkdf::<Sha256>::new(None, seed.expose().as_bytes());
     let mut blocks: u64 = 0;
     move |bytes| {
@@ -126,7 +126,11 @@ fn check(
 }
 
 /// When a key ends that is made at `now`.
-fn expiry(expires_in: ExpiresIn, config: &Config, now: Timestamp) -> Result<Timestamp, FieldError> {
+pub(crate) fn expiry(
+    expires_in: ExpiresIn,
+    config: &Config,
+    now: Timestamp,
+) -> Result<Timestamp, FieldError> {
     let after = |days: i64| now.plus(days * Timestamp::DAY);
     match expires_in {
         ExpiresIn::Default => Ok(after(config.expire_days)),

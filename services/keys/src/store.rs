@@ -7,6 +7,8 @@ pub mod expiring;
 pub mod issue;
 pub mod key;
 pub mod owner;
+pub mod revoke_many;
+pub mod rotate;
 pub mod telling;
 
 use latchkey_audit::{Action, AuditSql, Event, Target, append, audit};
@@ -109,6 +111,12 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);
     all.extend([telling::DELETE_OLDER, telling::NEWER, telling::DISABLED]);
     all.extend([DELETE_EXPIRED, DELETE_TAGS, expiring::COUNT]);
+    all.extend([rotate::LOCK_LINEAGE, rotate::LINEAGE, rotate::TAKE, rotate::INSERT]);
+    all.extend([rotate::COPY_TAGS, rotate::RETIRE, rotate::REPLACE, rotate::MARK_LEAKED]);
+    let confirm = revoke_many::CONFIRM;
+    all.push(if sqlite { confirm.sqlite } else { confirm.postgres });
+    all.extend([revoke_many::FIND, revoke_many::USED, revoke_many::REVOKE]);
+    all.extend([rotate::OVERTAKE, rotate::WAITED, rotate::SETTLE]);
     all.extend([ceiling::FIND, ceiling::SET, ceiling::CLEAR, ceiling::RANGE]);
     all.extend([default_ceiling::FIND, default_ceiling::SET, default_ceiling::ANY_KEY]);
     all

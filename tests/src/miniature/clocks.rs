@@ -40,6 +40,11 @@ impl Clocks {
         clock
     }
 
+    /// Sets those back that were added last, so many of them, by as many milliseconds.
+    pub fn set_back(&self, last: usize, millis: i64) {
+        self.all.iter().rev().take(last).for_each(|clock| clock.advance(-millis));
+    }
+
     /// Has them go from now on.
     pub fn start(&mut self) {
         let (clocks, mut dice) = (self.all.clone(), self.dice.clone());

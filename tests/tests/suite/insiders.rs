@@ -156,7 +156,9 @@ async fn a_credential_in_the_place_of_the_other_lets_nobody_through() {
         let Some(requirement) = route.who else { continue };
         let (method, path) = (methods(&route)[0], at(&route.path));
         let as_token = api.call(method, &path).bearer(&insider.key).send().await;
-        if requirement.manages().is_some() {
+        if requirement.manages().is_some() && requirement.kind() == Some(PrincipalKind::Service) {
+            as_token.problem(403, "latchkey:keys:");
+        } else if requirement.manages().is_some() {
             // There a key may be sent as a Bearer token, and counts as the key that it is.
             as_token.problem(403, "Only user accounts");
         } else {

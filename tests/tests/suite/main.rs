@@ -36,6 +36,8 @@ mod guessing;
 mod headers;
 mod insiders;
 mod key_list;
+mod key_revoke_many;
+mod key_rotation;
 mod keys;
 mod late;
 mod limits;

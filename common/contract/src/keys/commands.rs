@@ -366,6 +366,12 @@ pub struct PurgeKey {
     pub key: KeyId,
 }
 
+impl KeyTarget {
+    /// No key has this version. An edge whose client does not wait any more asks by it that a rotation of before is done
+    /// or never will be.
+    pub const NEVER: i64 = 0;
+}
+
 impl ListKeys {
     /// At most `limit` keys of `owner` behind `after`, from the oldest on.
     #[must_use]

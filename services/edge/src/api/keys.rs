@@ -22,6 +22,9 @@ use crate::state::Edge;
 
 mod json;
 mod object;
+pub(crate) mod revoke_many;
+pub(crate) mod rotate;
+mod wait;
 
 pub use json::{CreateKeyBody, CreatedKeyBody, RevokedBody};
 pub use object::KeyBody;

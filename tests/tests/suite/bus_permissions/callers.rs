@@ -9,7 +9,9 @@ use latchkey_bus::{Bus, Context, RequestId};
 use latchkey_contract::identity::{
     ChangePassword, FindUser, LogIn, LogOut, LogOutAll, ReadUser, SetActive, SignUp,
 };
-use latchkey_contract::keys::{IssueKey, ListKeys, NewKey, RevokeKey};
+use latchkey_contract::keys::{
+    GetKey, IssueKey, ListKeys, NewKey, RevokeKey, RevokeKeys, RotateKey,
+};
 use latchkey_contract::wire::{self, CONTRACT, PREVIOUS};
 use latchkey_contract::{
     Actor, CallError, Caller, KeyId, Mark, Refusal, Rpc, Secret, Sender, SessionId, UserId,
@@ -19,7 +21,7 @@ use super::members::on_the_bus;
 use super::{SOON, USERS, client, cluster, refused, shipped};
 
 /// Every command, with who may give it.
-const COMMANDS: [(&str, Sender); 11] = [
+const COMMANDS: [(&str, Sender); 14] = [
     of::<SignUp>(),
     of::<LogIn>(),
     of::<LogOut>(),
@@ -29,6 +31,9 @@ const COMMANDS: [(&str, Sender); 11] = [
     of::<IssueKey>(),
     of::<ListKeys>(),
     of::<RevokeKey>(),
+    of::<GetKey>(),
+    of::<RotateKey>(),
+    of::<RevokeKeys>(),
     of::<SetActive>(),
     of::<FindUser>(),
 ];

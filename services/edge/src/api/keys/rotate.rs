@@ -1,0 +1,313 @@
+//! `/keys/{key_id}/rotate`: a key is replaced by a new one, and both work for a while; `/keys/{key_id}/rotation`: how far
+//! a lineage is with that.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use latchkey_contract::authority::Changed;
+use latchkey_contract::keys::{
+    ExpiresIn, GetKey, Grace, KeyFilter, KeyObject, KeyTarget, ListKeys, RevocationReason,
+    RotateKey, RotatedKey,
+};
+use latchkey_contract::wire::MAX_BATCH;
+use latchkey_contract::{Actor, CallError, KeyId, Refusal, UserId};
+use latchkey_gate::Requirement;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::json::CreatedKeyBody;
+use super::wait::{ChangedBody, WaitQuery};
+use crate::api::json::rfc3339;
+use crate::body::{KeyPath, MaybeBody};
+use crate::credential::{Acting, KeyScope, Owner, Read, Write};
+use crate::fields::Fields;
+use crate::if_match::IfMatch;
+use crate::problem::Problem;
+use crate::state::Edge;
+
+/// Times that a rotation is decided anew where something newer came, at most.
+const MAX_DECISIONS: usize = 4;
+/// Pages of a lineage at most: one has as many keys as it was rotated, and those that ended long ago are deleted.
+const MAX_PAGES: usize = 16;
+/// The names of all reasons.
+pub(super) const REASONS: &str = "must be one of unspecified, key_compromise, superseded, affiliation_changed, \
+    privilege_withdrawn, cessation_of_operation";
+
+/// To replace the very key that is shown.
+pub enum RotateSelf {}
+
+impl KeyScope for RotateSelf {
+    const REQUIREMENT: Requirement<'static> =
+        Requirement::managing_itself("latchkey:keys:rotate-self");
+}
+
+/// `POST /keys/{key_id}/rotate`.
+#[derive(ToSchema)]
+#[schema(example = json!({"grace_seconds": 86400}))]
+pub struct RotateKeyBody {
+    /// Seconds until the old key ends. 0: it is revoked at once. Left out, without `until`: as configured.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 315_360_000)]
+    grace_seconds: Option<i64>,
+    /// The moment at which the old key ends, instead.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<latchkey_contract::Timestamp>,
+    /// Days until the new key expires; left out: as long as the old one was to live from its creation.
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 3650)]
+    expires_in_days: ExpiresIn,
+    /// Why the old key ends. `key_compromise` demands that it ends at once, or `confirm`.
+    #[schema(value_type = Option<String>, pattern = "^(unspecified|key_compromise|superseded|affiliation_changed|privilege_withdrawn|cessation_of_operation)$")]
+    reason: RevocationReason,
+    /// Whether it is meant although a key of the lineage may be somebody else's.
+    #[schema(value_type = Option<bool>)]
+    confirm: bool,
+}
+
+/// A key that was made for another: the only answer that shows it.
+#[derive(Serialize, ToSchema)]
+pub struct RotatedKeyBody {
+    #[serde(flatten)]
+    created: CreatedKeyBody,
+    replaces: ReplacedBody,
+    #[serde(flatten)]
+    changed: ChangedBody,
+}
+
+/// A key that was replaced.
+#[derive(Serialize, ToSchema)]
+pub struct ReplacedBody {
+    id: i64,
+    /// When it ends, or ended.
+    #[schema(value_type = String, format = DateTime)]
+    retires_at: String,
+}
+
+/// How far a lineage is.
+#[derive(Serialize, ToSchema)]
+pub struct RotationBody {
+    /// The id of its first key.
+    lineage: i64,
+    /// Its keys by rising id.
+    keys: Vec<ProgressBody>,
+}
+
+/// A key of a lineage, and what is known of its use.
+#[derive(Serialize, ToSchema)]
+pub struct ProgressBody {
+    key_id: i64,
+    generation: i64,
+    #[schema(value_type = String, pattern = "^(revoked|expired|disabled|inactive|retiring|active)$")]
+    state: &'static str,
+    /// When it ends, where it was replaced.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    retires_at: Option<String>,
+    /// At most 10 seconds behind; null before the first use.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<String>,
+    /// Not counted yet.
+    #[schema(value_type = Option<String>)]
+    verdict: Option<()>,
+    #[schema(value_type = Option<i64>)]
+    idle_seconds: Option<()>,
+    #[schema(value_type = Option<String>)]
+    complete_until: Option<()>,
+    #[schema(value_type = Option<Object>)]
+    uses: Option<()>,
+    #[schema(value_type = Option<Object>)]
+    callers: Option<()>,
+    #[schema(value_type = Option<Object>)]
+    successor: Option<()>,
+    #[schema(value_type = Option<String>)]
+    derived_tokens_possible_until: Option<()>,
+}
+
+/// Replace an API key by a new one: the old one works until its grace is over
+#[utoipa::path(post, path = "/keys/{key_id}/rotate", tag = "keys",
+    params(("key_id" = i64, Path, minimum = 1, description = "The key's id"), WaitQuery),
+    request_body = RotateKeyBody,
+    responses(
+        (status = 201, description = "The new key, and when the old one ends", body = RotatedKeyBody),
+        (status = 202, description = "The same; the change of the old key is exact from the moment it names", body = RotatedKeyBody)))]
+pub(crate) async fn rotate(
+    State(edge): State<Arc<Edge>>,
+    acting: Acting<Write>,
+    KeyPath(key): KeyPath,
+    if_match: IfMatch,
+    query: Result<Query<WaitQuery>, QueryRejection>,
+    MaybeBody(fields): MaybeBody,
+) -> Result<(StatusCode, Json<RotatedKeyBody>), Problem> {
+    replace(&edge, &acting, key, &if_match, (query, fields), false).await
+}
+
+/// Replace the API key that is shown by a new one
+#[utoipa::path(post, path = "/keys/self/rotate", tag = "keys", params(WaitQuery),
+    request_body = RotateKeyBody,
+    responses(
+        (status = 201, description = "The new key, and when the old one ends", body = RotatedKeyBody),
+        (status = 202, description = "The same; the change of the old key is exact from the moment it names", body = RotatedKeyBody)))]
+pub(crate) async fn rotate_self(
+    State(edge): State<Arc<Edge>>,
+    acting: Acting<RotateSelf>,
+    if_match: IfMatch,
+    query: Result<Query<WaitQuery>, QueryRejection>,
+    MaybeBody(fields): MaybeBody,
+) -> Result<(StatusCode, Json<RotatedKeyBody>), Problem> {
+    let key = itself(&acting).ok_or_else(Problem::internal)?;
+    replace(&edge, &acting, key, &if_match, (query, fields), true).await
+}
+
+/// How far the keys of a lineage are with replacing each other
+#[utoipa::path(get, path = "/keys/{key_id}/rotation", tag = "keys",
+    params(("key_id" = i64, Path, minimum = 1, description = "The id of a key of the lineage")),
+    responses((status = 200, description = "The keys of the lineage", body = RotationBody)))]
+pub(crate) async fn rotation(
+    State(edge): State<Arc<Edge>>,
+    Owner { user, context, .. }: Owner<Read>,
+    KeyPath(key): KeyPath,
+) -> Result<Json<RotationBody>, Problem> {
+    let lineage = edge.bus.call(&context, &GetKey { owner: user, key }).await?.lineage.id;
+    let filter = KeyFilter { lineage: Some(lineage), ..KeyFilter::default() };
+    let limit = u32::try_from(MAX_BATCH).unwrap_or(u32::MAX);
+    // No key of a lineage is older than its first.
+    let after = Some(KeyId(lineage.0.saturating_sub(1)));
+    let mut ask = ListKeys { owner: user, after, limit, newest_first: false, filter };
+    let mut keys = Vec::new();
+    for _ in 0..MAX_PAGES {
+        let page = edge.bus.call(&context, &ask).await?;
+        let own = page.keys.into_iter().filter(|key| key.lineage.id == lineage);
+        keys.extend(own.map(|key| ProgressBody::of(&key)));
+        ask.after = page.next;
+        if ask.after.is_none() {
+            break;
+        }
+    }
+    Ok(Json(RotationBody { lineage: lineage.0, keys }))
+}
+
+/// The key that acts, where one does.
+fn itself<S>(acting: &Acting<S>) -> Option<KeyId> {
+    match acting.context.caller.as_deref().map(|caller| &caller.actor) {
+        Some(Actor::Key { id, .. }) => Some(*id),
+        _ => None,
+    }
+}
+
+/// What a request says besides its path: its query, and its body's members.
+type Said = (Result<Query<WaitQuery>, QueryRejection>, Fields);
+
+async fn replace<S: KeyScope>(
+    edge: &Arc<Edge>,
+    acting: &Acting<S>,
+    key: KeyId,
+    if_match: &IfMatch,
+    (query, fields): Said,
+    is_self: bool,
+) -> Result<(StatusCode, Json<RotatedKeyBody>), Problem> {
+    let (body, wait) = (RotateKeyBody::read(fields)?, WaitQuery::read(query)?);
+    let owner = acting.user;
+    edge.limits.key(owner)?;
+    let narrowed = acting.narrowed.clone();
+    let target = KeyTarget { owner, key, version: KeyTarget::NEVER, mark: edge.mark(), narrowed };
+    let request = RotateKey {
+        target,
+        grace: body.grace(),
+        expires_in: body.expires_in_days,
+        reason: body.reason,
+        confirm: body.confirm,
+        is_self,
+        seed: edge.seed(),
+        wait,
+    };
+    let mut making = edge.unshown.making(&acting.context, request);
+    for _ in 0..MAX_DECISIONS {
+        // What it is now, after the client has asked.
+        let version = edge.bus.call(&acting.context, &GetKey { owner, key }).await?.version;
+        if_match.check(version)?;
+        let rotated = match making.replace(version).await {
+            Err(CallError::Refused(Refusal::Stale)) => continue,
+            rotated => rotated?,
+        };
+        // Whoever acts may have ended while the key was made.
+        if let Err(problem) = acting.is_still_good(&edge.gate).await
+            && !has_ended_itself(edge, acting, key, version).await
+        {
+            making.revoke().await;
+            return Err(problem);
+        }
+        making.shown();
+        let status = match rotated.changed {
+            Changed::Confirmed(_) => StatusCode::CREATED,
+            Changed::Committed { .. } => StatusCode::ACCEPTED,
+        };
+        return Ok((status, Json(RotatedKeyBody::new(rotated, owner))));
+    }
+    Err(Problem::unavailable("the key was changed by others again and again"))
+}
+
+/// Whether the key that acts was good until it replaced itself: nobody has given a command on it since.
+async fn has_ended_itself<S: KeyScope>(
+    edge: &Edge,
+    acting: &Acting<S>,
+    key: KeyId,
+    version: i64,
+) -> bool {
+    if itself(acting) != Some(key) {
+        return false;
+    }
+    let now = edge.bus.call(&acting.context, &GetKey { owner: acting.user, key }).await;
+    now.is_ok_and(|old| old.version == version.saturating_add(1))
+}
+
+impl RotateKeyBody {
+    fn read(mut fields: Fields) -> Result<Self, Problem> {
+        let grace_seconds = fields.integer("grace_seconds");
+        let until = fields.moment("until");
+        let expires_in_days = fields.days("expires_in_days");
+        let reason = fields.one_of("reason", RevocationReason::named, REASONS);
+        let confirm = fields.flag("confirm");
+        if grace_seconds.is_some() && until.is_some() {
+            fields.fault("until", "must be left out beside grace_seconds");
+        }
+        fields.end()?;
+        let reason = reason.unwrap_or(RevocationReason::Superseded);
+        Ok(Self { grace_seconds, until, expires_in_days, reason, confirm })
+    }
+
+    fn grace(&self) -> Grace {
+        let until = self.until.map_or(Grace::Default, Grace::Until);
+        self.grace_seconds.map_or(until, Grace::Seconds)
+    }
+}
+
+impl RotatedKeyBody {
+    fn new(rotated: RotatedKey, owner: UserId) -> Self {
+        let RotatedKey { issued, replaces, retires_at, changed } = rotated;
+        let replaces = ReplacedBody { id: replaces.0, retires_at: rfc3339(retires_at) };
+        Self {
+            created: CreatedKeyBody::new(issued, owner),
+            replaces,
+            changed: Some(changed).into(),
+        }
+    }
+}
+
+impl ProgressBody {
+    fn of(key: &KeyObject) -> Self {
+        Self {
+            key_id: key.id.0,
+            generation: key.lineage.generation,
+            state: key.state.name(),
+            retires_at: key.lineage.retires_at.map(rfc3339),
+            last_used_at: key.last_used_at.map(rfc3339),
+            verdict: None,
+            idle_seconds: None,
+            complete_until: None,
+            uses: None,
+            callers: None,
+            successor: None,
+            derived_tokens_possible_until: None,
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Replacing a key: who wins, the new row, and the end of the old one, in one transaction.
+
+use latchkey_audit::{Action, Event, Target, append};
+use latchkey_authority::changes::revision;
+use latchkey_authority::{Change, Ended, append_invalidation, end_once};
+use latchkey_contract::keys::{
+    KeyObject, KeyState, KeyTarget, RevocationReason, Revoker, RotateKey,
+};
+use latchkey_contract::lease::{Revision, Tag};
+use latchkey_contract::refusal::Conflict;
+use latchkey_contract::{Actor, Caller, CredentialHash, KeyId, Refusal, Timestamp};
+use latchkey_store::{Db, StoreError, Tx, values};
+use sqlx::FromRow;
+
+use super::acting::{Barred, ceiling, reach};
+use super::issue::FIND_ISSUED;
+use super::key::{GET, KeyRow};
+use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of};
+use crate::acting::{ROTATE_SELF, Reach, WRITE, Wanted};
+
+/// Living keys of a lineage at most.
+pub const MAX_LIVING: i64 = 5;
+
+/// Whoever ends or replaces keys of a lineage takes its first row: nothing is born into it meanwhile.
+pub(super) const LOCK_LINEAGE: &str = "UPDATE api_keys SET version = version WHERE id = $1";
+pub(super) const LINEAGE: &str = "SELECT \
+    COUNT(CASE WHEN revoked_at IS NULL AND expires_at > $2 THEN 1 END) AS living, \
+    COUNT(leaked_at) AS leaked FROM api_keys WHERE id = $1 OR lineage_id = $1";
+/// The one that does it is the one whose key is replaced: a key that was, or is no longer what its reader saw, is not.
+pub(super) const TAKE: &str = "UPDATE api_keys SET version = version + 1 \
+    WHERE owner_id = $1 AND id = $2 AND version = $3 AND replaced_by IS NULL AND revoked_at IS NULL \
+    AND disabled_at IS NULL AND expires_at > $4 RETURNING hash";
+pub(super) const INSERT: &str = "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at, description, \
+    metadata, external_id, tags, environment, origin, scopes, allowed_ips, created_by, lineage_id, generation, replaces) \
+    SELECT owner_id, $3, $4, name, $5, $6, description, metadata, external_id, tags, environment, 'issued', scopes, \
+    allowed_ips, $7, COALESCE(lineage_id, id), generation + 1, id FROM api_keys WHERE owner_id = $1 AND id = $2 \
+    AND NOT EXISTS (SELECT 1 FROM keys_disabled_owners WHERE keys_disabled_owners.owner_id = $1) RETURNING id";
+pub(super) const COPY_TAGS: &str =
+    "INSERT INTO key_tags (tag, key_id) SELECT tag, $2 FROM key_tags WHERE key_id = $1";
+/// With a grace: the old key ends by the clock.
+pub(super) const RETIRE: &str = "UPDATE api_keys SET replaced_by = $2, expires_before_rotation = expires_at, \
+    expires_at = $3, retires_at = $3, changed_mark = $4, changed_position = $5, changed_settled = FALSE WHERE id = $1";
+/// Without: it is revoked, and no clock has a say in it.
+pub(super) const REPLACE: &str = "UPDATE api_keys SET replaced_by = $2, retires_at = $3, revoked_at = $3, \
+    revoked_reason = $4, revoked_by = $5, changed_mark = $6 WHERE id = $1";
+pub(super) const MARK_LEAKED: &str = "UPDATE api_keys SET leaked_at = COALESCE(leaked_at, $2) \
+    WHERE id = $1 OR lineage_id = $1";
+/// Nobody can replace the key any more by what they read before.
+pub(super) const OVERTAKE: &str = "UPDATE api_keys SET version = version + 1 \
+    WHERE owner_id = $1 AND id = $2 AND replaced_by IS NULL RETURNING id";
+pub(super) const WAITED: &str = "SELECT hash, revoked_position, is_settled, changed_position, changed_settled \
+    FROM api_keys WHERE owner_id = $1 AND id = $2";
+pub(super) const SETTLE: &str =
+    "UPDATE api_keys SET changed_settled = TRUE WHERE id = $1 AND changed_position = $2";
+
+/// A rotation that was checked.
+#[derive(Debug)]
+pub struct Rotation<'a> {
+    /// What was asked.
+    pub request: &'a RotateKey,
+    /// What is stored of the new key.
+    pub hash: CredentialHash,
+    /// What is shown of it.
+    pub hint: String,
+    /// When the old one ends; `None`: at once.
+    pub retires_at: Option<Timestamp>,
+    /// When the new one ends, where its maker says.
+    pub expires_at: Option<Timestamp>,
+    /// How long a key may live, in milliseconds.
+    pub max_life: i64,
+}
+
+/// What became of a rotation.
+#[derive(Debug)]
+pub enum Rotated {
+    /// The key is replaced, now or since the same message came before.
+    Key(Box<Replaced>),
+    /// There is no such key.
+    NotFound,
+    /// Whoever acts may not do it, or nobody may.
+    Barred(Barred),
+}
+
+/// A key that was replaced.
+#[derive(Debug)]
+pub struct Replaced {
+    /// The new key.
+    pub object: KeyObject,
+    /// When the old one ends, or ended.
+    pub retires_at: Timestamp,
+    /// The change of the old one.
+    pub change: Change,
+    /// Whether it was revoked.
+    pub is_revoked: bool,
+}
+
+#[derive(FromRow)]
+struct LineageRow {
+    living: i64,
+    leaked: i64,
+}
+
+#[derive(FromRow)]
+struct WaitedRow {
+    hash: Vec<u8>,
+    #[sqlx(rename = "revoked_position")]
+    revoked_revision: Option<i64>,
+    #[sqlx(rename = "is_settled")]
+    is_revoke_confirmed: bool,
+    #[sqlx(rename = "changed_position")]
+    changed_revision: Option<i64>,
+    #[sqlx(rename = "changed_settled")]
+    is_change_confirmed: bool,
+}
+
+impl From<Refusal> for Rotated {
+    fn from(refusal: Refusal) -> Self {
+        Self::Barred(Barred::Refused(refusal))
+    }
+}
+
+/// Replaces a key, or says what the same message has come to before.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn rotate(
+    db: &Db,
+    rotation: &Rotation<'_>,
+    by: &Caller,
+    now: Timestamp,
+) -> Result<Rotated, StoreError> {
+    let mut tx = db.begin("rotate key").await?;
+    let Some(old) = read(&mut tx, &rotation.request.target, now).await? else {
+        return Ok(Rotated::NotFound);
+    };
+    // Before the key that acts, as whoever ends a lineage does, of which that may be one.
+    tx.execute(LOCK_LINEAGE, values![old.lineage.id.0]).await?;
+    // The first try may have ended the key that acts.
+    if let Some(before) = before(&mut tx, rotation, now).await? {
+        return Ok(before);
+    }
+    let KeyTarget { owner, narrowed, .. } = &rotation.request.target;
+    let needed = if rotation.request.is_self { ROTATE_SELF } else { WRITE };
+    let reach = match reach(&mut tx, by, *owner, narrowed.as_ref(), needed, now).await? {
+        Ok(reach) => reach,
+        Err(barred) => return Ok(Rotated::Barred(barred)),
+    };
+    let expires_at = match life(&mut tx, rotation, &reach, &old, now).await? {
+        Ok(expires_at) => expires_at,
+        Err(refusal) => return Ok(refusal.into()),
+    };
+    let hash = match take(&mut tx, rotation, &old, now).await? {
+        Ok(hash) => hash,
+        Err(refusal) => {
+            // The same message may have been carried out while this one waited for the row.
+            let before = before(&mut tx, rotation, now).await?;
+            return Ok(before.unwrap_or_else(|| refusal.into()));
+        }
+    };
+    let Some(id) = add(&mut tx, rotation, &old, expires_at, now).await? else {
+        // The account was deactivated after the edge had asked who acts.
+        return Ok(Refusal::SessionEnded.into());
+    };
+    let (change, retires_at) = retire(&mut tx, rotation, (&old, hash), id, (by, now)).await?;
+    let (request, new) = (rotation.request, read_key(&mut tx, rotation, now).await?);
+    let changes = changes_of(&old, id, retires_at);
+    let event = Event::done(Action::KeyRotated, Target::Key(old.id), now, by);
+    let event = event.because(request.reason.name()).took(change.revision());
+    append(&mut tx, &AUDIT, &event.changing(&changes)).await?;
+    tx.commit().await?;
+    let is_revoked = rotation.retires_at.is_none();
+    Ok(Rotated::Key(Box::new(Replaced { object: new, retires_at, change, is_revoked })))
+}
+
+/// Sees to it that a rotation whose answer nobody waits for any more is either done or never will be: the new key, where
+/// it was made.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn overtake(
+    db: &Db,
+    rotation: &Rotation<'_>,
+    now: Timestamp,
+) -> Result<Rotated, StoreError> {
+    let mut tx = db.begin("overtake a rotation").await?;
+    let KeyTarget { owner, key, .. } = rotation.request.target;
+    let overtaken: Option<(i64,)> = tx.fetch_first(OVERTAKE, values![owner.0, key.0]).await?;
+    // Who waited for the row sees what was done to it.
+    if let Some(before) = before(&mut tx, rotation, now).await? {
+        return Ok(before);
+    }
+    if overtaken.is_some() {
+        tx.commit().await?;
+    }
+    Ok(Refusal::Stale.into())
+}
+
+/// What the same message has come to, where it came before: the key that its seed makes is there, and replaces this one.
+async fn before(
+    tx: &mut Tx,
+    rotation: &Rotation<'_>,
+    now: Timestamp,
+) -> Result<Option<Rotated>, StoreError> {
+    let KeyTarget { owner, key, .. } = rotation.request.target;
+    let made: Option<KeyRow> =
+        tx.fetch_first(FIND_ISSUED, values![owner.0, &rotation.hash.0]).await?;
+    let Some(made) = made else { return Ok(None) };
+    let object = made.object(now)?;
+    let waited: Option<WaitedRow> = tx.fetch_first(WAITED, values![owner.0, key.0]).await?;
+    let (Some(waited), Some(old)) = (waited, read(tx, &rotation.request.target, now).await?) else {
+        return Ok(Some(Rotated::NotFound));
+    };
+    // Whatever ended or changed it last is no earlier than its rotation.
+    let is_revoked = waited.revoked_revision.is_some();
+    let (at, is_confirmed) = if is_revoked {
+        (waited.revoked_revision, waited.is_revoke_confirmed)
+    } else {
+        (waited.changed_revision, waited.is_change_confirmed)
+    };
+    let row = revision(tx, &AUTHORITY).await?;
+    let earlier = Some((at.map_or_else(|| row.revision(), Revision), is_confirmed));
+    let change = Change { tag: Tag::Credential(hash_of(&waited.hash)?), row, earlier };
+    let retires_at = old.lineage.retires_at.unwrap_or(old.expires_at);
+    Ok(Some(Rotated::Key(Box::new(Replaced { object, retires_at, change, is_revoked }))))
+}
+
+/// When the new key ends, if whoever acts may replace the old one by it.
+async fn life(
+    tx: &mut Tx,
+    rotation: &Rotation<'_>,
+    reach: &Reach,
+    old: &KeyObject,
+    now: Timestamp,
+) -> Result<Result<Timestamp, Refusal>, StoreError> {
+    let lived = old.expires_at.0.saturating_sub(old.created_at.0);
+    let as_before = now.plus(lived.clamp(1, rotation.max_life));
+    let expires_at = rotation.expires_at.unwrap_or(as_before);
+    let Reach::Key(own) = reach else {
+        let Reach::Token(scopes) = reach else { return Ok(Ok(expires_at)) };
+        let ceiling = ceiling(tx, rotation.request.target.owner).await?;
+        let covered = Reach::Token(scopes.clone()).covers(wanted(old), &ceiling);
+        return Ok(covered.map(|()| expires_at));
+    };
+    let is_itself = own.id == old.id;
+    if rotation.request.is_self && !is_itself {
+        return Ok(Err(Refusal::InsufficientScope { required: vec![WRITE.to_owned()] }));
+    }
+    // Only users have a key live for longer than the one before.
+    if expires_at > as_before {
+        return Ok(Err(Refusal::InsufficientScope { required: Vec::new() }));
+    }
+    if is_itself {
+        return Ok(Ok(expires_at));
+    }
+    let ceiling = ceiling(tx, rotation.request.target.owner).await?;
+    Ok(reach.covers(wanted(old), &ceiling).map(|()| expires_at))
+}
+
+fn wanted(old: &KeyObject) -> Wanted<'_> {
+    let KeyObject { scopes, allowed_ips, environment, expires_at, .. } = old;
+    Wanted { scopes, allowed_ips, environment, expires_at: *expires_at }
+}
+
+/// Takes the old key for this rotation alone; its hash.
+async fn take(
+    tx: &mut Tx,
+    rotation: &Rotation<'_>,
+    old: &KeyObject,
+    now: Timestamp,
+) -> Result<Result<CredentialHash, Refusal>, StoreError> {
+    let (request, lineage) = (rotation.request, old.lineage.id.0);
+    if let Some(refusal) = conflict(old, request.target.version) {
+        return Ok(Err(refusal));
+    }
+    let KeyTarget { owner, key, version, .. } = request.target;
+    let taken: Option<(Vec<u8>,)> =
+        tx.fetch_first(TAKE, values![owner.0, key.0, version, now.0]).await?;
+    let Some((hash,)) = taken else { return Ok(Err(Refusal::Stale)) };
+    let row: Option<LineageRow> = tx.fetch_first(LINEAGE, values![lineage, now.0]).await?;
+    let LineageRow { living, leaked } = row.ok_or(StoreError::Unexpected("a count has one row"))?;
+    if leaked > 0 && !request.confirm {
+        return Ok(Err(Refusal::Conflict(Conflict::Leaked)));
+    }
+    let living_after = living + i64::from(rotation.retires_at.is_some());
+    if living_after > MAX_LIVING {
+        return Ok(Err(Refusal::Conflict(Conflict::LineageFull)));
+    }
+    if request.reason == RevocationReason::KeyCompromise {
+        tx.execute(MARK_LEAKED, values![lineage, now.0]).await?;
+    }
+    Ok(Ok(hash_of(&hash)?))
+}
+
+/// Why a key as it is now cannot be replaced by whoever read this version of it.
+fn conflict(old: &KeyObject, version: i64) -> Option<Refusal> {
+    if old.version != version {
+        return Some(Refusal::Stale);
+    }
+    Some(Refusal::Conflict(match old.state {
+        KeyState::Revoked => Conflict::Revoked,
+        KeyState::Expired => Conflict::Expired,
+        KeyState::Disabled => Conflict::Disabled,
+        KeyState::Retiring => Conflict::Retiring,
+        KeyState::Inactive => return Some(Refusal::SessionEnded),
+        KeyState::Active => return None,
+    }))
+}
+
+/// Adds the new key; `None`: its owner is disabled.
+async fn add(
+    tx: &mut Tx,
+    rotation: &Rotation<'_>,
+    old: &KeyObject,
+    expires_at: Timestamp,
+    now: Timestamp,
+) -> Result<Option<KeyId>, StoreError> {
+    let owner = rotation.request.target.owner.0;
+    let values =
+        values![owner, old.id.0, &rotation.hash.0, &rotation.hint, now.0, expires_at.0, owner];
+    let Some((id,)) = tx.fetch_first(INSERT, values).await? else { return Ok(None) };
+    tx.execute(COPY_TAGS, values![old.id.0, id]).await?;
+    Ok(Some(KeyId(id)))
+}
+
+/// Ends the old key now or later; the change, and when it ends.
+async fn retire(
+    tx: &mut Tx,
+    rotation: &Rotation<'_>,
+    (old, hash): (&KeyObject, CredentialHash),
+    new: KeyId,
+    (by, now): (&Caller, Timestamp),
+) -> Result<(Change, Timestamp), StoreError> {
+    let (tag, mark) = (Tag::Credential(hash), &rotation.request.target.mark.0);
+    if let Some(retires_at) = rotation.retires_at {
+        let retires_at = retires_at.min(old.expires_at);
+        let row = append_invalidation(tx, &AUTHORITY, tag, now).await?;
+        let values = values![old.id.0, new.0, retires_at.0, mark, row.revision().0];
+        tx.execute(RETIRE, values).await?;
+        return Ok((Change { tag, row, earlier: None }, retires_at));
+    }
+    let by = Revoker::of(&by.actor).map(|by| by.as_text());
+    let reason = rotation.request.reason.name();
+    let values = values![old.id.0, new.0, now.0, reason, by.as_deref(), mark];
+    tx.execute(REPLACE, values).await?;
+    let ended = Ended { tag, earlier: None, is_confirmed: false };
+    let change = end_once(tx, &AUTHORITY, ended, (SET_REVISION, old.id.0.into()), now).await?;
+    Ok((change, now))
+}
+
+async fn read(
+    tx: &mut Tx,
+    target: &KeyTarget,
+    now: Timestamp,
+) -> Result<Option<KeyObject>, StoreError> {
+    let row: Option<KeyRow> = tx.fetch_first(GET, values![target.owner.0, target.key.0]).await?;
+    row.map(|row| row.object(now)).transpose()
+}
+
+/// The new key as it is shown.
+async fn read_key(
+    tx: &mut Tx,
+    rotation: &Rotation<'_>,
+    now: Timestamp,
+) -> Result<KeyObject, StoreError> {
+    let owner = rotation.request.target.owner.0;
+    let row: Option<KeyRow> = tx.fetch_first(FIND_ISSUED, values![owner, &rotation.hash.0]).await?;
+    row.ok_or(StoreError::Unexpected("a key that was just made is not there"))?.object(now)
+}
+
+/// What the event says of the old key.
+fn changes_of(old: &KeyObject, new: KeyId, retires_at: Timestamp) -> String {
+    let changes = serde_json::json!({
+        "replaced_by": {"from": null, "to": new.0},
+        "expires_at": {"from": old.expires_at, "to": retires_at},
+    });
+    changes.to_string()
+}
+
+/// Marks the change of a key that retires as seen to its end.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn settle(db: &Db, key: KeyId, revision: Revision) -> Result<(), StoreError> {
+    db.execute(SETTLE, values![key.0, revision.0]).await.map(drop)
+}
+
+/// Whether a command asks only that what it asked for before is done or never will be.
+#[must_use]
+pub fn is_withdrawal(request: &RotateKey, by: &Caller) -> bool {
+    request.target.version == KeyTarget::NEVER && matches!(by.actor, Actor::System { .. })
+}
