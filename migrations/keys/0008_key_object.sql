@@ -42,6 +42,8 @@ ALTER TABLE api_keys ADD COLUMN changed_mark BYTEA;
 ALTER TABLE api_keys ADD COLUMN changed_position BIGINT;
 ALTER TABLE api_keys ADD COLUMN changed_settled BOOLEAN NOT NULL DEFAULT TRUE;
 
+-- How many keys of an owner live is counted as far as it matters, whatever was revoked or has expired before.
+CREATE INDEX api_keys_live ON api_keys (owner_id, expires_at) WHERE revoked_at IS NULL;
 CREATE INDEX api_keys_lineage ON api_keys (lineage_id) WHERE lineage_id IS NOT NULL;
 CREATE INDEX api_keys_external_id ON api_keys (owner_id, external_id) WHERE external_id IS NOT NULL;
 

@@ -132,6 +132,12 @@ impl AllowedIps {
         size_of_val(&*self.0)
     }
 
+    /// How many ranges are listed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Each range, as it is shown.
     pub fn iter(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(ToString::to_string)

@@ -14,11 +14,14 @@ use crate::verdict::Verdicts;
 pub use ceiling::{CeilingsTold, SetDefaultCeiling, ToldOwner};
 pub use commands::*;
 pub use object::{KeyObject, KeyOrigin, KeyState, Lineage, Revocation, RevocationReason, Revoker};
+pub use weight::MAX_PAGE_WEIGHT;
 
 mod ceiling;
 mod commands;
 mod object;
 pub mod rules;
+
+mod weight;
 
 /// The key service, on API keys.
 #[derive(Clone, Debug, PartialEq, Eq)]

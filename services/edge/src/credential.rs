@@ -41,6 +41,8 @@ pub struct Owner<S> {
     pub user: UserId,
     /// The scopes of the token that acts, where it was narrowed at login.
     pub narrowed: Option<Scopes>,
+    /// The environment of the key that acts.
+    pub environment: Option<String>,
     /// For what they do.
     pub context: Context,
     scope: PhantomData<S>,
@@ -72,6 +74,8 @@ pub struct Acting<S> {
     pub user: UserId,
     /// The scopes of the token that acts, where it was narrowed at login.
     pub narrowed: Option<Scopes>,
+    /// The environment of the key that acts.
+    pub environment: Option<String>,
     /// For what they do.
     pub context: Context,
     shown: Kept,
@@ -130,7 +134,9 @@ impl<S: KeyScope> FromRequestParts<Arc<Edge>> for Owner<S> {
         let context = acting::by(parts, &principal)?;
         let narrowed = principal.user().is_some_and(|user| user.is_narrowed);
         let narrowed = narrowed.then(|| principal.grants.scopes.clone());
-        Ok(Self { user: principal.owner().user(), narrowed, context, scope: PhantomData })
+        let environment = principal.grants.environment.as_deref().map(str::to_owned);
+        let user = principal.owner().user();
+        Ok(Self { user, narrowed, environment, context, scope: PhantomData })
     }
 }
 
@@ -138,7 +144,7 @@ impl<S: KeyScope> FromRequestParts<Arc<Edge>> for Acting<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let Owner { user, narrowed, context, scope } =
+        let Owner { user, narrowed, environment, context, scope } =
             Owner::from_request_parts(parts, edge).await?;
         let shown = managing(parts)?;
         // The one of the two that counted.
@@ -146,7 +152,7 @@ impl<S: KeyScope> FromRequestParts<Arc<Edge>> for Acting<S> {
             Some(Actor::User { .. }) => Presented { key: None, ..shown },
             _ => Presented { token: shown.token.filter(|_| shown.key.is_none()), ..shown },
         };
-        Ok(Self { user, narrowed, context, shown: shown.kept(), scope })
+        Ok(Self { user, narrowed, environment, context, shown: shown.kept(), scope })
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use latchkey_contract::problem::{
-    CONFLICT_LEAKED, CONFLICT_RETIRING, EMAIL_TAKEN, INACTIVE_USER, INSUFFICIENT_SCOPE, INVALID,
-    KEY_NOT_FOUND, METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, PRECONDITION_FAILED, USERNAME_TAKEN,
-    WRONG_CREDENTIALS,
+    CONFLICT_KEYS, CONFLICT_LEAKED, CONFLICT_RETIRING, EMAIL_TAKEN, INACTIVE_USER,
+    INSUFFICIENT_SCOPE, INVALID, KEY_NOT_FOUND, METHOD_NOT_ALLOWED, NO_SUCH_ROUTE,
+    PRECONDITION_FAILED, ProblemType, USERNAME_TAKEN, WRONG_CREDENTIALS,
 };
 use latchkey_gate::Requirement;
 use utoipa_axum::routes;
@@ -67,15 +67,35 @@ fn accounts() -> [Route; 5] {
     ]
 }
 
-fn api_keys() -> [Route; 3] {
+/// How making a key may be refused.
+const UNMADE: &[&ProblemType] = &[&INSUFFICIENT_SCOPE, &CONFLICT_KEYS];
+
+fn api_keys() -> [Route; 6] {
     [
-        Route::new(routes!(keys::create))
+        Route::new(routes!(keys::create::create))
             .who(Write::REQUIREMENT)
-            .problems(&[&INSUFFICIENT_SCOPE])
+            .problems(UNMADE)
             .limit(LimitClass::Keys)
             .body(MAX_BODY)
             .lane(Lane::NewKeys),
-        Route::new(routes!(keys::list))
+        Route::new(routes!(keys::create::create_scoped))
+            .who(Write::REQUIREMENT)
+            .problems(UNMADE)
+            .limit(LimitClass::Keys)
+            .body(MAX_BODY)
+            .lane(Lane::NewKeys),
+        Route::new(routes!(keys::create::create_many))
+            .who(Write::REQUIREMENT)
+            .problems(UNMADE)
+            .limit(LimitClass::Keys)
+            .body(keys::create::MAX_BULK_BODY)
+            .lane(Lane::NewKeys),
+        Route::new(routes!(keys::lookup::look_up))
+            .who(Read::REQUIREMENT)
+            .problems(&[&INSUFFICIENT_SCOPE, &KEY_NOT_FOUND])
+            .body(keys::lookup::MAX_LOOKUP_BODY)
+            .lane(Lane::Lists),
+        Route::new(routes!(keys::list::list))
             .who(Read::REQUIREMENT)
             .problems(&[&INSUFFICIENT_SCOPE, &INVALID])
             .lane(Lane::Lists),

@@ -1,6 +1,6 @@
 //! Keys on their way to a client who has not been shown them yet. A key that nobody will be shown is revoked, whoever
 //! waits for that: its text is no use to anybody, and it does not stand in the list as a good one.
-//! `api/keys.rs` makes keys by it, and `api/keys/rotate.rs` such that replace another.
+//! `api/keys/create.rs` makes keys by it, and `api/keys/rotate.rs` such that replace another.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use latchkey_bus::{Bus, Context};
 use latchkey_contract::keys::{
-    Grace, IssueKey, IssuedKey, KeyTarget, RevokeKey, RotateKey, RotatedKey,
+    Grace, IssueKey, IssueKeys, IssuedKey, KeyTarget, RevokeKey, RotateKey, RotatedKey,
 };
 use latchkey_contract::{CallError, KeyId, Refusal, Rpc, UserId};
 use latchkey_runtime::periodic::PeriodicTask;
@@ -51,6 +51,8 @@ pub(crate) struct Making {
 pub(crate) enum Ask {
     /// A new one.
     Issue(IssueKey),
+    /// Several new ones.
+    IssueMany(IssueKeys),
     /// One in another's place.
     Rotate(RotateKey),
 }
@@ -60,8 +62,8 @@ struct Unshown {
     /// The request that asks for it, by whoever does.
     context: Context,
     ask: Ask,
-    /// Which one it is; `None` where it is not known whether it was made.
-    key: Option<KeyId>,
+    /// Which are left to be revoked; `None` where it is not known whether they were made.
+    made: Option<Vec<KeyId>>,
 }
 
 /// One that waits to be revoked.
@@ -82,7 +84,7 @@ impl UnshownKeys {
 
     /// Begins to make a key for whoever acts. What asks for it has a seed.
     pub(crate) fn making(self: &Arc<Self>, context: &Context, ask: impl Into<Ask>) -> Making {
-        let unshown = Unshown { context: context.clone(), ask: ask.into(), key: None };
+        let unshown = Unshown { context: context.clone(), ask: ask.into(), made: None };
         let keys = Arc::clone(self);
         Making { keys, unshown: Some(unshown), is_idle: true, may_be_done: false }
     }
@@ -105,28 +107,51 @@ impl UnshownKeys {
         due
     }
 
-    /// Revokes a key. Where it is not known whether it was made, it is made, by the same seed, so that a message that
-    /// is late finds it revoked; but another key is not replaced for that: then none is made any more.
-    async fn revoke(&self, unshown: &Unshown) -> Result<(), CallError> {
-        let Unshown { context, ask, key } = unshown;
-        let key = match (key, ask) {
-            (Some(key), _) => *key,
-            (None, Ask::Issue(request)) => {
-                // It is the same command once more, of whoever gave it. One that is refused may still be made, by an
-                // attempt that is not over.
-                let context = anew(context, IssueKey::TIMEOUT);
-                self.bus.call(&context, request).await?.object.id
-            }
-            (None, Ask::Rotate(request)) => match self.withdraw(context, request).await? {
-                Some(key) => key,
-                None => return Ok(()),
-            },
+    /// Revokes keys. Where it is not known whether they were made, they are made, by the same seed, so that a message that
+    /// is late finds them revoked; but another key is not replaced for that: then none is made any more. Those that are
+    /// not revoked yet are left.
+    async fn revoke(&self, unshown: &mut Unshown) -> Result<(), CallError> {
+        let Unshown { context, ask, made } = unshown;
+        let keys = match made.take() {
+            Some(keys) => keys,
+            None => self.again(context, ask).await?,
         };
-        let revoke = RevokeKey::of(ask.owner(), key, false);
-        // This one nobody has asked for.
-        let context = anew(context, RevokeKey::TIMEOUT);
-        let context = context.acting(acting::itself(context.request_id.clone()));
-        self.bus.call_waiting(self.attempt, &context, &revoke).await.map(drop)
+        let (owner, context) = (ask.owner(), &*context);
+        let revoke = |key: KeyId| async move {
+            let revoke = RevokeKey::of(owner, key, false);
+            // This one nobody has asked for.
+            let context = anew(context, RevokeKey::TIMEOUT);
+            let context = context.acting(acting::itself(context.request_id.clone()));
+            let revoked = self.bus.call_waiting(self.attempt, &context, &revoke).await;
+            revoked.err().map(|error| (key, error))
+        };
+        let failed: Vec<(KeyId, CallError)> = stream::iter(keys)
+            .map(revoke)
+            .buffer_unordered(AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        let error = failed.first().map(|(_, error)| error.clone());
+        *made = Some(failed.into_iter().map(|(key, _)| key).collect());
+        error.map_or(Ok(()), Err)
+    }
+
+    /// The same command once more, of whoever gave it: which keys it makes, or has made. One that is refused may still be
+    /// carried out, by an attempt that is not over.
+    async fn again(&self, context: &Context, ask: &Ask) -> Result<Vec<KeyId>, CallError> {
+        match ask {
+            Ask::Issue(request) => {
+                let context = anew(context, IssueKey::TIMEOUT);
+                Ok(vec![self.bus.call(&context, request).await?.object.id])
+            }
+            Ask::IssueMany(request) => {
+                let context = anew(context, IssueKeys::TIMEOUT);
+                Ok(ids(&self.bus.call(&context, request).await?))
+            }
+            Ask::Rotate(request) => {
+                Ok(self.withdraw(context, request).await?.into_iter().collect())
+            }
+        }
     }
 
     /// Sees to it that a rotation is done or never will be; the key that it has made.
@@ -161,8 +186,8 @@ impl PeriodicTask for UnshownKeys {
     const AT_THE_END: bool = true;
 
     async fn run(&self) {
-        let revoke = async |one: Waiting| {
-            if self.revoke(&one.unshown).await.is_ok() {
+        let revoke = async |mut one: Waiting| {
+            if self.revoke(&mut one.unshown).await.is_ok() {
                 tracing::info!(service = NAME, request_id = %one.unshown.context.request_id, "a new key is revoked because its answer did not reach the client");
                 return;
             }
@@ -184,14 +209,30 @@ impl Making {
     /// # Errors
     /// [`CallError`] where there is none, or nobody knows: then it is revoked if there is one.
     pub(crate) async fn make(&mut self) -> Result<IssuedKey, CallError> {
-        let Some(Unshown { context, ask: Ask::Issue(request), key }) = &mut self.unshown else {
+        let Some(Unshown { context, ask: Ask::Issue(request), made }) = &mut self.unshown else {
             return Err(CallError::Fault);
         };
         self.is_idle = false;
-        let made = self.keys.bus.call_telling(context, request).await;
-        *key = made.outcome.as_ref().ok().map(|issued| issued.object.id);
-        self.asked(made.is_undone);
-        made.outcome
+        let answer = self.keys.bus.call_telling(context, request).await;
+        *made = answer.outcome.as_ref().ok().map(|issued| vec![issued.object.id]);
+        self.asked(answer.is_undone);
+        answer.outcome
+    }
+
+    /// Makes several keys.
+    ///
+    /// # Errors
+    /// As for [`make`](Self::make).
+    pub(crate) async fn make_many(&mut self) -> Result<Vec<IssuedKey>, CallError> {
+        let Some(Unshown { context, ask: Ask::IssueMany(request), made }) = &mut self.unshown
+        else {
+            return Err(CallError::Fault);
+        };
+        self.is_idle = false;
+        let answer = self.keys.bus.call_telling(context, request).await;
+        *made = answer.outcome.as_ref().ok().map(|issued| ids(issued));
+        self.asked(answer.is_undone);
+        answer.outcome
     }
 
     /// Replaces a key of which whoever decides has read this version. Once more where something newer came: of all tries
@@ -200,16 +241,16 @@ impl Making {
     /// # Errors
     /// As for [`make`](Self::make).
     pub(crate) async fn replace(&mut self, version: i64) -> Result<RotatedKey, CallError> {
-        let Some(Unshown { context, ask: Ask::Rotate(request), key }) = &mut self.unshown else {
+        let Some(Unshown { context, ask: Ask::Rotate(request), made }) = &mut self.unshown else {
             return Err(CallError::Fault);
         };
         self.is_idle = false;
         request.target.version = version;
         let keys = &self.keys;
-        let made = keys.bus.call_waiting_telling(keys.attempt, context, request).await;
-        *key = made.outcome.as_ref().ok().map(|rotated| rotated.issued.object.id);
-        self.asked(made.is_undone);
-        made.outcome
+        let answer = keys.bus.call_waiting_telling(keys.attempt, context, request).await;
+        *made = answer.outcome.as_ref().ok().map(|rotated| vec![rotated.issued.object.id]);
+        self.asked(answer.is_undone);
+        answer.outcome
     }
 
     /// An answer came. If nothing was done, the key may be there all the same, or come yet, by an earlier try of which only
@@ -226,7 +267,7 @@ impl Making {
 
     /// Nobody will be shown the key: it is revoked now or, where that cannot be, as soon as it can.
     pub(crate) async fn revoke(mut self) {
-        let Some(unshown) = self.unshown.as_ref().filter(|_| !self.is_idle) else { return };
+        let Some(unshown) = self.unshown.as_mut().filter(|_| !self.is_idle) else { return };
         if self.keys.revoke(unshown).await.is_ok() {
             self.unshown = None;
         }
@@ -243,6 +284,10 @@ impl Drop for Making {
     }
 }
 
+fn ids(made: &[IssuedKey]) -> Vec<KeyId> {
+    made.iter().map(|issued| issued.object.id).collect()
+}
+
 /// The same request with time of its own: its client does not wait any more.
 fn anew(context: &Context, timeout: Duration) -> Context {
     let caller = context.caller.clone();
@@ -253,6 +298,7 @@ impl Ask {
     fn owner(&self) -> UserId {
         match self {
             Self::Issue(request) => request.owner,
+            Self::IssueMany(request) => request.owner,
             Self::Rotate(request) => request.target.owner,
         }
     }
@@ -261,6 +307,12 @@ impl Ask {
 impl From<IssueKey> for Ask {
     fn from(request: IssueKey) -> Self {
         Self::Issue(request)
+    }
+}
+
+impl From<IssueKeys> for Ask {
+    fn from(request: IssueKeys) -> Self {
+        Self::IssueMany(request)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The key service: issue, list, revoke and verify API keys.
 //!
 //! ```text
-//! bus -> routes -> issue | list | revoke | owner | verify | usage -> store
+//! bus -> routes -> issue | list | lookup | revoke | owner | verify | usage -> store
 //! ```
 //!
 //! Actors: the root supervises the endpoint, the verifier, the usage ledger, the
@@ -16,6 +16,7 @@ pub mod expiring;
 pub mod get;
 pub mod issue;
 pub mod list;
+pub mod lookup;
 pub mod owner;
 pub mod replica;
 pub mod revoke;
@@ -26,6 +27,7 @@ pub mod sweeper;
 pub mod usage;
 pub mod verify;
 
+mod release;
 mod root;
 mod routes;
 
@@ -69,6 +71,7 @@ pub struct Keys {
     lookup: BatchClient<Lookup<store::KeyRows>>,
     usage: Arc<usage::UsageLedger>,
     authority: Arc<Authority<KeysAuthority>>,
+    restrictions: release::Restrictions,
 }
 
 impl Keys {
@@ -104,7 +107,9 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
         &entropy,
     )
     .await?;
-    let keys = Arc::new(Keys { config, db, clock, entropy, lookup, usage, authority });
+    let restrictions = release::Restrictions::default();
+    let keys = Keys { config, db, clock, entropy, lookup, usage, authority, restrictions };
+    let keys = Arc::new(keys);
     root::start(bus, keys, verifier, listener, shipper)
         .await
         .map_err(|error| StartError::new(Exit::Internal, error.to_string()))

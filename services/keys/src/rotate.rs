@@ -69,7 +69,11 @@ fn make(request: &RotateKey, keys: &Keys, environment: &str) -> Result<ApiKey, R
         Refusal::Invalid(vec![FieldError::new("environment", rule)])
     })?;
     let infix = environments.infix(environment);
-    Ok(ApiKey::generate(prefix, infix, grow(&request.seed, request.target.owner, &keys.entropy)))
+    Ok(ApiKey::generate(
+        prefix,
+        infix,
+        grow(&request.seed, request.target.owner, None, &keys.entropy),
+    ))
 }
 
 /// What is to be done, or every faulty field.

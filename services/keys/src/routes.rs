@@ -7,17 +7,22 @@ use latchkey_bus::{Context, Routes, with};
 use latchkey_contract::Failure;
 use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::keys::{
-    GetKey, IssueKey, KeysAuthority, ListKeys, ReadTelling, Ready, RecordUses, RevokeKey,
-    RevokeKeys, RotateKey, SetDefaultCeiling, SetOwner, TellOwners, VerifyKeys,
+    GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, ReadTelling, Ready,
+    RecordUses, RevokeKey, RevokeKeys, RotateKey, SetDefaultCeiling, SetOwner, TellOwners,
+    VerifyKeys,
 };
 
-use crate::{Keys, NAME, get, issue, list, owner, revoke, revoke_many, rotate, usage, verify};
+use crate::{
+    Keys, NAME, get, issue, list, lookup, owner, revoke, revoke_many, rotate, usage, verify,
+};
 
 pub(crate) fn of(keys: &Arc<Keys>) -> Routes {
     Routes::new(NAME, env!("CARGO_PKG_VERSION"), "Issue, list, revoke and verify API keys")
         .keeping(keys.config.audit.ip)
         .on::<IssueKey, _, _>(with(keys, issue::issue))
         .on::<GetKey, _, _>(with(keys, get::get))
+        .on::<IssueKeys, _, _>(with(keys, issue::issue_many))
+        .on::<LookUpKeys, _, _>(with(keys, lookup::look_up))
         .on::<ListKeys, _, _>(with(keys, list::list))
         .on::<RevokeKey, _, _>(with(keys, revoke::revoke))
         .on::<RevokeKeys, _, _>(with(keys, revoke_many::revoke))

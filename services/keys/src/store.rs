@@ -6,10 +6,14 @@ pub mod default_ceiling;
 pub mod expiring;
 pub mod issue;
 pub mod key;
+pub mod list;
+pub mod order;
 pub mod owner;
 pub mod revoke_many;
 pub mod rotate;
 pub mod telling;
+
+mod limit;
 
 use latchkey_audit::{Action, AuditSql, Event, Target, append, audit};
 use latchkey_authority::changes;
@@ -105,7 +109,11 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend(AUDIT.all(engine));
     all.push(skip_ids);
     all.extend([find, REVOKE, SET_REVISION, MARK_CONFIRMED, record_uses, IS_DISABLED]);
-    all.extend([key::GET, key::LIST, issue::INSERT, issue::FIND_ISSUED, issue::ADD_TAG]);
+    all.extend([key::GET, key::LIST, key::BY_HINT]);
+    all.extend(list::statements());
+    all.extend([issue::INSERT, issue::INSERT_LIMITED, issue::FIND_ISSUED, issue::ADD_TAG]);
+    all.extend(limit::statements(engine));
+    all.push(limit::IS_FULL);
     all.extend([acting::ACTING, acting::CEILING]);
     all.extend([owner::FIND, owner::TELL, telling::DISABLE, telling::ENABLE]);
     all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);

@@ -39,7 +39,7 @@ impl Bench {
     /// A cluster with so many edges, whose memory is on or off.
     async fn start(edges: usize, cache: &str) -> Self {
         let builder = Cluster::builder().own_postgres().replicas(Service::Edge, edges);
-        let cluster = builder.set("CACHE", cache).start();
+        let cluster = builder.set("CACHE", cache).set("API_KEYS_PER_OWNER", "off").start();
         for service in Service::ALL {
             let idle = resident_mib(cluster.replica(service, 0).pid());
             say(&format!("{}: {idle:.1} MiB resident after the start", service.binary()));

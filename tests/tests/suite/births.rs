@@ -19,7 +19,7 @@ use latchkey_identity::store::session::{self, NewSession, Opened};
 use latchkey_identity::store::signer::{self, Others};
 use latchkey_identity::token::Fingerprint;
 use latchkey_keys::store as keys;
-use latchkey_keys::store::issue::{Inserted, Order};
+use latchkey_keys::store::issue::{Inserted, Order, Policy};
 use latchkey_keys::store::owner::Outcome as Owner;
 use latchkey_store::Db;
 
@@ -140,7 +140,7 @@ impl Scene {
 
     async fn insert(&self, key: Order) -> Inserted {
         let owner = acting_user(key.owner.0);
-        keys::issue::insert(&self.db, key, &owner).await.unwrap()
+        keys::issue::insert(&self.db, key, &Policy::default(), &owner).await.unwrap()
     }
 }
 

@@ -11,7 +11,7 @@ use latchkey_contract::keys::{
 };
 use latchkey_contract::{Actor, Caller, KeyId, Mark, RequestId, Secret, Timestamp, UserId};
 use latchkey_keys::store as keys;
-use latchkey_keys::store::issue::Inserted;
+use latchkey_keys::store::issue::{Inserted, Policy};
 use latchkey_keys::store::revoke_many::{Many, ManyRevoked};
 use latchkey_keys::store::rotate::{Rotated, Rotation};
 use latchkey_store::{Db, StoreError};
@@ -206,7 +206,10 @@ fn checked(request: &RotateKey, hash: u8) -> Rotation<'_> {
 impl Scene {
     async fn key(&self, hash: u8) -> KeyId {
         let key = order(OWNER.0, hash, NOW, NOW.plus(9 * Timestamp::DAY));
-        match keys::issue::insert(&self.db, key, &acting_user(OWNER.0)).await.unwrap() {
+        match keys::issue::insert(&self.db, key, &Policy::default(), &acting_user(OWNER.0))
+            .await
+            .unwrap()
+        {
             Inserted::Key(key) => key.id,
             other => panic!("{other:?}"),
         }

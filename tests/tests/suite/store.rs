@@ -15,7 +15,7 @@ use latchkey_identity::store::session::{NewSession, Opened};
 use latchkey_identity::store::signer::Others;
 use latchkey_identity::token::Fingerprint;
 use latchkey_keys::store as keys;
-use latchkey_keys::store::issue::{Inserted, Order};
+use latchkey_keys::store::issue::{Inserted, Order, Policy};
 use latchkey_keys::store::owner::Outcome as Owner;
 use latchkey_revocation::MemberState;
 use latchkey_runtime::Clock;
@@ -25,6 +25,7 @@ mod audit;
 mod expiring;
 mod throttle;
 
+/// When it all happens.
 pub const NOW: Timestamp = Timestamp(1_800_000_000_000);
 /// Bound on a database that is busy.
 const SOON: Duration = Duration::from_mins(1);
@@ -65,7 +66,7 @@ fn key(owner: i64, number: u8, expires_at: Timestamp) -> Order {
 
 async fn insert(db: &Db, key: Order) -> KeyId {
     let owner = acting_user(key.owner.0);
-    match keys::issue::insert(db, key, &owner).await.unwrap() {
+    match keys::issue::insert(db, key, &Policy::default(), &owner).await.unwrap() {
         Inserted::Key(made) => made.id,
         other => panic!("{other:?}"),
     }

@@ -11,7 +11,7 @@ use latchkey_identity::store as identity;
 use latchkey_identity::store::account::NewUser;
 use latchkey_identity::store::session::{NewSession, Opened};
 use latchkey_keys::store as keys;
-use latchkey_keys::store::issue::Inserted;
+use latchkey_keys::store::issue::{Inserted, Policy};
 use latchkey_keys::store::owner::Outcome;
 use latchkey_keys::store::telling;
 use latchkey_store::Db;
@@ -51,7 +51,7 @@ async fn set(db: &Db, owner: i64, disabled: bool, (epoch, revision): (Epoch, i64
 async fn key(db: &Db, owner: i64) -> i64 {
     let number = u8::try_from(owner).unwrap();
     let key = order(owner, number, NOW, NOW.plus(Timestamp::DAY));
-    match keys::issue::insert(db, key, &acting_user(owner)).await.unwrap() {
+    match keys::issue::insert(db, key, &Policy::default(), &acting_user(owner)).await.unwrap() {
         Inserted::Key(listed) => listed.id.0,
         other => panic!("{other:?}"),
     }

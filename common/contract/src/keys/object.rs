@@ -184,6 +184,12 @@ impl KeyState {
         Self::Active,
     ];
 
+    /// The one with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
     /// Its name, as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -199,6 +205,12 @@ impl KeyState {
 }
 
 impl KeyOrigin {
+    /// The one with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Issued, Self::Imported].into_iter().find(|origin| origin.name() == name)
+    }
+
     /// Its name, as in JSON and in the database.
     #[must_use]
     pub fn name(self) -> &'static str {

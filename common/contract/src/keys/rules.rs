@@ -81,6 +81,17 @@ pub fn external_id(text: &str) -> Result<(), FieldError> {
     if is_good { Ok(()) } else { Err(FieldError::new("external_id", message)) }
 }
 
+/// How many days a key is to live, where it may live `max` of them.
+///
+/// # Errors
+/// What is wrong with `expires_in_days`, and what is accepted; `None` stands for no whole number at all.
+pub fn days(days: Option<i64>, max: i64) -> Result<i64, FieldError> {
+    let is_good = |days: &i64| (*DAYS.start()..=max).contains(days);
+    days.filter(is_good).ok_or_else(|| {
+        FieldError::new("expires_in_days", format!("must be a whole number from 1 to {max}"))
+    })
+}
+
 /// A key's tags: each once, in order.
 ///
 /// # Errors
@@ -127,6 +138,16 @@ mod tests {
             assert_eq!(note(wrong).unwrap_err().field, "note");
         }
         assert!(note(&"x".repeat(MAX_NOTE)).is_ok() && note(&"x".repeat(MAX_NOTE + 1)).is_err());
+    }
+
+    #[test]
+    fn days_are_as_many_as_a_key_may_live() {
+        for good in [1, 30] {
+            assert_eq!(days(Some(good), 30), Ok(good));
+        }
+        for wrong in [None, Some(0), Some(-1), Some(31), Some(i64::MAX)] {
+            assert_eq!(days(wrong, 30).unwrap_err().field, "expires_in_days");
+        }
     }
 
     #[test]

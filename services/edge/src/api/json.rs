@@ -8,6 +8,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
+const NANOS_PER_MILLI: i128 = 1_000_000;
+
 /// How a change came to be exact.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"revision": 7, "edges_confirmed": 2, "waited_ms": 1}))]
@@ -33,6 +35,13 @@ pub(super) fn rfc3339(at: Timestamp) -> String {
         .ok()
         .and_then(|at| at.format(&Rfc3339).ok())
         .unwrap_or_default()
+}
+
+/// The moment that a text in RFC 3339 says, in any offset.
+pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
+    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let millis = at.unix_timestamp_nanos().div_euclid(NANOS_PER_MILLI);
+    i64::try_from(millis).ok().map(Timestamp)
 }
 
 /// A JSON value that is a text, or any other one.
@@ -64,5 +73,8 @@ mod tests {
     #[test]
     fn times_are_utc_to_the_second() {
         assert_eq!(rfc3339(Timestamp(1_764_975_600_999)), "2025-12-05T23:00:00Z");
+        assert_eq!(timestamp("2025-12-05T23:00:00.999Z"), Some(Timestamp(1_764_975_600_999)));
+        assert_eq!(timestamp("2025-12-06T01:00:00+02:00"), Some(Timestamp(1_764_975_600_000)));
+        assert_eq!(timestamp("2025-12-05"), None);
     }
 }

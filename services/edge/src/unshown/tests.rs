@@ -32,14 +32,22 @@ async fn bench(first: First) -> Bench {
         let answer = if asked.len() == 1 { Err(first()) } else { Ok(issued()) };
         async { answer }
     };
+    let several = Arc::clone(&asked);
+    let make_many = move |_: Context, ask: IssueKeys| {
+        several.lock().unwrap().push("make");
+        let made = (1..).zip(&ask.keys).map(|(id, _)| issued_as(id)).collect();
+        async move { Ok(made) }
+    };
     let revoke = move |context: Context, ask: RevokeKey| {
         assert_eq!(acts(&context), "system", "nobody has asked for it");
-        assert_eq!((ask.owner, ask.key), (UserId(2), KeyId(1)));
+        assert_eq!(ask.owner, UserId(2));
+        assert!([1, 2].contains(&ask.key.0), "{}", ask.key);
         revokes.lock().unwrap().push("revoke");
         let (revision, edges_confirmed, waited_ms) = (Revision(1), 0, 0);
         async move { Ok(Changed::Confirmed(Receipt { revision, edges_confirmed, waited_ms })) }
     };
     let routes = Routes::new("keys", "0.0.0", "").on::<IssueKey, _, _>(make);
+    let routes = routes.on::<IssueKeys, _, _>(make_many);
     let serving = bus.serve(routes.on::<RevokeKey, _, _>(revoke)).await.unwrap();
     let keys = Arc::new(UnshownKeys::new(bus.as_user(NAME), Duration::from_secs(1)));
     Bench { keys, asked, _serving: serving }
@@ -52,18 +60,18 @@ fn acts(context: &Context) -> &'static str {
 }
 
 fn issued() -> IssuedKey {
+    issued_as(1)
+}
+
+fn issued_as(id: i64) -> IssuedKey {
     let owner = Owner::User(UserId(2));
-    let object = KeyObject::bare(KeyId(1), owner, Timestamp(0), Timestamp(1));
+    let object = KeyObject::bare(KeyId(id), owner, Timestamp(0), Timestamp(1));
     IssuedKey { object, key: Secret::new("sk_".to_owned()) }
 }
 
 /// What the key service is asked for, where the client is gone after the first answer.
 async fn asked_after(first: First) -> Vec<&'static str> {
-    let bench = bench(first).await;
-    let request_id = RequestId::new("test");
-    let actor = Actor::User { id: UserId(2), session: SessionId([1; 16]) };
-    let context = Context::new(request_id.clone(), Duration::from_secs(5));
-    let context = context.acting(Caller::of(actor, request_id));
+    let (bench, context) = (bench(first).await, by_a_user());
     let request = IssueKey {
         owner: UserId(2),
         narrowed: None,
@@ -75,6 +83,35 @@ async fn asked_after(first: First) -> Vec<&'static str> {
     drop(making);
     bench.keys.run().await;
     bench.asked.lock().unwrap().clone()
+}
+
+fn by_a_user() -> Context {
+    let request_id = RequestId::new("test");
+    let actor = Actor::User { id: UserId(2), session: SessionId([1; 16]) };
+    let context = Context::new(request_id.clone(), Duration::from_secs(5));
+    context.acting(Caller::of(actor, request_id))
+}
+
+#[tokio::test]
+async fn of_several_keys_that_nobody_is_shown_each_is_revoked() {
+    for whoever_made_them_has_ended in [true, false] {
+        let bench = bench(|| Failure::Overloaded).await;
+        let request = IssueKeys {
+            owner: UserId(2),
+            narrowed: None,
+            keys: vec![NewKey::default(); 2],
+            seed: Secret::new("seed".to_owned()),
+        };
+        let mut making = bench.keys.making(&by_a_user(), request);
+        assert_eq!(making.make_many().await.unwrap().len(), 2);
+        if whoever_made_them_has_ended {
+            making.revoke().await;
+        } else {
+            drop(making);
+            bench.keys.run().await;
+        }
+        assert_eq!(*bench.asked.lock().unwrap(), ["make", "revoke", "revoke"]);
+    }
 }
 
 /// An error of no kind that a handler knows.

@@ -1,167 +1,67 @@
-//! Adding a key.
+//! Adding keys: all that one command asks for, or none.
 
 use latchkey_audit::{Action, Event, Target, append};
-use latchkey_contract::keys::KeyObject;
-use latchkey_contract::scope::Scopes;
-use latchkey_contract::{
-    AllowedIps, Caller, CredentialHash, KeyId, Metadata, Owner, Refusal, Timestamp, UserId,
-};
-use latchkey_store::{Db, StoreError, Tx, values};
+use latchkey_contract::keys::{IssueKeys, KeyObject};
+use latchkey_contract::{Caller, CredentialHash, KeyId, Timestamp, UserId};
+use latchkey_store::{Db, StoreError, Tx, Value, values};
 
 use super::acting::{Barred, ceiling, reach};
 use super::key::{KeyRow, select_keys};
-use super::{AUDIT, IS_DISABLED};
-use crate::acting::{Reach, WRITE, Wanted};
+pub use super::order::{NewRow, Order, Policy};
+use super::{AUDIT, IS_DISABLED, limit};
+use crate::acting::WRITE;
 
-pub(super) const INSERT: &str = "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at, description, \
-    metadata, external_id, tags, environment, origin, scopes, allowed_ips, created_by) \
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'issued', $12, $13, $14 WHERE NOT EXISTS \
-    (SELECT 1 FROM keys_disabled_owners WHERE owner_id = $1) \
-    ON CONFLICT (hash) DO NOTHING RETURNING id";
+/// A key of an owner who is not disabled, where something else holds, too.
+macro_rules! insert_key {
+    ($and:literal) => {
+        concat!(
+            "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at, description, metadata, \
+             external_id, tags, environment, origin, scopes, allowed_ips, created_by) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'issued', $12, $13, $14 WHERE NOT EXISTS \
+             (SELECT 1 FROM keys_disabled_owners WHERE owner_id = $1)",
+            $and,
+            " ON CONFLICT (hash) DO NOTHING RETURNING id"
+        )
+    };
+}
+
+pub(super) const INSERT: &str = insert_key!("");
+/// Behind the owner's [lock](limit::lock): unless the owner has as many living keys as they may.
+pub(super) const INSERT_LIMITED: &str = insert_key!(
+    " AND NOT EXISTS (SELECT 1 FROM api_keys WHERE owner_id = $1 AND revoked_at IS NULL AND expires_at > $5 \
+     LIMIT 1 OFFSET $15)"
+);
 pub(super) const FIND_ISSUED: &str = select_keys!("hash = $2 AND api_keys.owner_id = $1");
 pub(super) const ADD_TAG: &str =
     "INSERT INTO key_tags (tag, key_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
-/// A key that is asked for; what was not said stands for itself.
-#[derive(Clone, Debug)]
-pub struct Order {
-    /// Whose it is to be.
-    pub owner: UserId,
-    /// The scopes of the token that acts, where it is narrowed.
-    pub narrowed: Option<Scopes>,
-    /// What is stored of it.
-    pub hash: CredentialHash,
-    /// What is shown of it.
-    pub hint: String,
-    /// Its name.
-    pub name: String,
-    /// Now.
-    pub created_at: Timestamp,
-    /// When it expires.
-    pub expires_at: Timestamp,
-    /// Whether nobody said when: then a key that acts makes none that outlives itself.
-    pub is_default_expiry: bool,
-    /// What it is for.
-    pub description: String,
-    /// What verifiers are told of it.
-    pub metadata: Metadata,
-    /// Whose key it is in the owner's own system.
-    pub external_id: Option<String>,
-    /// Each once, in order.
-    pub tags: Vec<String>,
-    /// The environment that it is for.
-    pub environment: String,
-    /// What it is granted; `None`: the default, as far as the owner's ceiling reaches.
-    pub scopes: Option<Scopes>,
-    /// Where from it may be used; `None`: as the key that acts, or from anywhere.
-    pub allowed_ips: Option<AllowedIps>,
-}
-
-/// A key to be.
-#[derive(Clone, Debug)]
-pub struct NewRow {
-    /// Whose it is to be.
-    pub owner: UserId,
-    /// Who makes it.
-    pub created_by: Option<UserId>,
-    /// What is stored of it.
-    pub hash: CredentialHash,
-    /// What is shown of it.
-    pub hint: String,
-    /// Its name.
-    pub name: String,
-    /// Now.
-    pub created_at: Timestamp,
-    /// When it expires.
-    pub expires_at: Timestamp,
-    /// What it is for.
-    pub description: String,
-    /// What verifiers are told of it.
-    pub metadata: Metadata,
-    /// Whose key it is in the owner's own system.
-    pub external_id: Option<String>,
-    /// Each once, in order.
-    pub tags: Vec<String>,
-    /// The environment that it is for.
-    pub environment: String,
-    /// What it is granted.
-    pub scopes: Scopes,
-    /// Where from it may be used.
-    pub allowed_ips: AllowedIps,
-}
-
-/// What became of a key to be.
+/// What became of keys to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inserted {
-    /// It is there, from now on or since the same message came before.
-    Key(Box<KeyObject>),
-    /// Its owner's account is deactivated.
+pub enum Inserted<T = Box<KeyObject>> {
+    /// They are there, from now on or since the same message came before.
+    Key(T),
+    /// Their owner's account is deactivated.
     OwnerDisabled,
-    /// Whoever acts may not make it.
+    /// Their owner has as many living keys as they may, or would have more.
+    Full,
+    /// They are more than one message can show.
+    TooHeavy,
+    /// Whoever acts may not make them.
     Barred(Barred),
-    /// It was not added for a reason that is no longer there.
+    /// They were not added for a reason that is no longer there.
     Nothing,
 }
 
-impl Order {
-    /// The row that it makes, within what whoever acts may give away and the owner's ceiling.
-    fn row(self, reach: &Reach, ceiling: &Scopes) -> Result<NewRow, Refusal> {
-        let acting = match reach {
-            Reach::Key(within) => Some(within),
-            Reach::Owner | Reach::Token(_) => None,
-        };
-        let expires_at = match acting {
-            Some(own) if self.is_default_expiry => self.expires_at.min(own.expires_at),
-            _ => self.expires_at,
-        };
-        let scopes = self.scopes.unwrap_or_else(|| Scopes::everything().intersection(ceiling));
-        let allowed_ips = self.allowed_ips.unwrap_or_else(|| {
-            acting.map_or_else(AllowedIps::default, |own| own.allowed_ips.clone())
-        });
-        let wanted = Wanted {
-            scopes: &scopes,
-            allowed_ips: &allowed_ips,
-            environment: &self.environment,
-            expires_at,
-        };
-        reach.covers(wanted, ceiling)?;
-        let Self { owner, hash, hint, name, created_at, description, metadata, .. } = self;
-        let (environment, external_id, tags) = (self.environment, self.external_id, self.tags);
-        let created_by = Some(owner);
-        Ok(NewRow {
-            owner,
-            created_by,
-            hash,
-            hint,
-            name,
-            created_at,
-            expires_at,
-            description,
-            metadata,
-            external_id,
-            tags,
-            environment,
-            scopes,
-            allowed_ips,
-        })
-    }
-}
-
-impl NewRow {
-    /// The key as it is shown, once it has this id.
-    fn object(self, id: KeyId) -> KeyObject {
-        KeyObject {
-            name: self.name,
-            hint: self.hint,
-            description: self.description,
-            metadata: self.metadata,
-            external_id: self.external_id,
-            tags: self.tags,
-            environment: self.environment,
-            scopes: self.scopes,
-            allowed_ips: self.allowed_ips,
-            created_by: self.created_by,
-            ..KeyObject::bare(id, Owner::User(self.owner), self.created_at, self.expires_at)
+impl<T> Inserted<T> {
+    /// The same of what `change` makes of the keys.
+    fn map<U>(self, change: impl FnOnce(T) -> Inserted<U>) -> Inserted<U> {
+        match self {
+            Self::Key(keys) => change(keys),
+            Self::OwnerDisabled => Inserted::OwnerDisabled,
+            Self::Full => Inserted::Full,
+            Self::TooHeavy => Inserted::TooHeavy,
+            Self::Barred(barred) => Inserted::Barred(barred),
+            Self::Nothing => Inserted::Nothing,
         }
     }
 }
@@ -171,60 +71,179 @@ fn filled(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Adds a key of an owner who is not disabled, and the event of it, unless it is there: then a message came twice.
+/// Adds a key, as [`insert_all`].
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn insert(db: &Db, order: Order, by: &Caller) -> Result<Inserted, StoreError> {
-    let mut tx = db.begin("issue key").await?;
-    let (owner, now) = (order.owner, order.created_at);
-    let reach = reach(&mut tx, by, owner, order.narrowed.as_ref(), WRITE, now).await?;
-    let key = match reach.map(|reach| (order, reach)) {
-        Ok((order, reach)) => {
-            let ceiling = ceiling(&mut tx, owner).await?;
-            match order.row(&reach, &ceiling) {
-                Ok(row) => row,
-                Err(refusal) => return Ok(Inserted::Barred(Barred::Refused(refusal))),
-            }
-        }
-        Err(barred) => return Ok(Inserted::Barred(barred)),
-    };
-    if let Some(id) = add(&mut tx, &key).await? {
-        let event = Event::done(Action::KeyCreated, Target::Key(id), key.created_at, by);
-        append(&mut tx, &AUDIT, &event).await?;
-        tx.commit().await?;
-        return Ok(Inserted::Key(key.object(id).into()));
-    }
-    drop(tx);
-    let (owner, hash) = (key.owner.0, &key.hash.0);
-    let before: Option<KeyRow> = db.fetch_first(FIND_ISSUED, values![owner, hash]).await?;
-    if let Some(row) = before {
-        return Ok(Inserted::Key(row.object(key.created_at)?.into()));
-    }
-    let disabled: Option<(bool,)> = db.fetch_first(IS_DISABLED, values![owner]).await?;
-    Ok(if disabled == Some((true,)) { Inserted::OwnerDisabled } else { Inserted::Nothing })
+pub async fn insert(
+    db: &Db,
+    order: Order,
+    policy: &Policy,
+    by: &Caller,
+) -> Result<Inserted, StoreError> {
+    let inserted = insert_all(db, vec![order], policy, by).await?;
+    Ok(inserted.map(|keys| {
+        let first = keys.into_iter().next();
+        first.map_or(Inserted::Nothing, |key| Inserted::Key(Box::new(key)))
+    }))
 }
 
-/// Adds the row of a key and its tags; `None`: its owner is disabled, or it is there.
-async fn add(tx: &mut Tx, key: &NewRow) -> Result<Option<KeyId>, StoreError> {
+/// Adds keys of one owner, who is not disabled, for one command, and the event of each, unless they are there: then a
+/// message came twice, and whoever has asked for them is not asked again what they may do.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn insert_all(
+    db: &Db,
+    orders: Vec<Order>,
+    policy: &Policy,
+    by: &Caller,
+) -> Result<Inserted<Vec<KeyObject>>, StoreError> {
+    let Some(first) = orders.first() else { return Ok(Inserted::Key(Vec::new())) };
+    let (owner, now) = (first.owner, first.created_at);
+    let hashes: Vec<CredentialHash> = orders.iter().map(|order| order.hash).collect();
+    let mut tx = db.begin("issue key").await?;
+    let added = match rows(&mut tx, orders, policy, by).await? {
+        Ok(rows) => add_all(&mut tx, rows, policy, by).await?,
+        Err(barred) => Inserted::Barred(barred),
+    };
+    if let Inserted::Key(keys) = added {
+        tx.commit().await?;
+        return Ok(Inserted::Key(keys));
+    }
+    drop(tx);
+    let may_ask = !matches!(added, Inserted::Barred(Barred::Forbidden(_)));
+    if may_ask && let Some(before) = find(db, owner, &hashes, now).await? {
+        return Ok(Inserted::Key(before));
+    }
+    match (added, policy.per_owner) {
+        (Inserted::Nothing, _) if is_disabled(db, owner).await? => Ok(Inserted::OwnerDisabled),
+        // One of several may be the one too many: there is room for fewer.
+        (Inserted::Nothing, Some(most)) if is_full(db, owner, most, hashes.len(), now).await? => {
+            Ok(Inserted::Full)
+        }
+        (added, _) => Ok(added),
+    }
+}
+
+/// The rows that the orders make, or why whoever acts may not have them.
+async fn rows(
+    tx: &mut Tx,
+    orders: Vec<Order>,
+    policy: &Policy,
+    by: &Caller,
+) -> Result<Result<Vec<NewRow>, Barred>, StoreError> {
+    let Some(Order { owner, narrowed, created_at, .. }) = orders.first() else {
+        return Ok(Ok(Vec::new()));
+    };
+    let (owner, now) = (*owner, *created_at);
+    let reach = match reach(tx, by, owner, narrowed.as_ref(), WRITE, now).await? {
+        Ok(reach) => reach,
+        Err(barred) => return Ok(Err(barred)),
+    };
+    let ceiling = ceiling(tx, owner).await?;
+    let rows = orders.into_iter().map(|order| order.row(&reach, &ceiling, policy));
+    Ok(rows.collect::<Result<_, _>>().map_err(Barred::Refused))
+}
+
+/// Adds every row, or says that one of them was not.
+async fn add_all(
+    tx: &mut Tx,
+    rows: Vec<NewRow>,
+    policy: &Policy,
+    by: &Caller,
+) -> Result<Inserted<Vec<KeyObject>>, StoreError> {
+    let owner = rows.first().map(|row| row.owner);
+    if let (Some(owner), Some(_)) = (owner, policy.per_owner) {
+        limit::lock(tx, owner).await?;
+    }
+    let mut keys = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(id) = add(tx, &row, policy.per_owner).await? else { return Ok(Inserted::Nothing) };
+        let event = Event::done(Action::KeyCreated, Target::Key(id), row.created_at, by);
+        append(tx, &AUDIT, &event).await?;
+        keys.push(row.object(id));
+    }
+    Ok(if IssueKeys::fits(&keys) { Inserted::Key(keys) } else { Inserted::TooHeavy })
+}
+
+/// The owner's keys with these hashes, if there are all of them.
+async fn find(
+    db: &Db,
+    owner: UserId,
+    hashes: &[CredentialHash],
+    now: Timestamp,
+) -> Result<Option<Vec<KeyObject>>, StoreError> {
+    let mut keys = Vec::with_capacity(hashes.len());
+    for hash in hashes {
+        let row: Option<KeyRow> = db.fetch_first(FIND_ISSUED, values![owner.0, &hash.0]).await?;
+        let Some(row) = row else { return Ok(None) };
+        keys.push(row.object(now)?);
+    }
+    Ok(Some(keys))
+}
+
+/// The owner's key with this hash.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn find_one(
+    db: &Db,
+    owner: UserId,
+    hash: CredentialHash,
+    now: Timestamp,
+) -> Result<Vec<KeyObject>, StoreError> {
+    Ok(find(db, owner, &[hash], now).await?.unwrap_or_default())
+}
+
+async fn is_disabled(db: &Db, owner: UserId) -> Result<bool, StoreError> {
+    let disabled: Option<(bool,)> = db.fetch_first(IS_DISABLED, values![owner.0]).await?;
+    Ok(disabled == Some((true,)))
+}
+
+/// Whether an owner who may have `most` living keys has no room for `more`.
+async fn is_full(
+    db: &Db,
+    owner: UserId,
+    most: u32,
+    more: usize,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let others = u32::try_from(more.saturating_sub(1)).unwrap_or(u32::MAX);
+    match most.checked_sub(others) {
+        Some(most) if most > 0 => limit::is_full(db, owner, most, now.0).await,
+        _ => Ok(true),
+    }
+}
+
+/// Adds the row of a key and its tags; `None`: its owner is disabled or has `most` living keys, or it is there.
+async fn add(tx: &mut Tx, key: &NewRow, most: Option<u32>) -> Result<Option<KeyId>, StoreError> {
     let (tags, allowed_ips) = (key.tags.join(" "), key.allowed_ips.to_string());
-    let values = values![
-        key.owner.0,
-        &key.hash.0,
-        &key.hint,
-        &key.name,
-        key.created_at.0,
-        key.expires_at.0,
-        &key.description,
-        filled(key.metadata.as_text()),
-        key.external_id.as_deref(),
-        &tags,
-        &key.environment,
-        key.scopes.as_text(),
-        filled(&allowed_ips),
-        key.created_by.map(|user| user.0)
+    let bare: [Value<'_>; 14] = [
+        key.owner.0.into(),
+        (&key.hash.0).into(),
+        (&key.hint).into(),
+        (&key.name).into(),
+        key.created_at.0.into(),
+        key.expires_at.0.into(),
+        (&key.description).into(),
+        filled(key.metadata.as_text()).into(),
+        key.external_id.as_deref().into(),
+        (&tags).into(),
+        (&key.environment).into(),
+        key.scopes.as_text().into(),
+        filled(&allowed_ips).into(),
+        key.created_by.map(|user| user.0).into(),
     ];
-    let Some((id,)) = tx.fetch_first(INSERT, values).await? else { return Ok(None) };
+    let added = match most {
+        None => tx.fetch_first(INSERT, &bare).await?,
+        Some(most) => {
+            let mut values = bare.to_vec();
+            values.push(limit::last(most).into());
+            tx.fetch_first(INSERT_LIMITED, &values).await?
+        }
+    };
+    let Some((id,)) = added else { return Ok(None) };
     for tag in &key.tags {
         tx.execute(ADD_TAG, values![tag, id]).await?;
     }

@@ -10,7 +10,7 @@ use sqlx::FromRow;
 
 /// A statement on keys: all that is shown of each.
 macro_rules! select_keys {
-    ($where:literal) => {
+    ($($where:literal),+) => {
         concat!(
             "SELECT api_keys.id, api_keys.owner_id, name, hint, created_at, expires_at, revoked_at, last_used_at, \
              description, metadata, external_id, tags, environment, origin, scopes, allowed_ips, created_by, \
@@ -18,13 +18,15 @@ macro_rules! select_keys {
              revoked_note, revoked_by, api_keys.version, keys_disabled_owners.disabled_at AS owner_disabled_at \
              FROM api_keys LEFT JOIN keys_disabled_owners \
              ON keys_disabled_owners.owner_id = api_keys.owner_id WHERE ",
-            $where
+            $($where),+
         )
     };
 }
 pub(super) use select_keys;
 
 pub(super) const GET: &str = select_keys!("api_keys.owner_id = $1 AND api_keys.id = $2");
+pub(super) const BY_HINT: &str =
+    select_keys!("api_keys.owner_id = $1 AND hint = $2 ORDER BY api_keys.id LIMIT $3");
 pub(super) const LIST: &str =
     select_keys!("api_keys.owner_id = $1 AND api_keys.id > $2 ORDER BY api_keys.id LIMIT $3");
 
@@ -169,4 +171,19 @@ pub async fn get(
 ) -> Result<Option<KeyObject>, StoreError> {
     let row: Option<KeyRow> = db.fetch_first(GET, values![owner.0, key.0]).await?;
     row.map(|row| row.object(now)).transpose()
+}
+
+/// At most `limit` keys of `owner` of which this is shown, by rising id.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn by_hint(
+    db: &Db,
+    owner: UserId,
+    hint: &str,
+    limit: i64,
+    now: Timestamp,
+) -> Result<Vec<KeyObject>, StoreError> {
+    let rows: Vec<KeyRow> = db.fetch(BY_HINT, values![owner.0, hint, limit]).await?;
+    rows.into_iter().map(|row| row.object(now)).collect()
 }

@@ -11,6 +11,7 @@ use latchkey_audit::{Action, Event, Target, append};
 use latchkey_contract::{KeyId, Secret, Timestamp, UserId};
 use latchkey_keys::store as keys;
 use latchkey_keys::store::AUDIT;
+use latchkey_keys::store::issue::Policy;
 use latchkey_runtime::Clock;
 use latchkey_store::{Db, values};
 
@@ -30,7 +31,14 @@ async fn a_change_whose_event_cannot_be_written_is_not_made() {
         assert_eq!(count(&db, "SELECT COUNT(*) FROM keys_audit_events").await, 1);
         db.execute("ALTER TABLE keys_audit_events RENAME TO lost", values![]).await.unwrap();
         assert!(
-            keys::issue::insert(&db, key(1, 2, NOW.plus(60_000)), &acting_user(1)).await.is_err()
+            keys::issue::insert(
+                &db,
+                key(1, 2, NOW.plus(60_000)),
+                &Policy::default(),
+                &acting_user(1)
+            )
+            .await
+            .is_err()
         );
         let (request, owner) = (ending(UserId(1), made), acting_user(1));
         assert!(keys::revoke(&db, &request, &owner, NOW).await.is_err());
@@ -52,7 +60,9 @@ async fn a_key_that_is_not_made_is_no_event() {
         // The same message once more.
         insert(&db, new()).await;
         super::disable(&db, 1, true, 1).await.unwrap();
-        keys::issue::insert(&db, key(1, 2, NOW.plus(60_000)), &acting_user(1)).await.unwrap();
+        keys::issue::insert(&db, key(1, 2, NOW.plus(60_000)), &Policy::default(), &acting_user(1))
+            .await
+            .unwrap();
         assert_eq!(count(&db, "SELECT COUNT(*) FROM keys_audit_events").await, 1);
     }
 }

@@ -1,30 +1,86 @@
 //! The JSON of `/keys…`.
 
-use std::fmt;
+use std::collections::BTreeMap;
 
 use latchkey_contract::authority::Changed;
-use latchkey_contract::keys::{ExpiresIn, IssueKey, IssuedKey, NewKey};
-use latchkey_contract::scope::Scopes;
-use latchkey_contract::{KeyId, Secret, Timestamp, UserId};
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use latchkey_contract::keys::IssuedKey;
+use latchkey_contract::{KeyId, Timestamp, UserId};
+use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::object::KeyFields;
-use crate::api::json::{ReceiptBody, rfc3339, text_or_none};
+use crate::api::json::{ReceiptBody, rfc3339};
 
 /// `POST /keys/create`.
-#[derive(Deserialize, ToSchema)]
-#[schema(example = json!({"name": "ci", "expires_in_days": 90}))]
+#[derive(ToSchema)]
+#[schema(example = json!({"name": "ci", "expires_in_days": 90, "scopes": ["orders:read"]}))]
 pub struct CreateKeyBody {
     /// What the key is for. Spaces at its ends are taken off before its length is counted.
-    #[serde(default, deserialize_with = "text_or_none")]
-    #[schema(value_type = String, required, min_length = 1, max_length = 100)]
-    pub name: Option<String>,
+    #[schema(min_length = 1, max_length = 100)]
+    pub name: String,
     /// Days until the key expires; left out or null: as configured. The greatest may be configured to be less.
-    #[serde(default = "as_configured", deserialize_with = "days")]
-    #[schema(value_type = Option<i64>, minimum = 1, maximum = 3650)]
-    pub expires_in_days: ExpiresIn,
+    #[schema(minimum = 1, maximum = 3650)]
+    pub expires_in_days: Option<i64>,
+    /// When the key expires, instead of `expires_in_days`.
+    #[schema(value_type = String, format = DateTime, required = false)]
+    pub expires_at: Option<String>,
+    /// What the key is for, at length.
+    #[schema(max_length = 1000)]
+    pub description: Option<String>,
+    /// At most 16 members whose values are texts, numbers, booleans or null; told to whoever verifies the key. No place
+    /// for secrets.
+    pub metadata: Option<BTreeMap<String, Value>>,
+    /// Whose key it is in your own system.
+    #[schema(pattern = "^[!-~]{1,128}$")]
+    pub external_id: Option<String>,
+    /// By which the key is found: at most 20.
+    #[schema(max_items = 20)]
+    pub tags: Option<Vec<String>>,
+    /// The environment that the key is for: the first, or that of the key that makes it, where it is left out.
+    pub environment: Option<String>,
+    /// What the key may do; left out: as configured, which is everything that its owner may where nothing else is. An
+    /// empty list grants nothing.
+    #[schema(value_type = Vec<String>, required = false, max_items = 64)]
+    pub scopes: Option<Vec<String>>,
+    /// Where from the key may be used, as CIDRs; empty: from anywhere. Left out: as the key that makes it.
+    #[schema(value_type = Vec<String>, required = false, max_items = 20)]
+    pub allowed_ips: Option<Vec<String>>,
+}
+
+/// `POST /keys`.
+#[derive(ToSchema)]
+#[schema(example = json!({"name": "ci", "expires_in_days": 90, "scopes": ["orders:read"]}))]
+pub struct NewKeyBody {
+    /// What the key is for. Spaces at its ends are taken off before its length is counted.
+    #[schema(min_length = 1, max_length = 100)]
+    pub name: String,
+    /// Days until the key expires; left out or null: as configured. The greatest may be configured to be less.
+    #[schema(minimum = 1, maximum = 3650)]
+    pub expires_in_days: Option<i64>,
+    /// When the key expires, instead of `expires_in_days`.
+    #[schema(value_type = String, format = DateTime, required = false)]
+    pub expires_at: Option<String>,
+    /// What the key is for, at length.
+    #[schema(max_length = 1000)]
+    pub description: Option<String>,
+    /// At most 16 members whose values are texts, numbers, booleans or null; told to whoever verifies the key. No place
+    /// for secrets.
+    pub metadata: Option<BTreeMap<String, Value>>,
+    /// Whose key it is in your own system.
+    #[schema(pattern = "^[!-~]{1,128}$")]
+    pub external_id: Option<String>,
+    /// By which the key is found: at most 20.
+    #[schema(max_items = 20)]
+    pub tags: Option<Vec<String>>,
+    /// The environment that the key is for: the first, or that of the key that makes it, where it is left out.
+    pub environment: Option<String>,
+    /// What the key may do. An empty list grants nothing.
+    #[schema(max_items = 64)]
+    pub scopes: Vec<String>,
+    /// Where from the key may be used, as CIDRs; empty: from anywhere. Left out: as the key that makes it.
+    #[schema(value_type = Vec<String>, required = false, max_items = 20)]
+    pub allowed_ips: Option<Vec<String>>,
 }
 
 /// A key that was made: the only answer that shows it.
@@ -57,16 +113,6 @@ pub struct RevokedBody {
     exact_from: Option<String>,
 }
 
-impl CreateKeyBody {
-    /// The request that this body makes, for `owner`.
-    #[must_use]
-    pub fn of(self, owner: UserId, narrowed: Option<Scopes>, seed: Secret) -> IssueKey {
-        let Self { name, expires_in_days: expires_in } = self;
-        let key = NewKey { name, expires_in, ..NewKey::default() };
-        IssueKey { owner, narrowed, key, seed: Some(seed) }
-    }
-}
-
 impl CreatedKeyBody {
     /// How a key that was made is shown to its owner, once.
     #[must_use]
@@ -95,87 +141,5 @@ impl RevokedBody {
                 Self { revision: Some(revision.0), exact_from: Some(rfc3339(second)), ..bare }
             }
         }
-    }
-}
-
-/// Reads a whole number, in any spelling of it that JSON Schema takes for an integer (`90`, `90.0`, `9e1`),
-/// nothing, or any other value.
-struct Days;
-
-fn days<'de, D: Deserializer<'de>>(from: D) -> Result<ExpiresIn, D::Error> {
-    from.deserialize_any(Days)
-}
-
-impl<'de> Visitor<'de> for Days {
-    type Value = ExpiresIn;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number of days")
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<ExpiresIn, E> {
-        Ok(ExpiresIn::Days(number))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<ExpiresIn, E> {
-        Ok(i64::try_from(number).map_or(ExpiresIn::NotAnInteger, ExpiresIn::Days))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<ExpiresIn, E> {
-        // Printed without a fraction it loses none.
-        let whole = (number.fract() == 0.0).then(|| format!("{number:.0}").parse().ok()).flatten();
-        Ok(whole.map_or(ExpiresIn::NotAnInteger, ExpiresIn::Days))
-    }
-
-    fn visit_unit<E>(self) -> Result<ExpiresIn, E> {
-        Ok(ExpiresIn::Default)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<ExpiresIn, E> {
-        Ok(ExpiresIn::NotAnInteger)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<ExpiresIn, E> {
-        Ok(ExpiresIn::NotAnInteger)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<ExpiresIn, A::Error> {
-        IgnoredAny.visit_seq(list).map(|IgnoredAny| ExpiresIn::NotAnInteger)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<ExpiresIn, A::Error> {
-        IgnoredAny.visit_map(object).map(|IgnoredAny| ExpiresIn::NotAnInteger)
-    }
-}
-
-fn as_configured() -> ExpiresIn {
-    ExpiresIn::Default
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_days_field_is_a_whole_number_or_left_out() {
-        let read = |json: &str| {
-            serde_json::from_str::<CreateKeyBody>(json).map(|body| body.expires_in_days)
-        };
-        assert_eq!(read("{}").unwrap(), ExpiresIn::Default);
-        assert_eq!(read(r#"{"expires_in_days": null}"#).unwrap(), ExpiresIn::Default);
-        assert_eq!(read(r#"{"expires_in_days": -5}"#).unwrap(), ExpiresIn::Days(-5));
-        for (written, days) in
-            [("90.0", 90), ("9e1", 90), ("-0.0", 0), ("-1.00", -1), ("1e18", 10_i64.pow(18))]
-        {
-            let read = read(&format!(r#"{{"expires_in_days": {written}}}"#));
-            assert_eq!(read.unwrap(), ExpiresIn::Days(days), "{written}");
-        }
-        for other in
-            ["1.5", "\"5\"", "true", "[]", "[5]", "{}", "18446744073709551615", "1e300", "-1e300"]
-        {
-            let read = read(&format!(r#"{{"expires_in_days": {other}}}"#));
-            assert_eq!(read.unwrap(), ExpiresIn::NotAnInteger, "{other}");
-        }
-        assert!(read(r#"{"expires_in_days": 1e400}"#).is_err());
     }
 }

@@ -1,0 +1,31 @@
+//! Whose key is this? Its owner finds it by its text or by what lists show of it. One that is nobody's and one of another
+//! owner are the same.
+
+use std::sync::Arc;
+
+use latchkey_bus::Context;
+use latchkey_contract::keys::{KeyObject, KnownBy, LookUpKeys};
+use latchkey_contract::wire::MAX_BATCH;
+use latchkey_contract::{Failure, Refusal};
+
+use crate::{Keys, acting, store};
+
+pub(crate) async fn look_up(
+    keys: Arc<Keys>,
+    context: Context,
+    request: LookUpKeys,
+) -> Result<Vec<KeyObject>, Failure> {
+    let LookUpKeys { owner, by } = request;
+    acting::reads(context.caller()?, owner)?;
+    let now = keys.now();
+    let found = match by {
+        KnownBy::Hash(hash) => store::issue::find_one(&keys.db, owner, hash, now).await?,
+        KnownBy::Hint(hint) => {
+            let most = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
+            let found = store::key::by_hint(&keys.db, owner, &hint, most, now).await?;
+            // Two of them are chance already.
+            store::list::cut(found, MAX_BATCH).keys
+        }
+    };
+    if found.is_empty() { Err(Refusal::KeyNotFound.into()) } else { Ok(found) }
+}
