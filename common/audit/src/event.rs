@@ -48,6 +48,8 @@ pub enum Action {
     AuditKeyChanged,
     /// The oldest events were taken out of the log.
     AuditPruned,
+    /// Somebody read the log: once for each of them and hour.
+    AuditRead,
 }
 
 /// How it ended.
@@ -74,6 +76,8 @@ pub enum Target {
     Service(&'static str),
     /// The chain of a service's events.
     Chain(&'static str),
+    /// What this user sees of the log.
+    Log(UserId),
 }
 
 /// One act, as it is written down.
@@ -123,6 +127,7 @@ impl Action {
             Self::TablesFinished => "admin.tables_finished",
             Self::AuditKeyChanged => "audit.key_changed",
             Self::AuditPruned => "audit.pruned",
+            Self::AuditRead => "audit.read",
         }
     }
 }
@@ -147,6 +152,7 @@ impl Target {
             Self::Name(hash) => ("name", hex::encode(hash)),
             Self::Service(service) => ("service", (*service).to_owned()),
             Self::Chain(service) => ("chain", (*service).to_owned()),
+            Self::Log(user) => ("audit", user.to_string()),
         }
     }
 }

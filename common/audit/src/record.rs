@@ -1,6 +1,7 @@
 //! An event as it is stored and as it is shown: one JSON object, whose form is part of the chain.
 
 use latchkey_contract::Timestamp;
+use latchkey_contract::audit::{AuditEvent, EventTarget};
 use serde::de::IgnoredAny;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -103,6 +104,31 @@ impl Record {
         text.push_str(r#","sealed":"#);
         text.push_str(if self.seq.is_some() { "true}" } else { "false}" });
         text
+    }
+
+    /// The event as it is listed.
+    pub(crate) fn event(self) -> AuditEvent {
+        let kind = self.target_type;
+        let target = kind.zip(self.target_id).map(|(kind, id)| EventTarget { kind, id });
+        AuditEvent {
+            id: self.id,
+            seq: self.seq,
+            at: Timestamp(self.at),
+            action: self.action,
+            outcome: self.outcome,
+            reason: self.reason,
+            actor_type: self.actor_type,
+            actor_id: self.actor_id,
+            actor_name: self.actor_name,
+            target,
+            org_id: self.org_id,
+            ip: self.ip,
+            user_agent: self.user_agent,
+            request_id: self.request_id,
+            revision: self.revision,
+            changes: self.changes,
+            hash: self.hash.map(hex::encode),
+        }
     }
 
     /// The object's members, without the brace behind them.

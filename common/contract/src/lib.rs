@@ -8,6 +8,7 @@
 //! | [`rpc`] | what a request is, and how a call can fail |
 //! | [`identity`] | the requests that the identity service answers |
 //! | [`keys`] | the requests that the key service answers |
+//! | [`audit`] | what either service answers about its audit log |
 //! | [`authority`] | what an edge asks of an authority besides verdicts |
 //! | [`lease`] | membership, leases and invalidations |
 //! | [`caller`] | who acts, and from where |
@@ -25,6 +26,7 @@
 //! | [`text`] | what a person can see of a name |
 //! | [`wire`] | bytes on the bus: the only file that names a codec |
 
+pub mod audit;
 pub mod authority;
 pub mod caller;
 pub mod credential;

@@ -28,6 +28,7 @@ mod refusal;
 mod verdict;
 mod verify;
 
+use crate::audit::{EventPage, ListEvents};
 use crate::authority::{Authority, Changed, Invalidating, Join, Leave, Receipt, Renew};
 use crate::credential::CredentialHash;
 use crate::lease::{Acknowledge, Joined, MemberResult, Renewed};
@@ -68,6 +69,7 @@ same!(
     crate::keys::RecordUses,
     crate::keys::Ready,
     // Of both authorities.
+    EventPage,
     Receipt,
     Changed,
     Joined,
@@ -93,7 +95,7 @@ macro_rules! same_for_each_authority {
     )*};
 }
 
-same_for_each_authority!(Join, Renew, Leave);
+same_for_each_authority!(Join, Renew, Leave, ListEvents);
 
 impl<T: Message> Message for MemberResult<T> {
     type Previous = MemberResult<T::Previous>;

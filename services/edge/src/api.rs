@@ -2,6 +2,7 @@
 //! description says of them. A handler is a screenful at most: take a credential, ask a service, answer. A route that
 //! only verifies has a value in its place (`protected`).
 
+pub mod audit;
 pub mod auth;
 pub mod docs;
 pub mod health;

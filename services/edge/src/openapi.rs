@@ -35,6 +35,7 @@ const KEY: &str = "key";
     tags(
         (name = "auth", description = "Accounts and logins"),
         (name = "keys", description = "A user's own API keys"),
+        (name = "audit", description = "What happened to a user's account, sessions and keys"),
         (name = "protected", description = "What a verified caller may see"),
         (name = "meta", description = "What this is, and whether it works")
     ),

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use crate::admission::Lane;
 use crate::api::keys::{revoke_many, rotate};
-use crate::api::{auth, docs, health, keys, protected};
+use crate::api::{audit, auth, docs, health, keys, protected};
 use crate::body::{MAX_AUTH_BODY, MAX_BODY};
 use crate::credential::{KeyScope, Read, Write};
 use crate::limits::LimitClass;
@@ -32,6 +32,10 @@ pub fn list() -> Vec<Route> {
         Route::verify(described!(protected::user), protected::USER),
         Route::verify(described!(protected::service), protected::SERVICE),
         Route::verify(described!(protected::any), protected::ANYBODY),
+        Route::new(routes!(audit::list))
+            .who(TOKEN)
+            .problems(&[&INSUFFICIENT_SCOPE, &INVALID])
+            .lane(Lane::Lists),
         Route::new(routes!(health::root)),
         Route::new(routes!(health::live)),
         Route::new(routes!(health::ready)),

@@ -1,7 +1,7 @@
 //! The identity service: users, logins, sessions and access tokens.
 //!
 //! ```text
-//! bus -> routes -> account | session | verify -> store
+//! bus -> routes -> account | session | verify | audit -> store
 //!                      \        \__ token <- signer (whose tokens are accepted)
 //!                       \__ password (hashing workers)
 //! ```
@@ -12,6 +12,7 @@
 
 pub mod account;
 pub mod activation;
+pub mod audit;
 pub mod ceiling;
 pub mod change;
 pub mod config;

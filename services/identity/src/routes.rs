@@ -5,6 +5,7 @@ use std::sync::Arc;
 use latchkey_authority::Authority;
 use latchkey_bus::{Context, Routes, with};
 use latchkey_contract::Failure;
+use latchkey_contract::audit::ListEvents;
 use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::identity::{
     ChangePassword, FindUser, IdentityAuthority, LogIn, LogOut, LogOutAll, ReadUser, Ready,
@@ -12,7 +13,7 @@ use latchkey_contract::identity::{
 };
 
 use crate::signer::NotNamed;
-use crate::{Identity, NAME, account, activation, ceiling, change, session, verify};
+use crate::{Identity, NAME, account, activation, audit, ceiling, change, session, verify};
 
 pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
     Routes::new(NAME, env!("CARGO_PKG_VERSION"), "Users, logins, sessions and access tokens")
@@ -27,6 +28,7 @@ pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
         .on::<SetCeiling, _, _>(with(identity, ceiling::set))
         .on::<ReadUser, _, _>(with(identity, activation::read))
         .on::<FindUser, _, _>(with(identity, activation::find))
+        .on::<ListEvents<IdentityAuthority>, _, _>(with(identity, audit::list))
         .on::<Join<IdentityAuthority>, _, _>(with(&identity.authority, Authority::join))
         .on::<Renew<IdentityAuthority>, _, _>(with(&identity.authority, Authority::renew))
         .on::<Leave<IdentityAuthority>, _, _>(with(&identity.authority, Authority::leave))

@@ -8,12 +8,13 @@ pub mod names;
 pub mod outbox;
 pub mod owners;
 pub mod password;
+pub mod reads;
 pub mod session;
 pub mod settings;
 pub mod signer;
 pub mod throttle;
 
-use latchkey_audit::{AuditSql, audit};
+use latchkey_audit::{AuditSql, ListSql, audit, listing};
 use latchkey_authority::changes;
 use latchkey_authority::statements::Sql;
 use latchkey_store::{ChoreSql, Engine, Migration, SkipIds, StoreError, Tx, chores, skip_ids};
@@ -57,6 +58,9 @@ pub const AUTHORITY: Sql = latchkey_authority::sql!("identity");
 /// The statements on the audit log.
 pub const AUDIT: AuditSql = audit!("identity");
 
+/// What a user sees of it. Whatever is done to a session of theirs they do, or it is done to them.
+pub const LISTING: ListSql = listing!("identity");
+
 /// The statements on the rows of chores.
 pub const CHORES: ChoreSql = chores!("identity");
 
@@ -74,6 +78,8 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     let mut all = authority.all();
     all.extend(CHORES.statements.of(engine).all());
     all.extend(AUDIT.all(engine));
+    all.extend(LISTING.all());
+    all.push(reads::LAST);
     all.extend([find, skip_ids]);
     all.extend([account::TAKEN, account::INSERT, account::FIND_LOGIN, account::FIND_LOGIN_BY_ID]);
     all.extend([account::STATE, account::STATE_BY_NAME]);

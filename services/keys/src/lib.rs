@@ -1,7 +1,7 @@
 //! The key service: issue, list, revoke and verify API keys.
 //!
 //! ```text
-//! bus -> routes -> issue | list | lookup | revoke | owner | verify | usage -> store
+//! bus -> routes -> issue | list | lookup | audit | revoke | owner | verify | usage -> store
 //! ```
 //!
 //! Actors: the root supervises the endpoint, the verifier, the usage ledger, the
@@ -9,6 +9,7 @@
 //! expire soon.
 
 pub mod acting;
+pub mod audit;
 pub mod config;
 pub mod environments;
 pub mod epoch;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use latchkey_authority::Authority;
 use latchkey_bus::{Context, Routes, with};
 use latchkey_contract::Failure;
+use latchkey_contract::audit::ListEvents;
 use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::keys::{
     GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, ReadTelling, Ready,
@@ -13,7 +14,7 @@ use latchkey_contract::keys::{
 };
 
 use crate::{
-    Keys, NAME, get, issue, list, lookup, owner, revoke, revoke_many, rotate, usage, verify,
+    Keys, NAME, audit, get, issue, list, lookup, owner, revoke, revoke_many, rotate, usage, verify,
 };
 
 pub(crate) fn of(keys: &Arc<Keys>) -> Routes {
@@ -24,6 +25,7 @@ pub(crate) fn of(keys: &Arc<Keys>) -> Routes {
         .on::<IssueKeys, _, _>(with(keys, issue::issue_many))
         .on::<LookUpKeys, _, _>(with(keys, lookup::look_up))
         .on::<ListKeys, _, _>(with(keys, list::list))
+        .on::<ListEvents<KeysAuthority>, _, _>(with(keys, audit::list))
         .on::<RevokeKey, _, _>(with(keys, revoke::revoke))
         .on::<RevokeKeys, _, _>(with(keys, revoke_many::revoke))
         .on::<RotateKey, _, _>(with(keys, rotate::rotate))

@@ -15,7 +15,7 @@ pub mod telling;
 
 mod limit;
 
-use latchkey_audit::{Action, AuditSql, Event, Target, append, audit};
+use latchkey_audit::{Action, AuditSql, Event, ListSql, Target, append, audit, listing};
 use latchkey_authority::changes;
 use latchkey_authority::lookup::Rows;
 use latchkey_authority::statements::Sql;
@@ -55,6 +55,16 @@ pub const AUTHORITY: Sql = latchkey_authority::sql!("keys");
 
 /// The statements on the audit log.
 pub const AUDIT: AuditSql = audit!("keys");
+
+/// What a user sees of it: also what was done to their keys and by these, as long as there are rows of them. (Of a key
+/// without a row it is what they did themselves.) Of more keys than can be counted here it is the newest.
+pub const LISTING: ListSql = listing!(
+    "keys",
+    "target_type = 'key' AND target_id IN (SELECT CAST(own.id AS TEXT) FROM \
+        (SELECT id FROM api_keys WHERE owner_id = $1 ORDER BY id DESC LIMIT 10000) AS own)",
+    "actor_type = 'key' AND actor_id IN (SELECT own.id FROM \
+        (SELECT id FROM api_keys WHERE owner_id = $1 ORDER BY id DESC LIMIT 10000) AS own)"
+);
 
 /// The statements on the rows of chores.
 pub const CHORES: ChoreSql = chores!("keys");
@@ -107,6 +117,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     let mut all = authority.all();
     all.extend(CHORES.statements.of(engine).all());
     all.extend(AUDIT.all(engine));
+    all.extend(LISTING.all());
     all.push(skip_ids);
     all.extend([find, REVOKE, SET_REVISION, MARK_CONFIRMED, record_uses, IS_DISABLED]);
     all.extend([key::GET, key::LIST, key::BY_HINT]);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::{Client, HeaderMap};
 use e2e::{Cluster, Service, poll};
+use latchkey_contract::audit::ListEvents;
 use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::identity::{
     self, IdentityAuthority, LogIn, LogOut, LogOutAll, SetActive, SignUp, VerifyTokens,
@@ -108,6 +109,8 @@ async fn a_service_whose_database_is_away_has_its_callers_come_back() {
         answer(&askers, owner, &keys::Ready).await,
         answer(&askers, owner, &IssueKey { owner, narrowed: None, key, seed: None }).await,
         answer(&askers, owner, &ListKeys::of(owner, KeyId(0), 5)).await,
+        answer(&askers, owner, &ListEvents::<KeysAuthority>::of(owner, 5)).await,
+        answer(&askers, owner, &ListEvents::<IdentityAuthority>::of(owner, 5)).await,
         answer(&askers, owner, &RevokeKey::of(owner, KeyId(1), true)).await,
         answer(&askers, owner, &set_owner).await,
         answer(&askers, owner, &ReadTelling).await,

@@ -150,6 +150,7 @@ async fn good_requests(api: &Api) -> Vec<(&'static str, &'static str, Answer)> {
             post("/keys/revoke", json!({"ids": [many.id, 1], "dry_run": true})).await,
         ),
         ("post", "/keys/revoke", post("/keys/revoke", json!({"ids": [many.id]})).await),
+        ("get", "/audit", get("/audit?limit=5&order=asc").await),
         ("get", "/protected/user", get("/protected/user").await),
         ("get", "/protected/any", get("/protected/any").await),
         ("get", "/protected/any", api.get("/protected/any").api_key(&key.key).send().await),
@@ -353,6 +354,13 @@ fn texts(name: &str) -> (&'static [&'static str], &'static [&'static str]) {
         "expires_before" | "unused_since" => {
             (&["2026-12-24T00:00:00Z"], &["", "2026-12-24", "7", "tomorrow"])
         }
+        "after" => (&["d412-3f"], &["", "a412-3f", "x"]),
+        "action" => (&["key.", "user.logged_in"], &["", "KEY", "key%25"]),
+        "outcome" => (&["success", "failure"], &["", "maybe"]),
+        "actor" | "target" => (&["key:7", "user%3A1"], &["", "key", ":7"]),
+        "since" | "until" => (&["2026-12-24T00:00:00Z"], &["", "2026-12-24", "tomorrow"]),
+        "ip" => (&["203.0.113.7", "::1"], &["", "localhost"]),
+        "request_id" => (&["a-1"], &[""]),
         other => panic!("{other} is a text that nobody has told the test of"),
     }
 }

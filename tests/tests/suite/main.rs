@@ -9,6 +9,7 @@
 
 mod any;
 mod audit;
+mod audit_list;
 mod away;
 mod births;
 mod bursts;

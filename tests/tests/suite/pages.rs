@@ -113,13 +113,14 @@ async fn document() -> Value {
 async fn the_description_names_every_route_and_every_answer() {
     let document = document().await;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
-    let routes: [(&str, &str, &[u16]); 12] = [
+    let routes: [(&str, &str, &[u16]); 13] = [
         ("post", "/auth/signup", &[201, 400, 413, 415, 422, 429, 503]),
         ("post", "/auth/login", &[200, 400, 401, 413, 415, 422, 429, 503]),
         ("post", "/auth/logout", &[200, 401, 503]),
         ("post", "/keys/create", &[201, 401, 403, 413, 415, 422, 503]),
         ("get", "/keys", &[200, 401, 403, 422, 503]),
         ("delete", "/keys/{key_id}", &[200, 401, 403, 404, 422, 503]),
+        ("get", "/audit", &[200, 401, 403, 422, 503]),
         ("get", "/protected/user", &[200, 401, 503]),
         ("get", "/protected/service", &[200, 401, 503]),
         ("get", "/protected/any", &[200, 401, 503]),
@@ -165,6 +166,7 @@ async fn the_description_says_how_to_authenticate() {
         ("get", "/keys", true, false),
         ("post", "/keys/create", true, false),
         ("delete", "/keys/{key_id}", true, false),
+        ("get", "/audit", true, false),
         ("post", "/auth/logout", true, false),
         ("get", "/protected/user", true, false),
         ("get", "/protected/service", false, true),

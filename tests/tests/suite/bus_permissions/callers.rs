@@ -6,11 +6,13 @@ use async_nats::HeaderMap;
 use e2e::nats::{Server, Setup};
 use e2e::{Cluster, Folder, User};
 use latchkey_bus::{Bus, Context, RequestId};
+use latchkey_contract::audit::ListEvents;
 use latchkey_contract::identity::{
-    ChangePassword, FindUser, LogIn, LogOut, LogOutAll, ReadUser, SetActive, SignUp,
+    ChangePassword, FindUser, IdentityAuthority, LogIn, LogOut, LogOutAll, ReadUser, SetActive,
+    SignUp,
 };
 use latchkey_contract::keys::{
-    GetKey, IssueKey, ListKeys, NewKey, RevokeKey, RevokeKeys, RotateKey,
+    GetKey, IssueKey, KeysAuthority, ListKeys, NewKey, RevokeKey, RevokeKeys, RotateKey,
 };
 use latchkey_contract::wire::{self, CONTRACT, PREVIOUS};
 use latchkey_contract::{
@@ -21,13 +23,15 @@ use super::members::on_the_bus;
 use super::{SOON, USERS, client, cluster, refused, shipped};
 
 /// Every command, with who may give it.
-const COMMANDS: [(&str, Sender); 14] = [
+const COMMANDS: [(&str, Sender); 16] = [
     of::<SignUp>(),
     of::<LogIn>(),
     of::<LogOut>(),
     of::<LogOutAll>(),
     of::<ChangePassword>(),
     of::<ReadUser>(),
+    of::<ListEvents<IdentityAuthority>>(),
+    of::<ListEvents<KeysAuthority>>(),
     of::<IssueKey>(),
     of::<ListKeys>(),
     of::<RevokeKey>(),
@@ -134,6 +138,14 @@ async fn everything(
         (LogOutAll::SUBJECT, ask(bus, actor(), &LogOutAll { user, through: i64::MAX }).await),
         (ChangePassword::SUBJECT, ask(bus, actor(), &password).await),
         (ReadUser::SUBJECT, ask(bus, actor(), &ReadUser { user }).await),
+        (
+            ListEvents::<IdentityAuthority>::SUBJECT,
+            ask(bus, actor(), &ListEvents::<IdentityAuthority>::of(user, 5)).await,
+        ),
+        (
+            ListEvents::<KeysAuthority>::SUBJECT,
+            ask(bus, actor(), &ListEvents::<KeysAuthority>::of(user, 5)).await,
+        ),
         (IssueKey::SUBJECT, ask(bus, actor(), &issue).await),
         (ListKeys::SUBJECT, ask(bus, actor(), &ListKeys::of(user, KeyId(0), 5)).await),
         (RevokeKey::SUBJECT, ask(bus, actor(), &RevokeKey::of(user, KeyId(key), true)).await),
