@@ -12,7 +12,8 @@ use latchkey_contract::identity::{
     SignUp,
 };
 use latchkey_contract::keys::{
-    GetKey, IssueKey, KeysAuthority, ListKeys, NewKey, RevokeKey, RevokeKeys, RotateKey,
+    GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, NewKey, RevokeKey,
+    RevokeKeys, RotateKey,
 };
 use latchkey_contract::wire::{self, CONTRACT, PREVIOUS};
 use latchkey_contract::{
@@ -23,7 +24,7 @@ use super::members::on_the_bus;
 use super::{SOON, USERS, client, cluster, refused, shipped};
 
 /// Every command, with who may give it.
-const COMMANDS: [(&str, Sender); 16] = [
+const COMMANDS: [(&str, Sender); 18] = [
     of::<SignUp>(),
     of::<LogIn>(),
     of::<LogOut>(),
@@ -33,7 +34,9 @@ const COMMANDS: [(&str, Sender); 16] = [
     of::<ListEvents<IdentityAuthority>>(),
     of::<ListEvents<KeysAuthority>>(),
     of::<IssueKey>(),
+    of::<IssueKeys>(),
     of::<ListKeys>(),
+    of::<LookUpKeys>(),
     of::<RevokeKey>(),
     of::<GetKey>(),
     of::<RotateKey>(),
