@@ -46,10 +46,33 @@ where
     }
 }
 
-/// The members of a JSON body where each may be left out: no body is one without members.
-pub struct MaybeBody(pub Fields);
+/// A merge patch (RFC 7396) of at most `MOST` bytes: JSON that says so, or says no more than that it is JSON.
+pub struct MergePatch<T, const MOST: usize>(pub T);
 
-impl<S: Send + Sync> FromRequest<S> for MaybeBody {
+impl<S, T, const MOST: usize> FromRequest<S> for MergePatch<T, MOST>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if is_compressed(request.headers()) {
+            return Err(Problem::compressed());
+        }
+        // Other patches are JSON too, and mean something else.
+        let media = essence(request.headers());
+        if media != "application/json" && media != "application/merge-patch+json" {
+            return Err(Problem::of(&NOT_JSON));
+        }
+        parse(&read(request, MOST).await?).map(Self)
+    }
+}
+
+/// The members of a JSON body of at most `MOST` bytes where each may be left out: no body is one without members.
+pub struct MaybeBody<const MOST: usize = MAX_BODY>(pub Fields);
+
+impl<S: Send + Sync, const MOST: usize> FromRequest<S> for MaybeBody<MOST> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
@@ -58,7 +81,7 @@ impl<S: Send + Sync> FromRequest<S> for MaybeBody {
         }
         let (is_json, is_said) =
             (is_json(request.headers()), request.headers().contains_key(CONTENT_TYPE));
-        let bytes = read(request, MAX_BODY).await?;
+        let bytes = read(request, MOST).await?;
         if bytes.is_empty() && (is_json || !is_said) {
             return Ok(Self(Fields::default()));
         }
@@ -124,10 +147,15 @@ fn is_object(bytes: &[u8]) -> bool {
 
 /// `application/json`, or a type in `+json` (RFC 6839), with any parameters.
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = essence(headers);
     essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// The type of the body, without parameters.
+fn essence(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// Says what is wrong without repeating what was sent: it may hold a password.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use axum::http::Method;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LINK, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, LINK, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderName, Method};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::config::Config;
@@ -14,13 +16,34 @@ use crate::route::Facts;
 /// How long a browser may remember that a page may call.
 const MAX_AGE: Duration = Duration::from_mins(10);
 
+/// Headers of requests, and of answers, that are our own or not standard yet.
+const TAKEN: [HeaderName; 2] =
+    [HeaderName::from_static("idempotency-key"), HeaderName::from_static("latchkey-min-revision")];
+/// See [`TAKEN`].
+const SHOWN: [HeaderName; 4] = [
+    HeaderName::from_static("latchkey-receipt"),
+    HeaderName::from_static("ratelimit"),
+    HeaderName::from_static("ratelimit-policy"),
+    HeaderName::from_static("idempotency-replayed"),
+];
+
 /// The layer that says so, for these routes.
 pub(crate) fn layer<'a>(config: &Config, routes: impl Iterator<Item = &'a Facts>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(config.origins.iter().cloned()))
         .allow_methods(methods(routes))
-        .allow_headers([AUTHORIZATION, CONTENT_TYPE, API_KEY_HEADER, REQUEST_ID])
-        .expose_headers([LINK, RETRY_AFTER, WWW_AUTHENTICATE, REQUEST_ID])
+        .allow_headers(
+            [AUTHORIZATION, CONTENT_TYPE, IF_MATCH, API_KEY_HEADER, REQUEST_ID]
+                .into_iter()
+                .chain(TAKEN)
+                .collect::<Vec<_>>(),
+        )
+        .expose_headers(
+            [LINK, ETAG, RETRY_AFTER, WWW_AUTHENTICATE, REQUEST_ID]
+                .into_iter()
+                .chain(SHOWN)
+                .collect::<Vec<_>>(),
+        )
         .max_age(MAX_AGE)
 }
 

@@ -13,7 +13,7 @@ use latchkey_bus::Context;
 use latchkey_contract::problem::{Accepts, CREDENTIAL_IN_URL, CREDENTIAL_TWICE};
 use latchkey_contract::scope::Scopes;
 use latchkey_contract::verify::PrincipalKind;
-use latchkey_contract::{Actor, ApiKey, UserDetail, UserId};
+use latchkey_contract::{Actor, ApiKey, Detail, KeyDetail, KeyId, UserDetail, UserId};
 use latchkey_gate::{CredentialText, Form, Gate, Name, Remembered, Requirement, Unmet};
 
 use crate::acting;
@@ -46,6 +46,16 @@ pub struct Owner<S> {
     /// For what they do.
     pub context: Context,
     scope: PhantomData<S>,
+}
+
+/// A key that acts on itself: it needs no scope for that.
+pub struct Itself {
+    /// The key.
+    pub key: KeyId,
+    /// Whose it is.
+    pub user: UserId,
+    /// For what it does.
+    pub context: Context,
 }
 
 /// A scope by which keys are managed.
@@ -121,6 +131,21 @@ impl FromRequestParts<Arc<Edge>> for Oneself {
         let context = acting::by(parts, &user)?;
         let user = user.user().cloned().ok_or_else(Problem::internal)?;
         Ok(Self { user, context })
+    }
+}
+
+impl FromRequestParts<Arc<Edge>> for Itself {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
+        let (requirement, context) = (Requirement::SERVICE, acting::context(parts)?);
+        let client = acting::client(parts)?;
+        let principal = managing(parts)?.meet(requirement, &edge.gate, context, client).await?;
+        let context = acting::by(parts, &principal)?;
+        let Detail::Key(KeyDetail { id: key, owner, .. }) = &principal.detail else {
+            return Err(Problem::internal());
+        };
+        Ok(Self { key: *key, user: owner.user(), context })
     }
 }
 

@@ -18,6 +18,11 @@ const MAX: usize = 16;
 pub struct IfMatch(Option<Vec<i64>>);
 
 impl IfMatch {
+    /// Whether versions are named.
+    pub(crate) fn is_named(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether a change of an object of this version is meant.
     ///
     /// # Errors

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use latchkey_contract::problem::{
-    CONFLICT_KEYS, CONFLICT_LEAKED, CONFLICT_RETIRING, EMAIL_TAKEN, INACTIVE_USER,
-    INSUFFICIENT_SCOPE, INVALID, KEY_NOT_FOUND, METHOD_NOT_ALLOWED, NO_SUCH_ROUTE,
-    PRECONDITION_FAILED, ProblemType, USERNAME_TAKEN, WRONG_CREDENTIALS,
+    CONFLICT_KEYS, CONFLICT_LEAKED, CONFLICT_NOT_REVOKED, CONFLICT_RETIRING, CONFLICT_REVOKED,
+    EMAIL_TAKEN, INACTIVE_USER, INSUFFICIENT_SCOPE, INVALID, KEY_NOT_FOUND, METHOD_NOT_ALLOWED,
+    NO_SUCH_ROUTE, PRECONDITION_FAILED, ProblemType, USERNAME_TAKEN, WRONG_CREDENTIALS,
 };
 use latchkey_gate::Requirement;
 use utoipa_axum::routes;
 
 use crate::admission::Lane;
-use crate::api::keys::{revoke_many, rotate};
+use crate::api::keys::{change, end, revoke_many, rotate};
 use crate::api::{audit, auth, docs, health, keys, protected};
 use crate::body::{MAX_AUTH_BODY, MAX_BODY};
 use crate::credential::{KeyScope, Read, Write};
@@ -24,6 +24,8 @@ use crate::state::Edge;
 
 /// By token: a key is no credential.
 const TOKEN: Requirement<'static> = Requirement::USER;
+/// By key, in either header: a token is no credential.
+const KEY: Requirement<'static> = Requirement::SERVICE;
 
 /// The list.
 #[must_use]
@@ -45,7 +47,14 @@ pub fn list() -> Vec<Route> {
         Route::page("/redoc/redoc.standalone.js", get(docs::redoc_script)),
         Route::page("/openapi.json", get(docs::openapi)),
     ];
-    accounts().into_iter().chain(api_keys()).chain(rotations()).chain(others).collect()
+    accounts()
+        .into_iter()
+        .chain(api_keys())
+        .chain(one_key())
+        .chain(own_key())
+        .chain(rotations())
+        .chain(others)
+        .collect()
 }
 
 fn accounts() -> [Route; 5] {
@@ -74,7 +83,7 @@ fn accounts() -> [Route; 5] {
 /// How making a key may be refused.
 const UNMADE: &[&ProblemType] = &[&INSUFFICIENT_SCOPE, &CONFLICT_KEYS];
 
-fn api_keys() -> [Route; 6] {
+fn api_keys() -> [Route; 5] {
     [
         Route::new(routes!(keys::create::create))
             .who(Write::REQUIREMENT)
@@ -103,11 +112,47 @@ fn api_keys() -> [Route; 6] {
             .who(Read::REQUIREMENT)
             .problems(&[&INSUFFICIENT_SCOPE, &INVALID])
             .lane(Lane::Lists),
-        Route::new(routes!(keys::revoke)).who(Write::REQUIREMENT).problems(&[
+    ]
+}
+
+fn one_key() -> [Route; 6] {
+    let changing = |route: Route| {
+        route.who(Write::REQUIREMENT).body(MAX_AUTH_BODY).problems(&[
+            &INSUFFICIENT_SCOPE,
+            &KEY_NOT_FOUND,
+            &CONFLICT_REVOKED,
+            &CONFLICT_LEAKED,
+            &PRECONDITION_FAILED,
+        ])
+    };
+    [
+        Route::new(routes!(change::show)).who(Read::REQUIREMENT).problems(&[
             &INSUFFICIENT_SCOPE,
             &KEY_NOT_FOUND,
             &INVALID,
         ]),
+        changing(Route::new(routes!(change::patch))),
+        changing(Route::new(routes!(change::disable))),
+        changing(Route::new(routes!(change::enable))),
+        changing(Route::new(routes!(end::revoke))),
+        Route::new(routes!(end::delete)).who(Write::REQUIREMENT).problems(&[
+            &INSUFFICIENT_SCOPE,
+            &KEY_NOT_FOUND,
+            &CONFLICT_NOT_REVOKED,
+            &INVALID,
+        ]),
+    ]
+}
+
+/// By the key that it is about.
+fn own_key() -> [Route; 3] {
+    [
+        Route::new(routes!(end::show_self)).who(KEY),
+        Route::new(routes!(end::delete_self)).who(KEY).problems(&[&KEY_NOT_FOUND, &INVALID]),
+        Route::new(routes!(end::revoke_self))
+            .who(KEY)
+            .problems(&[&KEY_NOT_FOUND])
+            .body(MAX_AUTH_BODY),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! The key service: issue, list, revoke and verify API keys.
 //!
 //! ```text
-//! bus -> routes -> issue | list | lookup | audit | revoke | owner | verify | usage -> store
+//! bus -> routes -> issue | get | list | lookup | audit | change | revoke | purge | owner | verify | usage -> store
 //! ```
 //!
 //! Actors: the root supervises the endpoint, the verifier, the usage ledger, the
@@ -10,6 +10,7 @@
 
 pub mod acting;
 pub mod audit;
+pub mod change;
 pub mod config;
 pub mod environments;
 pub mod epoch;
@@ -19,6 +20,7 @@ pub mod issue;
 pub mod list;
 pub mod lookup;
 pub mod owner;
+pub mod purge;
 pub mod replica;
 pub mod revoke;
 pub mod revoke_many;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use latchkey_bus::Context;
 use latchkey_contract::authority::Changed;
-use latchkey_contract::keys::RevokeKey;
+use latchkey_contract::keys::{RevokeKey, rules};
 use latchkey_contract::{Failure, Refusal};
 
 use crate::store::acting::Barred;
@@ -19,6 +19,9 @@ pub(crate) async fn revoke(
     request: RevokeKey,
 ) -> Result<Changed, Failure> {
     let (caller, key) = (context.caller()?, request.key);
+    if let Some(Err(fault)) = request.note.as_deref().map(rules::note) {
+        return Err(Refusal::Invalid(vec![fault]).into());
+    }
     let change = match store::revoke(&keys.db, &request, caller, keys.now()).await? {
         Revoked::Change(change) => change,
         Revoked::NotFound => return Err(Refusal::KeyNotFound.into()),

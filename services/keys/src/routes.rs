@@ -8,13 +8,14 @@ use latchkey_contract::Failure;
 use latchkey_contract::audit::ListEvents;
 use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::keys::{
-    GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, ReadTelling, Ready,
-    RecordUses, RevokeKey, RevokeKeys, RotateKey, SetDefaultCeiling, SetOwner, TellOwners,
-    VerifyKeys,
+    GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, PurgeKey, ReadTelling, Ready,
+    RecordUses, RevokeKey, RevokeKeys, RotateKey, SetDefaultCeiling, SetKeyEnabled, SetOwner,
+    TellOwners, UpdateKey, VerifyKeys,
 };
 
 use crate::{
-    Keys, NAME, audit, get, issue, list, lookup, owner, revoke, revoke_many, rotate, usage, verify,
+    Keys, NAME, audit, change, get, issue, list, lookup, owner, purge, revoke, revoke_many, rotate,
+    usage, verify,
 };
 
 pub(crate) fn of(keys: &Arc<Keys>) -> Routes {
@@ -24,6 +25,9 @@ pub(crate) fn of(keys: &Arc<Keys>) -> Routes {
         .on::<GetKey, _, _>(with(keys, get::get))
         .on::<IssueKeys, _, _>(with(keys, issue::issue_many))
         .on::<LookUpKeys, _, _>(with(keys, lookup::look_up))
+        .on::<UpdateKey, _, _>(with(keys, change::update))
+        .on::<SetKeyEnabled, _, _>(with(keys, change::set_enabled))
+        .on::<PurgeKey, _, _>(with(keys, purge::purge))
         .on::<ListKeys, _, _>(with(keys, list::list))
         .on::<ListEvents<KeysAuthority>, _, _>(with(keys, audit::list))
         .on::<RevokeKey, _, _>(with(keys, revoke::revoke))

@@ -4,34 +4,38 @@ pub mod acting;
 pub mod ceiling;
 pub mod default_ceiling;
 pub mod expiring;
+pub mod held;
 pub mod issue;
 pub mod key;
 pub mod list;
 pub mod order;
 pub mod owner;
+pub mod purge;
+pub mod revoke;
 pub mod revoke_many;
 pub mod rotate;
+pub mod state;
 pub mod telling;
+pub mod update;
 
 mod limit;
 
-use latchkey_audit::{Action, AuditSql, Event, ListSql, Target, append, audit, listing};
+use latchkey_audit::{AuditSql, ListSql, audit, listing};
 use latchkey_authority::changes;
 use latchkey_authority::lookup::Rows;
 use latchkey_authority::statements::Sql;
-use latchkey_authority::{Change, Ended, Read, SnapshotRow, end_once, verification};
-use latchkey_contract::keys::RevokeKey;
-use latchkey_contract::lease::{Epoch, Revision, Tag};
+use latchkey_authority::{Read, SnapshotRow, verification};
+use latchkey_contract::lease::Epoch;
 use latchkey_contract::scope::Scopes;
-use latchkey_contract::{Actor, AllowedIps, Caller, CredentialHash, Grants, KeyId, Timestamp};
+use latchkey_contract::{AllowedIps, CredentialHash, Grants, KeyId, Timestamp};
 use latchkey_store::{
     Batched, BatchedPairs, ChoreSql, Db, Engine, Migration, SkipIds, StoreError, Tx, batched_pairs,
     chores, skip_ids, values,
 };
 use sqlx::FromRow;
 
-use crate::acting::WRITE;
-use acting::Barred;
+use revoke::SET_REVISION;
+pub use revoke::{Revoked, mark_confirmed, revoke};
 
 /// The service's tables, step by step.
 pub const MIGRATIONS: &[Migration] = &[
@@ -71,11 +75,6 @@ pub const CHORES: ChoreSql = chores!("keys");
 
 const IS_DISABLED: &str =
     "SELECT EXISTS (SELECT 1 FROM keys_disabled_owners WHERE owner_id = $1) AS is_disabled";
-const REVOKE: &str = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $3), version = version + 1 \
-    WHERE id = $2 AND owner_id = $1 RETURNING hash, revoked_position, is_settled";
-const SET_REVISION: &str = "UPDATE api_keys SET revoked_position = $2 WHERE id = $1";
-const MARK_CONFIRMED: &str =
-    "UPDATE api_keys SET is_settled = TRUE WHERE id = $1 AND revoked_position = $2";
 /// The pairs are a key's id and a time in milliseconds. A time that is further ahead than a late report can be
 /// behind (`usage::MAX_AGE` and `MAX_SKEW`) was never one of a use: it is put right.
 const RECORD_USES: BatchedPairs = batched_pairs!(
@@ -119,13 +118,17 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend(AUDIT.all(engine));
     all.extend(LISTING.all());
     all.push(skip_ids);
-    all.extend([find, REVOKE, SET_REVISION, MARK_CONFIRMED, record_uses, IS_DISABLED]);
+    all.extend([find, record_uses, IS_DISABLED]);
     all.extend([key::GET, key::LIST, key::BY_HINT]);
     all.extend(list::statements());
     all.extend([issue::INSERT, issue::INSERT_LIMITED, issue::FIND_ISSUED, issue::ADD_TAG]);
     all.extend(limit::statements(engine));
     all.push(limit::IS_FULL);
     all.extend([acting::ACTING, acting::CEILING]);
+    all.extend([held::LOCK, held::HOLD, held::SET_CHANGED, key::DISABLED_AT]);
+    all.extend([state::SET_STATE, update::UPDATE, update::CLEAR_TAGS]);
+    all.extend([revoke::REVOKE, SET_REVISION, revoke::MARK_CONFIRMED]);
+    all.extend([revoke::LOCK_FIRST, purge::STANDING, purge::PURGE]);
     all.extend([owner::FIND, owner::TELL, telling::DISABLE, telling::ENABLE]);
     all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);
     all.extend([telling::DELETE_OLDER, telling::NEWER, telling::DISABLED]);
@@ -221,81 +224,6 @@ impl FoundRow {
             is_owner_known: telling::is_told(own, for_made, for_timeline, through),
         })
     }
-}
-
-#[derive(FromRow)]
-struct RevokedRow {
-    hash: Vec<u8>,
-    #[sqlx(rename = "revoked_position")]
-    revoked_revision: Option<i64>,
-    #[sqlx(rename = "is_settled")]
-    is_confirmed: bool,
-}
-
-/// What became of a revoke.
-#[derive(Debug)]
-pub enum Revoked {
-    /// It is done, now or before.
-    Change(Change),
-    /// There is no such key.
-    NotFound,
-    /// Whoever acts may not do it.
-    Barred(Barred),
-}
-
-impl Revoked {
-    /// The change, where there is one.
-    #[must_use]
-    pub fn change(self) -> Option<Change> {
-        match self {
-            Self::Change(change) => Some(change),
-            Self::NotFound | Self::Barred(_) => None,
-        }
-    }
-}
-
-/// Revokes a key, and takes a revision for it, with an event, unless it has one.
-///
-/// # Errors
-/// [`StoreError`]
-pub async fn revoke(
-    db: &Db,
-    request: &RevokeKey,
-    by: &Caller,
-    now: Timestamp,
-) -> Result<Revoked, StoreError> {
-    let (owner, key) = (request.owner, request.key);
-    let mut tx = db.begin("revoke key").await?;
-    // An edge ends a key that it could show nobody. Whoever else acts does so on what is theirs.
-    if !matches!(by.actor, Actor::System { .. }) {
-        let reach = acting::reach(&mut tx, by, owner, None, WRITE, now).await?;
-        if let Err(barred) = reach {
-            return Ok(Revoked::Barred(barred));
-        }
-    }
-    let revoked: Option<RevokedRow> =
-        tx.fetch_first(REVOKE, values![owner.0, key.0, now.0]).await?;
-    let Some(row) = revoked else { return Ok(Revoked::NotFound) };
-    let ended = Ended {
-        tag: Tag::Credential(hash_of(&row.hash)?),
-        earlier: row.revoked_revision,
-        is_confirmed: row.is_confirmed,
-    };
-    let change = end_once(&mut tx, &AUTHORITY, ended, (SET_REVISION, key.0.into()), now).await?;
-    if change.earlier.is_none() {
-        let event = Event::done(Action::KeyRevoked, Target::Key(key), now, by);
-        append(&mut tx, &AUDIT, &event.took(change.revision())).await?;
-    }
-    tx.commit().await?;
-    Ok(Revoked::Change(change))
-}
-
-/// Marks a revoke as seen to its end: no edge accepts the key any more.
-///
-/// # Errors
-/// [`StoreError`]
-pub async fn mark_confirmed(db: &Db, key: KeyId, revision: Revision) -> Result<(), StoreError> {
-    db.execute(MARK_CONFIRMED, values![key.0, revision.0]).await.map(drop)
 }
 
 /// Keys by their hashes.

@@ -36,6 +36,7 @@ mod faults;
 mod guessing;
 mod headers;
 mod insiders;
+mod key_changes;
 mod key_filters;
 mod key_list;
 mod key_making;

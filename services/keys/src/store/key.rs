@@ -5,7 +5,7 @@ use latchkey_contract::keys::{
 };
 use latchkey_contract::scope::Scopes;
 use latchkey_contract::{AllowedIps, KeyId, Metadata, Owner, Timestamp, UserId};
-use latchkey_store::{Db, StoreError, values};
+use latchkey_store::{Db, StoreError, Tx, values};
 use sqlx::FromRow;
 
 /// A statement on keys: all that is shown of each.
@@ -24,11 +24,16 @@ macro_rules! select_keys {
 }
 pub(super) use select_keys;
 
-pub(super) const GET: &str = select_keys!("api_keys.owner_id = $1 AND api_keys.id = $2");
-pub(super) const BY_HINT: &str =
-    select_keys!("api_keys.owner_id = $1 AND hint = $2 ORDER BY api_keys.id LIMIT $3");
-pub(super) const LIST: &str =
-    select_keys!("api_keys.owner_id = $1 AND api_keys.id > $2 ORDER BY api_keys.id LIMIT $3");
+pub(super) const GET: &str =
+    select_keys!("api_keys.owner_id = $1 AND api_keys.id = $2 AND purged_at IS NULL");
+pub(super) const BY_HINT: &str = select_keys!(
+    "api_keys.owner_id = $1 AND hint = $2 AND purged_at IS NULL ORDER BY api_keys.id LIMIT $3"
+);
+pub(super) const DISABLED_AT: &str =
+    "SELECT disabled_at FROM api_keys WHERE owner_id = $1 AND id = $2";
+pub(super) const LIST: &str = select_keys!(
+    "api_keys.owner_id = $1 AND api_keys.id > $2 AND purged_at IS NULL ORDER BY api_keys.id LIMIT $3"
+);
 
 /// A row of such a statement.
 #[derive(Clone, Debug, FromRow)]
@@ -186,4 +191,14 @@ pub async fn by_hint(
 ) -> Result<Vec<KeyObject>, StoreError> {
     let rows: Vec<KeyRow> = db.fetch(BY_HINT, values![owner.0, hint, limit]).await?;
     rows.into_iter().map(|row| row.object(now)).collect()
+}
+
+/// Since when a key is disabled, if it is.
+pub(super) async fn disabled_at(
+    tx: &mut Tx,
+    owner: UserId,
+    key: KeyId,
+) -> Result<Option<i64>, StoreError> {
+    let row: Option<(Option<i64>,)> = tx.fetch_first(DISABLED_AT, values![owner.0, key.0]).await?;
+    Ok(row.and_then(|(at,)| at))
 }

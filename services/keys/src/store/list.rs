@@ -19,7 +19,7 @@ const ESCAPE: char = '!';
 macro_rules! filtered {
     ($behind:literal, $until:literal, $and:literal, $order:literal) => {
         select_keys!(
-            "api_keys.owner_id = $1 AND api_keys.id ",
+            "api_keys.owner_id = $1 AND purged_at IS NULL AND api_keys.id ",
             $behind,
             " $2 AND api_keys.id ",
             $until,

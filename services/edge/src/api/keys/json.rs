@@ -124,6 +124,12 @@ impl CreatedKeyBody {
 }
 
 impl RevokedBody {
+    /// The answer to a purge of `key`: what was waited for was its end.
+    pub(crate) fn purged(key: KeyId) -> Self {
+        let message = "API key purged successfully";
+        Self { message, key_id: key.0, receipt: None, revision: None, exact_from: None }
+    }
+
     /// The answer to a revoke of `key`.
     pub(crate) fn new(key: KeyId, changed: Changed) -> Self {
         let bare = Self {

@@ -1,0 +1,180 @@
+//! One key: shown, changed, disabled, enabled, revoked with a reason, purged; and a key that ends itself. What is taken
+//! away is refused at every edge from the answer on.
+
+use e2e::answer::id;
+use e2e::{Answer, Api, Stack, User};
+use serde_json::{Value, json};
+
+async fn ready() -> (Api, User) {
+    let api = Stack::shared().api();
+    let user = api.user().await;
+    (api, user)
+}
+
+async fn patch(api: &Api, user: &User, key: i64, body: &Value) -> Answer {
+    api.call("PATCH", &format!("/keys/{key}")).bearer(&user.token).json(body).send().await
+}
+
+async fn post(api: &Api, user: &User, key: i64, what: &str) -> Answer {
+    api.post(&format!("/keys/{key}/{what}")).bearer(&user.token).send().await
+}
+
+async fn show(api: &Api, user: &User, key: i64) -> Answer {
+    api.get(&format!("/keys/{key}")).bearer(&user.token).send().await
+}
+
+#[tokio::test]
+async fn a_key_is_shown_and_changed_by_what_was_seen() {
+    let (api, user) = ready().await;
+    let key = api.key(&user.token, "seen").await;
+    let shown = show(&api, &user, key.id).await;
+    assert_eq!(shown.header("etag"), "\"v1\"");
+    assert_eq!(id(&shown.expect(200)["id"]), key.id);
+    let path = format!("/keys/{}", key.id);
+    let call = |version: &str, name: &str| {
+        let call = api.call("PATCH", &path).bearer(&user.token).header("if-match", version);
+        call.body("application/merge-patch+json", json!({"name": name}).to_string()).send()
+    };
+    let changed = call("\"v1\"", "first").await;
+    assert_eq!(changed.header("etag"), "\"v2\"");
+    let body = changed.expect(200);
+    assert_eq!(body["name"], "first");
+    assert!(body["receipt"]["revision"].as_i64().is_some(), "{body}");
+    call("\"v1\"", "second").await.problem(412, "changed since");
+    call("W/\"v2\"", "second").await.problem(412, "changed since");
+    assert_eq!(call("*", "second").await.expect(200)["version"], 3);
+    assert_eq!(show(&api, &user, key.id).await.expect(200)["name"], "second");
+}
+
+#[tokio::test]
+async fn a_patch_is_merged_and_is_strict() {
+    let (api, user) = ready().await;
+    let key = api.key(&user.token, "patched").await;
+    let first = json!({"metadata": {"a": 1, "b": "x"}, "external_id": "c-1", "tags": ["team:core"],
+        "description": "two\nlines", "scopes": ["orders:read"], "allowed_ips": ["127.0.0.0/8"]});
+    patch(&api, &user, key.id, &first).await.expect(200);
+    let second = json!({"metadata": {"a": null, "c": true}, "external_id": null, "tags": null});
+    let body = patch(&api, &user, key.id, &second).await.expect(200);
+    assert_eq!(body["metadata"], json!({"b": "x", "c": true}));
+    assert_eq!((&body["external_id"], &body["tags"]), (&Value::Null, &json!([])));
+    assert_eq!(body["description"], "two\nlines");
+    assert_eq!(body["scopes"], json!(["orders:read"]));
+    let faulty =
+        json!({"scopes": null, "allowed_ips": null, "expires_at": null, "roles": [], "scope": []});
+    let fields = ["scopes", "allowed_ips", "expires_at", "roles", "scope"];
+    patch(&api, &user, key.id, &faulty).await.invalid(&fields);
+    let bodies = [
+        json!({"expires_at": "2020-01-01T00:00:00Z"}),
+        json!({"expires_at": "2099-01-01T00:00:00Z"}),
+    ];
+    for body in bodies {
+        patch(&api, &user, key.id, &body).await.invalid(&["expires_at"]);
+    }
+    let unchanged = patch(&api, &user, key.id, &json!({"description": "d"})).await.expect(200);
+    assert!(unchanged.get("receipt").is_none(), "no edge has to know: {unchanged}");
+    let text = json!([{"op": "remove", "path": "/tags"}]).to_string();
+    let call = api.call("PATCH", &format!("/keys/{}", key.id)).bearer(&user.token);
+    call.body("application/json-patch+json", text).send().await.problem(415, "JSON");
+}
+
+#[tokio::test]
+async fn disabled_is_refused_and_enabled_accepted_at_once() {
+    let (api, user) = ready().await;
+    let key = api.key(&user.token, "switched").await;
+    for _ in 0..2 {
+        api.as_service(&key.key).await.expect(200);
+        for _ in 0..2 {
+            let body = post(&api, &user, key.id, "disable").await.expect(200);
+            assert_eq!(body["state"], "disabled");
+            assert!(body["receipt"]["revision"].as_i64().is_some(), "{body}");
+            api.as_service(&key.key).await.unauthenticated();
+        }
+        for _ in 0..2 {
+            let body = post(&api, &user, key.id, "enable").await.expect(200);
+            assert_eq!(body["state"], "active");
+            api.as_service(&key.key).await.expect(200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revoke_has_a_reason_which_may_be_raised_and_never_lowered() {
+    let (api, user) = ready().await;
+    let key = api.key(&user.token, "ended").await;
+    let revoke = async |body: Value| {
+        let call = api.post(&format!("/keys/{}/revoke", key.id)).bearer(&user.token);
+        call.json(&body).send().await
+    };
+    let impact = revoke(json!({"dry_run": true})).await.expect(200);
+    assert_eq!((&impact["count"], &impact["ids"]), (&json!(1), &json!([key.id])));
+    api.as_service(&key.key).await.expect(200);
+    revoke(json!({"reason": "superseded", "note": "done"})).await.expect(200);
+    api.as_service(&key.key).await.unauthenticated();
+    revoke(json!({"reason": "cessation_of_operation", "note": "other"})).await.expect(200);
+    let revocation = show(&api, &user, key.id).await.expect(200)["revocation"].clone();
+    assert_eq!(
+        (&revocation["reason"], &revocation["note"]),
+        (&json!("superseded"), &json!("done"))
+    );
+    assert_eq!(revocation["by"]["type"], "user");
+    revoke(json!({"reason": "key_compromise"})).await.expect(200);
+    revoke(json!({})).await.expect(200);
+    let revocation = show(&api, &user, key.id).await.expect(200)["revocation"].clone();
+    assert_eq!(revocation["reason"], "key_compromise");
+    patch(&api, &user, key.id, &json!({"name": "late"})).await.problem(409, "revoked");
+    post(&api, &user, key.id, "enable").await.problem(409, "revoked");
+    revoke(json!({"reason": "boredom", "dryrun": true})).await.invalid(&["reason", "dryrun"]);
+}
+
+#[tokio::test]
+async fn purged_is_gone_and_only_what_is_revoked_can_be() {
+    let (api, user) = ready().await;
+    let key = api.key(&user.token, "personal").await;
+    let path = format!("/keys/{}", key.id);
+    let delete =
+        async |query: &str| api.delete(&format!("{path}{query}")).bearer(&user.token).send().await;
+    delete("?purge=true").await.problem(409, "revoked");
+    delete("?reason=superseded&purge=true").await.invalid(&["purge"]);
+    delete("?reason=superseded").await.expect(200);
+    delete("?purge=true").await.expect(200);
+    show(&api, &user, key.id).await.problem(404, "API key not found");
+    patch(&api, &user, key.id, &json!({"name": "x"})).await.problem(404, "API key not found");
+    delete("").await.problem(404, "API key not found");
+    let list = api.get("/keys").bearer(&user.token).send().await.expect(200);
+    assert_eq!(list, json!([]));
+    api.as_service(&key.key).await.unauthenticated();
+}
+
+#[tokio::test]
+async fn another_s_key_is_as_one_that_there_is_not() {
+    let (api, user) = ready().await;
+    let other = api.user().await;
+    let key = api.key(&other.token, "foreign").await;
+    for one in [key.id, i64::MAX] {
+        show(&api, &user, one).await.problem(404, "API key not found");
+        patch(&api, &user, one, &json!({"name": "x"})).await.problem(404, "API key not found");
+        for what in ["disable", "enable", "revoke"] {
+            post(&api, &user, one, what).await.problem(404, "API key not found");
+        }
+    }
+    api.as_service(&key.key).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_key_shows_and_ends_itself_without_any_scope() {
+    let (api, user) = ready().await;
+    let key = api.key(&user.token, "own").await;
+    let shown = api.get("/keys/self").api_key(&key.key).send().await.expect(200);
+    assert_eq!(shown["id"], key.id);
+    api.get("/keys/self").bearer(&key.key).send().await.expect(200);
+    api.get("/keys/self").bearer(&user.token).send().await.unauthenticated();
+    api.delete("/keys/self?reason=superseded").api_key(&key.key).send().await.problem(422, "query");
+    let withdrawn = json!({"reason": "privilege_withdrawn"});
+    let call = api.post("/keys/self/revoke").api_key(&key.key).json(&withdrawn);
+    call.send().await.invalid(&["reason"]);
+    let body = api.delete("/keys/self").api_key(&key.key).send().await.expect(200);
+    assert!(body["receipt"]["revision"].as_i64().is_some(), "{body}");
+    api.as_service(&key.key).await.unauthenticated();
+    let revocation = show(&api, &user, key.id).await.expect(200)["revocation"].clone();
+    assert_eq!(revocation["by"], json!({"type": "key", "id": key.id}));
+}
