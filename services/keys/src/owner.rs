@@ -1,7 +1,7 @@
 //! What the identity service tells of the owners of keys: whether they are deactivated, and what their keys may do at
 //! most. It is told until it is confirmed, so it may come late and more than once.
 //!
-//! A ceiling that takes something away is taken only once no older release may use the tables: such a one would go on
+//! A ceiling that takes something away holds only once no older release may use the tables: such a one goes on
 //! accepting keys for everything. Until then whoever tells is told that it is not done, and tells again.
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ struct Untold(#[source] Unavailable);
 /// A ceiling is not taken yet.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "a ceiling takes something away, and an older release that knows nothing of it may use the tables of keys: it is taken \
+    "a ceiling takes something away, and an older release that knows nothing of it may use the tables of keys: it holds \
      when none may any more (`latchkey-keys migrate --finish`)"
 )]
 struct OlderRelease(#[source] Unavailable);
@@ -40,9 +40,6 @@ pub(crate) async fn set(
     context: Context,
     request: SetOwner,
 ) -> Result<Receipt, Failure> {
-    if request.ceiling.is_some() {
-        understood(&keys).await?;
-    }
     let change = match rows::set(&keys.db, &request, keys.now()).await? {
         Outcome::Set(change) => change,
         Outcome::Older => return Err(Refusal::Stale.into()),
@@ -51,7 +48,13 @@ pub(crate) async fn set(
     let SetOwner { owner: user, disabled, .. } = request;
     let request_id = &context.request_id;
     tracing::debug!(target: "audit", service = NAME, %user, disabled, %request_id, "a user's keys were set");
-    Ok(keys.authority.confirm(change, async { Ok(()) }).await)
+    let receipt = keys.authority.confirm(change, async { Ok(()) }).await;
+    // Whether the user may act holds from now on in every release: it waits for nothing. That the ceiling holds is said once
+    // it does.
+    if request.ceiling.is_some() {
+        understood(&keys).await?;
+    }
+    Ok(receipt)
 }
 
 /// No key whose owner has no ceiling of their own does more. The reply comes when no edge acts on the old state.

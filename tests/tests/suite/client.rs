@@ -14,8 +14,7 @@ use latchkey_client::{
 };
 use serde_json::Value;
 
-#[path = "../../../docs/examples/greet.rs"]
-mod greet;
+use crate::greet;
 
 /// A key of the right form that was never issued.
 const UNKNOWN_KEY: &str = "sk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0DofJ8";

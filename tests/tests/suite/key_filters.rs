@@ -92,9 +92,9 @@ async fn each_filter_finds_those_keys_for_which_it_holds() {
 async fn a_used_key_is_no_longer_among_those_that_were_not_used_since() {
     let api = Stack::shared().api();
     let user = api.user().await;
-    let used = api.key(&user.token, "used").await;
+    let worn = api.key(&user.token, "used").await;
     let unused = api.key(&user.token, "unused").await;
-    api.as_service(&used.key).await.expect(200);
+    api.as_service(&worn.key).await.expect(200);
     let within = std::time::Duration::from_secs(20);
     e2e::poll::until_async("a use that is written down", within, || async {
         let found = found(&api, &user, "unused_since=2020-01-01T00:00:00Z").await;
@@ -102,7 +102,7 @@ async fn a_used_key_is_no_longer_among_those_that_were_not_used_since() {
     })
     .await;
     let all = found(&api, &user, "unused_since=2099-01-01T00:00:00Z").await;
-    assert_eq!(all, [used.id, unused.id]);
+    assert_eq!(all, [worn.id, unused.id]);
 }
 
 #[tokio::test]

@@ -7,6 +7,10 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "tests make clients that run at once")]
 
+/// The example of the client's documentation.
+#[path = "../../../docs/examples/greet.rs"]
+mod greet;
+
 mod any;
 mod audit;
 mod audit_list;

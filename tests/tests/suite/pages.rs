@@ -163,9 +163,9 @@ async fn the_description_says_how_to_authenticate() {
     let security =
         |method: &str, path: &str| document["paths"][path][method]["security"].to_string();
     let cases = [
-        ("get", "/keys", true, false),
-        ("post", "/keys/create", true, false),
-        ("delete", "/keys/{key_id}", true, false),
+        ("get", "/keys", true, true),
+        ("post", "/keys/create", true, true),
+        ("delete", "/keys/{key_id}", true, true),
         ("get", "/audit", true, false),
         ("post", "/auth/logout", true, false),
         ("get", "/protected/user", true, false),

@@ -9,8 +9,7 @@ use e2e::{Answer, Api, Cluster, Key, Service, Stack, User, database, python, uni
 use latchkey_client::{Memory, Options, Outcome, PrincipalKind, Required, Secret, Verifier};
 use serde_json::{Value, json};
 
-#[path = "../../../docs/examples/greet.rs"]
-mod greet;
+use crate::greet;
 
 /// What a key is made to be before anybody has used it, by its name.
 const READS: &str = "UPDATE api_keys SET scopes = 'orders:read', environment = 'test', metadata = '{\"team\":\"core\"}', \

@@ -5,10 +5,12 @@ use latchkey_contract::{Timestamp, UserId};
 
 use super::*;
 
+#[expect(clippy::unnecessary_wraps, reason = "as the fields have it")]
 fn target(kind: &str, id: &str) -> Option<EventTarget> {
     Some(EventTarget { kind: kind.to_owned(), id: id.to_owned() })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the fields have it")]
 fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
 }

@@ -152,13 +152,26 @@ fn a_principal_is_told_to_the_release_before_without_its_grants() {
 fn a_restriction_is_never_left_out() {
     let keys =
         |grants| Verdicts::<KeysAuthority>::new(snapshot(), vec![Verdict::Valid(key(grants))]);
-    refused(&keys(Grants::default()));
+    let unsaid = |verdicts: &Verdicts<_>| {
+        let bytes = wire::encode(verdicts, PREVIOUS).unwrap();
+        let (_, read) = wire::decode::<Verdicts<_>>(&bytes, Contracts::OWN).unwrap();
+        assert_eq!(read.verdicts, [None], "whoever asked for it is told that nobody could say");
+    };
+    unsaid(&keys(Grants::default()));
     let part = Grants { scopes: Scopes::of(["orders:*"]).unwrap(), ..Grants::default() };
-    refused(&keys(part));
+    unsaid(&keys(part));
     let allowed_ips = AllowedIps::of(["10.0.0.0/8"]).unwrap();
-    refused(&keys(Grants { allowed_ips, ..Grants::everything() }));
+    unsaid(&keys(Grants { allowed_ips, ..Grants::everything() }));
+    let mixed = vec![Verdict::Revoked, Verdict::Valid(key(Grants::default()))];
+    let mixed = Verdicts::<KeysAuthority>::new(snapshot(), mixed);
+    let bytes = wire::encode(&mixed, PREVIOUS).unwrap();
+    let (_, read) = wire::decode::<Verdicts<KeysAuthority>>(&bytes, Contracts::OWN).unwrap();
+    assert_eq!(read.verdicts, [Some(Verdict::Revoked), None]);
     let narrowed = vec![Verdict::Valid(user(true))];
-    refused(&Verdicts::<IdentityAuthority>::new(snapshot(), narrowed));
+    let narrowed = Verdicts::<IdentityAuthority>::new(snapshot(), narrowed);
+    let bytes = wire::encode(&narrowed, PREVIOUS).unwrap();
+    let (_, read) = wire::decode::<Verdicts<IdentityAuthority>>(&bytes, Contracts::OWN).unwrap();
+    assert_eq!(read.verdicts, [None]);
 
     let (owner, seed) = (UserId(7), Some(crate::Secret::new("seed".into())));
     let issue = |narrowed, key| IssueKey { owner, narrowed, key, seed: seed.clone() };

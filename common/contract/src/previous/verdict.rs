@@ -138,10 +138,10 @@ impl<A: Authority> Message for Verdicts<A> {
     type Previous = VerdictsBefore;
 
     fn into_previous(self) -> Result<VerdictsBefore, Untranslatable> {
+        // What cannot be said of one credential is not said of that one: whoever asked for the others is answered.
         let said = self.verdicts.into_iter();
-        let verdicts = said.map(|verdict| verdict.map(VerdictBefore::of).transpose());
-        let verdicts = verdicts.collect::<Result<_, _>>()?;
-        Ok(VerdictsBefore { read_at: self.read_at, verdicts, authority: () })
+        let verdicts = said.map(|verdict| verdict.and_then(|it| VerdictBefore::of(it).ok()));
+        Ok(VerdictsBefore { read_at: self.read_at, verdicts: verdicts.collect(), authority: () })
     }
 
     fn from_previous(previous: VerdictsBefore) -> Result<Self, Untranslatable> {

@@ -17,7 +17,7 @@ use super::output::{Queue, RESERVED, Room};
 use crate::clock::Clock;
 
 /// How long the last lines of a process may take, all told. It comes after everything else that an end may take.
-const LAST_LINES: Duration = Duration::from_millis(400);
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 // Counts that are told at once take no more than half of what is kept for them: the rest is for the other lines.
 const _: () = assert!(MAX_TOLD * MAX_LINE <= RESERVED / 2);

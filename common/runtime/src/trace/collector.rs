@@ -6,8 +6,9 @@ use prost::bytes::{Buf, BufMut, Bytes};
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Extensions, Request, Status};
 
 use super::otlp::Head;
 use super::settings::{ENDPOINT, Settings};
@@ -31,6 +32,7 @@ pub(super) trait Collector: Send + Sync + 'static {
 pub(super) struct Remote {
     client: Grpc<Channel>,
     timeout: Duration,
+    headers: MetadataMap,
     head: Head,
 }
 
@@ -43,14 +45,16 @@ impl Remote {
         let endpoint = Channel::from_shared(settings.endpoint.clone());
         let endpoint = endpoint.map_err(|error| ENDPOINT.wrong(error.to_string()))?;
         let client = Grpc::new(endpoint.connect_lazy());
-        Ok(Self { client, timeout: settings.timeout, head: Head::new(&settings.resource) })
+        let (timeout, headers) = (settings.timeout, settings.headers.clone());
+        Ok(Self { client, timeout, headers, head: Head::new(&settings.resource) })
     }
 
     async fn export(&self, message: Bytes) -> Result<(), Status> {
         let mut client = self.client.clone();
         let not_ready = |error: tonic::transport::Error| Status::unavailable(error.to_string());
         client.ready().await.map_err(not_ready)?;
-        client.unary(Request::new(message), PathAndQuery::from_static(EXPORT), Raw).await.map(drop)
+        let request = Request::from_parts(self.headers.clone(), Extensions::new(), message);
+        client.unary(request, PathAndQuery::from_static(EXPORT), Raw).await.map(drop)
     }
 
     async fn try_export(&self, message: Bytes) -> Result<(), Status> {

@@ -7,9 +7,11 @@ use opentelemetry::trace::SpanContext;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
+use tonic::metadata::{AsciiMetadataKey, MetadataMap};
+
 use crate::config::{
-    ConfigError, Environment, Fault, Number, OneOf, Parsed, Preset, Table, Text, Variable,
-    percent_decoded,
+    Confidential, ConfigError, Environment, Fault, Number, OneOf, Parsed, Preset, Table, Text,
+    Variable, percent_decoded,
 };
 use crate::entropy::Entropy;
 
@@ -35,6 +37,21 @@ const TIMEOUT: Variable<Number<u64>> = Variable {
     kind: Number { min: 1, max: 60_000, note: "" },
     default: Preset::Value("10000"),
     help: "how long the collector may take, in milliseconds",
+};
+const HEADERS: Variable<Confidential<Parsed<MetadataMap>>> = Variable {
+    name: "OTEL_EXPORTER_OTLP_HEADERS",
+    kind: Confidential(Parsed {
+        read: headers,
+        accepted: "NAME=VALUE, several separated by commas, percent-encoded",
+        placeholder: "LIST",
+    }),
+    default: Preset::Described("none"),
+    help: "what the collector is sent with every message, such as a key that lets in",
+};
+const TRACES_HEADERS: Variable<Confidential<Parsed<MetadataMap>>> = Variable {
+    name: "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    help: "the same for traces, and wins",
+    ..HEADERS
 };
 const SAMPLER: Variable<OneOf> = Variable {
     name: "OTEL_TRACES_SAMPLER",
@@ -93,6 +110,8 @@ pub fn table() -> Table {
             &TRACES_ENDPOINT,
             &PROTOCOL,
             &TIMEOUT,
+            &HEADERS,
+            &TRACES_HEADERS,
             &SAMPLER,
             &SAMPLER_ARG,
             &SERVICE_NAME,
@@ -111,6 +130,8 @@ pub(super) struct Settings {
     pub(super) endpoint: String,
     /// How long it may take.
     pub(super) timeout: Duration,
+    /// What it is sent with every message.
+    pub(super) headers: MetadataMap,
     /// Which requests are traced.
     pub(super) sampler: Sampler,
     /// Who this process is.
@@ -141,11 +162,13 @@ impl Settings {
         let timeout = environment.read(&TIMEOUT)?;
         environment.read(&PROTOCOL)?;
         let endpoint = environment.find(&TRACES_ENDPOINT)?.or(environment.find(&ENDPOINT)?);
+        let headers = environment.find(&TRACES_HEADERS)?.or(environment.find(&HEADERS)?);
         let is_disabled = environment.read(&DISABLED)?;
         let name = environment.find(&SERVICE_NAME)?;
         let Some(endpoint) = endpoint.filter(|_| !is_disabled) else { return Ok(None) };
         let resource = resource(service, version, entropy, attributes, name);
-        Ok(Some(Self { endpoint, timeout: Duration::from_millis(timeout), sampler, resource }))
+        let (timeout, headers) = (Duration::from_millis(timeout), headers.unwrap_or_default());
+        Ok(Some(Self { endpoint, timeout, headers, sampler, resource }))
     }
 }
 
@@ -228,13 +251,30 @@ fn resource(
 }
 
 fn attributes(text: &str) -> Result<Vec<KeyValue>, Fault> {
+    let pairs = pairs(text).map(|pair| pair.map(|(name, value)| KeyValue::new(name, value)));
+    pairs.collect::<Option<_>>().ok_or(Fault::Unusable)
+}
+
+/// They may hold secrets: none of them is repeated.
+fn headers(text: &str) -> Result<MetadataMap, Fault> {
+    let fault = || Fault::Because("not headers of a request".to_owned());
+    let mut headers = MetadataMap::new();
+    for pair in pairs(text) {
+        let (name, value) = pair.ok_or_else(fault)?;
+        let name = name.to_ascii_lowercase().parse::<AsciiMetadataKey>().ok().ok_or_else(fault)?;
+        headers.insert(name, value.parse().ok().ok_or_else(fault)?);
+    }
+    Ok(headers)
+}
+
+/// What `NAME=VALUE,NAME=VALUE` holds; `None` for what is no such pair.
+fn pairs(text: &str) -> impl Iterator<Item = Option<(String, String)>> {
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=')?;
         let (name, value) = (percent_decoded(name.trim())?, percent_decoded(value.trim())?);
-        (!name.is_empty()).then(|| KeyValue::new(name, value))
+        (!name.is_empty()).then_some((name, value))
     };
-    let pairs = text.split(',').filter(|part| !part.trim().is_empty()).map(pair);
-    pairs.collect::<Option<_>>().ok_or(Fault::Unusable)
+    text.split(',').filter(|part| !part.trim().is_empty()).map(pair)
 }
 
 #[cfg(test)]
@@ -285,6 +325,9 @@ mod tests {
             ("OTEL_TRACES_SAMPLER", "sometimes"),
             ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
             ("OTEL_RESOURCE_ATTRIBUTES", "no value"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a b=hunter2"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=hunter2%0A"),
         ] {
             let error = read(&[(name, value)]).err().map(|error| error.to_string());
             assert!(error.as_ref().is_some_and(|text| text.starts_with(name)), "{error:?}");
@@ -301,6 +344,14 @@ mod tests {
         assert_eq!(get("service.version").as_deref(), Some("1.2.3"));
         assert_eq!(get("service.instance.id").map(|id| id.len()), Some(32));
         assert_eq!(get("deployment.environment.name").as_deref(), Some("a,b"));
+        let sent = [AT, ("OTEL_EXPORTER_OTLP_HEADERS", "Api-Key=a%2Cb, x=1")];
+        let headers = read(&sent).unwrap().unwrap().headers;
+        assert_eq!(headers.get("api-key").unwrap(), "a,b");
+        assert_eq!(headers.get("x").unwrap(), "1");
+        let own = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "y=2");
+        let headers = read(&[sent[0], sent[1], own]).unwrap().unwrap().headers;
+        assert_eq!(headers.get("y").unwrap(), "2");
+        assert_eq!(headers.len(), 1);
         let named = read(&[AT, ("OTEL_SERVICE_NAME", "mine")]).unwrap().unwrap().resource;
         assert_eq!(
             named.get(&"service.name".into()).map(|it| it.to_string()).as_deref(),

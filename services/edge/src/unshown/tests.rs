@@ -35,8 +35,8 @@ async fn bench(first: First) -> Bench {
     let several = Arc::clone(&asked);
     let make_many = move |_: Context, ask: IssueKeys| {
         several.lock().unwrap().push("make");
-        let made = (1..).zip(&ask.keys).map(|(id, _)| issued_as(id)).collect();
-        async move { Ok(made) }
+        let answer = (1..).zip(&ask.keys).map(|(id, _)| issued_as(id)).collect();
+        async move { Ok(answer) }
     };
     let revoke = move |context: Context, ask: RevokeKey| {
         assert_eq!(acts(&context), "system", "nobody has asked for it");

@@ -62,8 +62,8 @@ fn every_faulty_member_is_named() {
     ];
     expected.sort_unstable();
     assert_eq!(faults, expected);
-    let faulty = r#"{"name": " ", "expires_in_days": 1.5}"#;
-    assert_eq!(read(faulty, Rules::Old).unwrap_err(), ["name", "expires_in_days"]);
+    let of_old = r#"{"name": " ", "expires_in_days": 1.5}"#;
+    assert_eq!(read(of_old, Rules::Old).unwrap_err(), ["name", "expires_in_days"]);
     let both = r#"{"name": "n", "expires_in_days": 1, "expires_at": "2026-12-24T00:00:00Z"}"#;
     assert_eq!(read(both, Rules::Old).unwrap_err(), ["expires_at"]);
     for at in ["null", "7", "\"tomorrow\"", "\"2026-12-24\"", "\"2026-12-24T00:00:00\""] {
