@@ -16,6 +16,7 @@
 //! | [`api`] | a file or folder a resource: JSON, handlers, documentation |
 //! | `fast_path` | routes that only verify, as values |
 //! | [`credential`] | credentials of a request, and extractors |
+//! | `secret_in_query` | credentials that were put into a URL |
 //! | `acting` | who acts, as the bus is told |
 //! | [`body`] | bodies and ids in paths |
 //! | `fields`, `if_match` | bodies of which every member is known, and what a change is meant for |
@@ -63,6 +64,7 @@ pub mod replica;
 mod request_id;
 mod route;
 pub mod router;
+mod secret_in_query;
 pub mod server;
 pub mod state;
 mod tracked_stream;

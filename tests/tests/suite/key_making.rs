@@ -1,21 +1,13 @@
 //! `POST /keys/create`, `/keys` and `/keys/bulk`: what a key is said to be, who may make it, and how many there may be.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use e2e::answer::time;
-use e2e::{Answer, Api, Stack, User, acting_user, order, poll};
-use latchkey_contract::scope::Scopes;
-use latchkey_contract::{Actor, AllowedIps, Caller, KeyId, Owner, Refusal, RequestId, UserId};
-use latchkey_keys::store as keys;
-use latchkey_keys::store::acting::Barred;
-use latchkey_keys::store::issue::{Inserted, Order, Policy};
-use latchkey_store::Db;
+use e2e::{Answer, Api, Stack, User};
 use serde_json::{Value, json};
 
-use super::store::{NOW, engines};
+mod ended;
+mod rows;
 
 async fn ready() -> (Api, User) {
     let api = Stack::shared().api();
@@ -230,12 +222,6 @@ async fn an_owner_has_as_many_living_keys_as_are_allowed_and_no_more_by_a_race()
     api.key(&api.user().await.token, "another owner's").await;
 }
 
-/// The contract's minute of tries, and what a loaded machine adds.
-const REVOKED: Duration = Duration::from_secs(90);
-
-/// How long an answer that is there may wait until this loaded machine reads it.
-const READ: Duration = Duration::from_secs(2);
-
 /// A credential in its place.
 #[derive(Clone)]
 enum Shown {
@@ -252,97 +238,6 @@ impl Shown {
         };
         call.send().await
     }
-}
-
-/// What a request gave, when it was begun and when its answer was read.
-struct Given {
-    begun: Instant,
-    read: Instant,
-    body: Value,
-}
-
-/// Makes keys by what is shown, one or two at a time, until that is not accepted or it is `over`.
-async fn make_without_pause(shown: Shown, by_twos: bool, over: Arc<AtomicBool>) -> Vec<Given> {
-    let (api, mut given) = (Stack::shared().api(), Vec::new());
-    let one = json!({"name": "meanwhile", "scopes": []});
-    let two = json!({"keys": [one, one]});
-    while !over.load(Ordering::Relaxed) {
-        let (path, body) = if by_twos { ("/keys/bulk", &two) } else { ("/keys", &one) };
-        let begun = Instant::now();
-        let answer = shown.post(&api, path, body).await;
-        let read = Instant::now();
-        match answer.status {
-            201 => given.push(Given { begun, read, body: answer.json() }),
-            401 => break,
-            status => assert!([409, 429, 503].contains(&status), "{}", answer.text()),
-        }
-    }
-    given
-}
-
-/// Ends what is shown while keys are made by it: none is given afterwards, and none lives on that nobody was given.
-async fn end_while_keys_are_made(user: &User, shown: Shown, end: impl AsyncFnOnce()) {
-    let api = Stack::shared().api();
-    let over = Arc::new(AtomicBool::new(false));
-    let before: HashSet<i64> = living(&api, user).await.into_iter().collect();
-    let makers: Vec<_> = (0..4)
-        .map(|number| {
-            tokio::spawn(make_without_pause(shown.clone(), number == 0, Arc::clone(&over)))
-        })
-        .collect();
-    poll::until_async("some keys", REVOKED, || async {
-        (list(&api, &user.token).await.len() > 10).then_some(())
-    })
-    .await;
-    end().await;
-    let ended = Instant::now();
-    over.store(true, Ordering::Relaxed);
-    let mut given = before;
-    for maker in makers {
-        for Given { begun, read, body } in maker.await.unwrap() {
-            assert!(begun <= ended, "a key was made after the end: {body}");
-            let keys = body["keys"].as_array().cloned().unwrap_or_else(|| vec![body]);
-            for key in keys {
-                let works = api.as_service(key["key"].as_str().unwrap()).await.status == 200;
-                assert!(read <= ended + READ || !works, "a key was given after the end: {key}");
-                given.insert(key["id"].as_i64().unwrap());
-            }
-        }
-    }
-    poll::until_async("no key that nobody was given", REVOKED, || async {
-        living(&api, user).await.iter().all(|id| given.contains(id)).then_some(())
-    })
-    .await;
-}
-
-async fn living(api: &Api, user: &User) -> Vec<i64> {
-    let all = list(api, &user.token).await;
-    let living = all.iter().filter(|key| key["is_revoked"] == false);
-    living.map(|key| key["id"].as_i64().unwrap()).collect()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_key_lives_on_that_was_made_by_a_session_which_ended_meanwhile() {
-    let api = Stack::shared().api();
-    let user = api.user().await;
-    let ending = api.token(&user.username, &user.password).await;
-    end_while_keys_are_made(&user, Shown::Token(ending.clone()), async || {
-        api.post("/auth/logout").bearer(&ending).send().await.expect(200);
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_key_lives_on_that_was_made_by_a_key_which_was_revoked_meanwhile() {
-    let api = Stack::shared().api();
-    let user = api.user().await;
-    let body = json!({"name": "maker", "scopes": ["latchkey:keys:write"]});
-    let maker = post(&api, &user.token, "/keys", &body).await.expect(201);
-    let key = Shown::Key(maker["key"].as_str().unwrap().to_owned());
-    end_while_keys_are_made(&user, key, async || {
-        api.revoke(&user.token, maker["id"].as_i64().unwrap()).await.expect(200);
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -385,109 +280,4 @@ async fn whoever_acts_with_less_makes_no_more_and_what_it_does_not_say_is_its_ow
     let several = json!({"keys": [within, within]});
     let made = key.post(&api, "/keys/bulk", &several).await.expect(201);
     assert_eq!(made["keys"][1]["environment"], "sandbox");
-}
-
-/// A key that makes keys, in a database whose owners may grant that.
-async fn acting_key(db: &Db, number: u8, more: impl FnOnce(&mut Order)) -> (KeyId, Caller) {
-    let ceiling = "UPDATE keys_telling SET default_ceiling = '* latchkey:keys:write'";
-    db.execute(ceiling, &[]).await.unwrap();
-    let mut key = order(1, number, NOW, NOW.plus(60_000));
-    key.scopes = Some(Scopes::parse("latchkey:keys:write orders:*").unwrap());
-    more(&mut key);
-    let made = keys::issue::insert(db, key, &Policy::default(), &acting_user(1)).await.unwrap();
-    let Inserted::Key(made) = made else { panic!("{made:?}") };
-    let actor = Actor::Key { id: made.id, owner: Owner::User(UserId(1)) };
-    (made.id, Caller::of(actor, RequestId::new("test")))
-}
-
-fn refused(inserted: &Inserted) -> bool {
-    matches!(inserted, Inserted::Barred(Barred::Refused(Refusal::InsufficientScope { .. })))
-}
-
-#[tokio::test]
-async fn a_key_makes_none_that_may_more_than_itself_and_takes_its_own_for_what_it_does_not_say() {
-    for (db, _folder) in engines().await {
-        let ips = AllowedIps::of(["10.0.0.0/8"]).unwrap();
-        let (_, by) = acting_key(&db, 1, |key| key.allowed_ips = Some(ips.clone())).await;
-        let policy = Policy::default();
-        let insert = async |number: u8, change: &dyn Fn(&mut Order)| {
-            let mut key = order(1, number, NOW, NOW.plus(60_000));
-            change(&mut key);
-            keys::issue::insert(&db, key, &policy, &by).await.unwrap()
-        };
-        let read = Some(Scopes::parse("orders:read").unwrap());
-        assert!(refused(&insert(2, &|_| {}).await), "scopes that are not named are the default");
-        let wide = Some(Scopes::parse("orders:read users:read").unwrap());
-        assert!(refused(&insert(3, &|key| key.scopes.clone_from(&wide)).await));
-        let any = Some(AllowedIps::default());
-        let elsewhere = |key: &mut Order| {
-            (key.scopes, key.allowed_ips) = (read.clone(), any.clone());
-        };
-        assert!(refused(&insert(4, &elsewhere).await));
-        let longer = |key: &mut Order| {
-            key.scopes.clone_from(&read);
-            key.expires_at = NOW.plus(60_001);
-        };
-        assert!(refused(&insert(5, &longer).await));
-        let other = |key: &mut Order| {
-            key.scopes.clone_from(&read);
-            "sandbox".clone_into(&mut key.environment);
-        };
-        assert!(refused(&insert(6, &other).await));
-        let within = |key: &mut Order| {
-            key.scopes.clone_from(&read);
-            (key.expires_at, key.is_default_expiry) = (NOW.plus(999_999), true);
-        };
-        let Inserted::Key(made) = insert(7, &within).await else { panic!("refused") };
-        assert_eq!((made.expires_at, &made.allowed_ips), (NOW.plus(60_000), &ips));
-    }
-}
-
-#[tokio::test]
-async fn several_keys_of_one_command_are_one_transaction_and_the_same_when_it_comes_twice() {
-    for (db, _folder) in engines().await {
-        let (id, by) = acting_key(&db, 1, |_| {}).await;
-        let read = |scopes: &str| Some(Scopes::parse(scopes).unwrap());
-        let orders = |scopes: [&str; 2]| -> Vec<Order> {
-            let one = |number, scopes| Order {
-                scopes: read(scopes),
-                ..order(1, number, NOW, NOW.plus(60_000))
-            };
-            vec![one(11, scopes[0]), one(12, scopes[1])]
-        };
-        let policy = Policy::default();
-        let insert =
-            async |orders| keys::issue::insert_all(&db, orders, &policy, &by).await.unwrap();
-        let barred = insert(orders(["orders:read", "users:read"])).await;
-        assert!(matches!(barred, Inserted::Barred(_)), "{barred:?}");
-        assert_eq!(keys::key::list(&db, UserId(1), KeyId(0), 9, NOW).await.unwrap().len(), 1);
-        let made = insert(orders(["orders:read", "orders:write"])).await;
-        assert!(matches!(&made, Inserted::Key(keys) if keys.len() == 2), "{made:?}");
-        let events = "SELECT COUNT(*) FROM keys_audit_events";
-        let events: Option<(i64,)> = db.fetch_first(events, &[]).await.unwrap();
-        assert_eq!(events, Some((3,)), "one of each key");
-        // The key that made them has ended: its doubled message finds them, so that they can be ended, too.
-        let end = e2e::ending(UserId(1), id);
-        keys::revoke(&db, &end, &acting_user(1), NOW).await.unwrap().change().unwrap();
-        assert_eq!(insert(orders(["orders:read", "orders:write"])).await, made);
-        let other = order(1, 13, NOW, NOW.plus(60_000));
-        let ended = keys::issue::insert(&db, other, &policy, &by).await.unwrap();
-        assert_eq!(ended, Inserted::Barred(Barred::Refused(Refusal::SessionEnded)));
-    }
-}
-
-#[tokio::test]
-async fn nothing_restricts_a_key_while_an_older_release_would_not_look_at_it() {
-    for (db, _folder) in engines().await {
-        let policy = Policy { may_restrict: false, ..Policy::default() };
-        let insert = async |number: u8, scopes: Option<&str>| {
-            let scopes = scopes.map(|text| Scopes::parse(text).unwrap());
-            let key = Order { scopes, ..order(1, number, NOW, NOW.plus(60_000)) };
-            keys::issue::insert(&db, key, &policy, &acting_user(1)).await.unwrap()
-        };
-        assert!(matches!(insert(1, None).await, Inserted::Key(_)));
-        assert!(matches!(insert(2, Some("*")).await, Inserted::Key(_)));
-        let refused = insert(3, Some("orders:read")).await;
-        assert!(matches!(refused, Inserted::Barred(Barred::Refused(Refusal::Conflict(_)))));
-    }
 }
