@@ -26,8 +26,8 @@ impl<A: Named> Authority<A> {
     /// it is over, `mark_confirmed` is run: it marks the change as seen to its end.
     ///
     /// # Errors
-    /// [`Failure::Overloaded`] where too many unwatched changes are under way already: the change
-    /// stands, and a retry waits for it.
+    /// [`Failure::Unavailable`] where too many unwatched changes are under way already: the change stands, so it is not
+    /// [`Failure::Overloaded`], which says that nothing was done. A retry waits for it.
     pub async fn answer<F>(
         self: &Arc<Self>,
         change: Change,
@@ -40,7 +40,9 @@ impl<A: Named> Authority<A> {
         if wait {
             return Ok(Changed::Confirmed(self.confirm(change, mark_confirmed).await));
         }
-        let permit = self.unwatched.try_enter().ok_or(Failure::Overloaded)?;
+        let too_many =
+            || Failure::Unavailable("too many changes are seen to their end already".into());
+        let permit = self.unwatched.try_enter().ok_or_else(too_many)?;
         let wait_ms = self.bounds().wait() / Moment::MILLISECOND;
         let exact_from = self.now().plus(i64::try_from(wait_ms).unwrap_or(i64::MAX));
         let revision = change.revision();
