@@ -15,7 +15,7 @@ use crate::problem::Problem;
 const MAX_NAME: usize = 40;
 
 /// The members of a JSON object that nobody has taken yet, and what was wrong with those that were. A member that is
-/// null is one that is left out.
+/// null is no member that is left out: whoever sends one may mean more by it than what is done without it.
 #[derive(Debug, Default)]
 pub struct Fields {
     within: String,
@@ -35,6 +35,15 @@ impl Fields {
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {
         let value = self.take(name)?;
         self.said(name, value.as_str().map(str::to_owned), "must be a text")
+    }
+
+    /// The same where null says that there is none.
+    pub(crate) fn text_or_null(&mut self, name: &str) -> Option<String> {
+        let is_null = self.members.get(name).is_some_and(Value::is_null);
+        if is_null {
+            self.members.remove(name);
+        }
+        self.text(name)
     }
 
     /// A text that is one of these, as `named` knows it.
@@ -142,11 +151,16 @@ impl Fields {
 
     /// Whether a member is there and not taken yet.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.members.get(name).is_some_and(|value| !value.is_null())
+        self.members.contains_key(name)
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
-        self.members.remove(name).filter(|value| !value.is_null())
+        let value = self.members.remove(name)?;
+        if value.is_null() {
+            self.fault(name, "must not be null: leave it out");
+            return None;
+        }
+        Some(value)
     }
 
     fn said<T>(&mut self, name: &str, value: Option<T>, rule: &str) -> Option<T> {
@@ -204,18 +218,29 @@ mod tests {
     #[test]
     fn what_is_known_is_taken_and_everything_else_is_named() {
         let mut all = fields(
-            r#"{"n": 9e1, "t": "x", "f": true, "l": ["a", "b"], "o": {"x": 1, "y": 2}, "z": null, "q": 1}"#,
+            r#"{"n": 9e1, "t": "x", "f": true, "l": ["a", "b"], "o": {"x": 1, "y": 2}, "z": null, "y": null, "q": 1}"#,
         );
         assert_eq!(all.integer("n"), Some(90));
         assert_eq!(all.text("t").as_deref(), Some("x"));
         assert!(all.flag("f"));
         assert_eq!(all.texts("l"), ["a", "b"]);
-        assert_eq!(all.text("z"), None);
+        assert_eq!((all.text_or_null("z"), all.text("y")), (None, None));
         let mut object = all.object("o").unwrap();
         assert_eq!(object.integer("x"), Some(1));
         all.join(object);
         let named: Vec<String> = all.named().into_iter().map(|fault| fault.field).collect();
-        assert_eq!(named, ["o.y", "q"]);
+        assert_eq!(named, ["y", "o.y", "q"]);
+    }
+
+    #[test]
+    fn null_is_never_taken_for_what_is_left_out() {
+        let mut all =
+            fields(r#"{"f": null, "l": null, "i": null, "o": null, "d": null, "m": null}"#);
+        assert!(all.has("i") && !all.flag("f") && all.texts("l").is_empty());
+        assert!(all.ids("i").is_none() && all.object("o").is_none() && all.moment("m").is_none());
+        all.days("d");
+        let named: Vec<String> = all.named().into_iter().map(|fault| fault.field).collect();
+        assert_eq!(named, ["f", "l", "i", "o", "m", "d"]);
     }
 
     #[test]

@@ -270,6 +270,11 @@ impl Problem {
         self.is_shed() || self.status() == StatusCode::TOO_MANY_REQUESTS
     }
 
+    /// Whether no credential that was shown is accepted.
+    pub(crate) fn is_of_credential(&self) -> bool {
+        self.status() == StatusCode::UNAUTHORIZED
+    }
+
     /// The problem's stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {

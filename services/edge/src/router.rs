@@ -164,6 +164,7 @@ fn rotations() -> [Route; 4] {
                 &KEY_NOT_FOUND,
                 &CONFLICT_RETIRING,
                 &CONFLICT_LEAKED,
+                &CONFLICT_KEYS,
                 &PRECONDITION_FAILED,
             ])
             .limit(LimitClass::Keys)
@@ -180,6 +181,7 @@ fn rotations() -> [Route; 4] {
         Route::new(routes!(revoke_many::revoke_many))
             .who(Write::REQUIREMENT)
             .problems(&[&INSUFFICIENT_SCOPE])
+            .limit(LimitClass::Keys)
             .body(MAX_BODY),
     ]
 }

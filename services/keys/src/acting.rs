@@ -3,6 +3,7 @@
 //! Whoever acts with less than everything (a key, or a token whose scopes were narrowed at login) makes and changes only
 //! keys that lie within itself, before and after.
 
+use latchkey_contract::keys::RotateKey;
 use latchkey_contract::scope::Scopes;
 use latchkey_contract::{Actor, AllowedIps, Caller, Forbidden, KeyId, Refusal, Timestamp, UserId};
 
@@ -59,6 +60,12 @@ pub fn reads(caller: &Caller, owner: UserId) -> Result<(), Forbidden> {
         Actor::Key { owner: of, .. } if of.user() == owner => Ok(()),
         _ => caller.acts_as(owner),
     }
+}
+
+/// Whether a key replaces itself, whichever way it asks for that.
+#[must_use]
+pub fn is_self(request: &RotateKey, by: &Caller) -> bool {
+    request.is_self || matches!(by.actor, Actor::Key { id, .. } if id == request.target.key)
 }
 
 /// A refusal that names scopes of which all are needed.

@@ -9,7 +9,7 @@ use latchkey_contract::{Failure, FieldError, Refusal};
 
 use crate::store::acting::Barred;
 use crate::store::revoke_many::{self, Many, ManyRevoked};
-use crate::{Keys, NAME};
+use crate::{Keys, NAME, acting};
 
 /// A repeat takes in what its first try has ended and not every edge is known to know of.
 pub(crate) async fn revoke(
@@ -19,6 +19,7 @@ pub(crate) async fn revoke(
 ) -> Result<KeysRevoked, Failure> {
     check(&request)?;
     let caller = context.caller()?;
+    acting::reads(caller, request.owner)?;
     let outcome = Box::pin(revoke_many::revoke(&keys.db, &request, caller, keys.now())).await?;
     let many = match outcome {
         ManyRevoked::Done(many) => many,

@@ -29,6 +29,7 @@ pub(crate) async fn rotate(
         (request.grace, request.expires_in) = (Grace::Seconds(0), ExpiresIn::Default);
     } else {
         acting::reads(caller, request.target.owner)?;
+        request.is_self = acting::is_self(&request, caller);
     }
     let (owner, replaced) = (request.target.owner, request.target.key);
     let old = store::key::get(&keys.db, owner, replaced, now).await?;
@@ -108,7 +109,8 @@ fn check<'a>(
     };
     let (hash, hint) = (key.hash(), key.hint());
     let max_life = config.max_days * Timestamp::DAY;
-    Ok(Rotation { request, hash, hint, retires_at, expires_at, max_life })
+    let per_owner = config.per_owner;
+    Ok(Rotation { request, hash, hint, retires_at, expires_at, max_life, per_owner })
 }
 
 /// When the old key ends; `None`: at once.

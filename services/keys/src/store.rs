@@ -19,6 +19,7 @@ pub mod telling;
 pub mod update;
 
 mod limit;
+mod matching;
 
 use latchkey_audit::{AuditSql, ListSql, audit, listing};
 use latchkey_authority::changes;
@@ -137,7 +138,8 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([rotate::COPY_TAGS, rotate::RETIRE, rotate::REPLACE, rotate::MARK_LEAKED]);
     let confirm = revoke_many::CONFIRM;
     all.push(if sqlite { confirm.sqlite } else { confirm.postgres });
-    all.extend([revoke_many::FIND, revoke_many::USED, revoke_many::REVOKE]);
+    all.extend([matching::FIND, matching::LINEAGE_OF]);
+    all.extend([revoke_many::RAISE, revoke_many::USED, revoke_many::REVOKE]);
     all.extend([rotate::OVERTAKE, rotate::WAITED, rotate::SETTLE]);
     all.extend([ceiling::FIND, ceiling::SET, ceiling::CLEAR, ceiling::RANGE]);
     all.extend([default_ceiling::FIND, default_ceiling::SET, default_ceiling::ANY_KEY]);

@@ -9,12 +9,16 @@ use latchkey_contract::credential::CredentialHash;
 use latchkey_contract::keys::{
     ExpiresIn, Grace, KeyFilter, KeyTarget, RevocationReason, RevokeKeys, RotateKey, Which,
 };
-use latchkey_contract::{Actor, Caller, KeyId, Mark, RequestId, Secret, Timestamp, UserId};
+use latchkey_contract::refusal::Conflict;
+use latchkey_contract::{
+    Actor, Caller, KeyId, Mark, Refusal, RequestId, Secret, Timestamp, UserId,
+};
 use latchkey_keys::store as keys;
+use latchkey_keys::store::acting::Barred;
 use latchkey_keys::store::issue::{Inserted, Policy};
 use latchkey_keys::store::revoke_many::{Many, ManyRevoked};
 use latchkey_keys::store::rotate::{Rotated, Rotation};
-use latchkey_store::{Db, StoreError};
+use latchkey_store::{Db, StoreError, values};
 use serde_json::{Value, json};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -125,7 +129,11 @@ async fn a_faulty_request_is_named_and_ends_nothing() {
         (json!({"ids": [key.id, "7"]}), &["ids"]),
         (json!({"ids": [key.id], "filter": {"tag": "x"}}), &["filter"]),
         (json!({"filter": {}}), &["filter"]),
-        (json!({"filter": {"tag": null}}), &["filter"]),
+        (json!({"filter": {"tag": null}}), &["filter.tag", "filter"]),
+        (json!({"ids": [key.id], "dry_run": null}), &["dry_run"]),
+        (json!({"ids": [key.id], "reason": null}), &["reason"]),
+        (json!({"ids": null}), &["ids"]),
+        (json!({"filter": {"environment": "live", "external_id": null}}), &["filter.external_id"]),
         (json!({"filter": {"tags": "x", "lineage": key.id}}), &["filter.tags"]),
         (json!({"filter": {"lineage": "x"}}), &["filter.lineage", "filter"]),
         (json!({"filter": {"state": "good", "lineage": key.id}}), &["filter.state"]),
@@ -148,7 +156,9 @@ async fn a_lineage_ends_with_all_its_keys() {
     let path = format!("/keys/{}/rotate", first.id);
     let second = api.post(&path).bearer(&user.token).send().await.expect(201);
     let stays = api.key(&user.token, "stays").await;
-    let body = json!({"filter": {"lineage": first.id}, "reason": "key_compromise"});
+    // Any key of it names it.
+    let body =
+        json!({"filter": {"lineage": second["id"]}, "reason": "key_compromise", "note": null});
     let done = revoke(&api, &user.token, &body).await.expect(200);
     assert_eq!(done["ids"], json!([first.id, second["id"]]));
     for key in [&first.key, second["key"].as_str().unwrap()] {
@@ -200,6 +210,7 @@ fn checked(request: &RotateKey, hash: u8) -> Rotation<'_> {
         retires_at: Some(NOW.plus(Timestamp::DAY)),
         expires_at: None,
         max_life: 365 * Timestamp::DAY,
+        per_owner: None,
     }
 }
 
@@ -298,6 +309,64 @@ async fn a_rotation_that_was_given_up_is_done_or_never_will_be() {
         let Rotated::Key(found) = overtake(done, 4).await else { panic!("not found") };
         assert_eq!(found.object.id, made.object.id);
         assert_eq!(scene.living().await, 3, "the first as it was, and both of the second");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_of_living_keys_counts_what_is_replaced_with_a_grace() {
+    for scene in scenes().await {
+        let key = scene.key(1).await;
+        let of = async |most: u32, hash: u8, retires_at: Option<Timestamp>| {
+            let request = rotation(key, 1, hash);
+            let full = checked(&request, hash);
+            let full = Rotation { per_owner: Some(most), retires_at, ..full };
+            keys::rotate::rotate(&scene.db, &full, &acting_user(OWNER.0), NOW).await.unwrap()
+        };
+        let later = Some(NOW.plus(Timestamp::DAY));
+        let full = of(1, 2, later).await;
+        let is_refused = matches!(
+            full,
+            Rotated::Barred(Barred::Refused(Refusal::Conflict(Conflict::TooManyKeys)))
+        );
+        assert!(is_refused, "{full:?}");
+        assert_eq!(scene.living().await, 1);
+        assert!(matches!(of(1, 3, None).await, Rotated::Key(_)), "one in the place of one");
+    }
+}
+
+#[tokio::test]
+async fn another_reason_for_an_end_is_told_once_and_the_first_note_stays() {
+    for scene in scenes().await {
+        let key = scene.key(1).await;
+        let end = async |reason: RevocationReason, note: &str| {
+            let request = RevokeKeys {
+                owner: OWNER,
+                which: Which::Ids(vec![key]),
+                reason,
+                note: Some(note.to_owned()),
+                dry_run: false,
+                wait: true,
+            };
+            let by = acting_user(OWNER.0);
+            keys::revoke_many::revoke(&scene.db, &request, &by, NOW).await.unwrap();
+        };
+        let events = async || {
+            let sql = "SELECT COUNT(*) FROM keys_audit_events WHERE action = 'key.revoked'";
+            let count: Option<(i64,)> = scene.db.fetch_first(sql, values![]).await.unwrap();
+            count.unwrap().0
+        };
+        end(RevocationReason::Superseded, "first").await;
+        assert_eq!(events().await, 1);
+        for _ in 0..2 {
+            end(RevocationReason::KeyCompromise, "second").await;
+            assert_eq!(events().await, 2);
+        }
+        end(RevocationReason::Superseded, "third").await;
+        assert_eq!(events().await, 2);
+        let all = keys::key::list(&scene.db, OWNER, KeyId(0), 10, NOW).await.unwrap();
+        let end = all[0].revocation.clone().unwrap();
+        assert_eq!(end.reason, RevocationReason::KeyCompromise);
+        assert_eq!(end.note.as_deref(), Some("first"));
     }
 }
 

@@ -348,7 +348,8 @@ async fn a_key_replaces_itself_where_it_may_and_for_no_longer_than_before() {
 async fn a_key_replaces_no_key_that_may_more_than_itself() {
     let stack = Stack::shared();
     let (api, user) = (stack.api(), stack.api().user().await);
-    let acts = key_of(stack, &user, "latchkey:keys:write orders:read").await;
+    let acts =
+        key_of(stack, &user, "latchkey:keys:rotate-self latchkey:keys:write orders:read").await;
     let wide = api.key(&user.token, "wide").await;
     let narrow = key_of(stack, &user, "orders:read").await;
     let by =

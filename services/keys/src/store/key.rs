@@ -3,8 +3,9 @@
 use latchkey_contract::keys::{
     KeyObject, KeyOrigin, KeyState, Lineage, Revocation, RevocationReason, Revoker,
 };
+use latchkey_contract::refusal::Conflict;
 use latchkey_contract::scope::Scopes;
-use latchkey_contract::{AllowedIps, KeyId, Metadata, Owner, Timestamp, UserId};
+use latchkey_contract::{AllowedIps, KeyId, Metadata, Owner, Refusal, Timestamp, UserId};
 use latchkey_store::{Db, StoreError, Tx, values};
 use sqlx::FromRow;
 
@@ -147,6 +148,21 @@ impl KeyRow {
 /// A row's metadata.
 pub(super) fn metadata(text: Option<&str>) -> Result<Metadata, StoreError> {
     Metadata::parse(text.unwrap_or_default()).map_err(|_faulty| UNREADABLE)
+}
+
+/// Why a key as it is now cannot be replaced by whoever read this version of it.
+pub(super) fn conflict(old: &KeyObject, version: i64) -> Option<Refusal> {
+    if old.version != version {
+        return Some(Refusal::Stale);
+    }
+    Some(Refusal::Conflict(match old.state {
+        KeyState::Revoked => Conflict::Revoked,
+        KeyState::Expired => Conflict::Expired,
+        KeyState::Disabled => Conflict::Disabled,
+        KeyState::Retiring => Conflict::Retiring,
+        KeyState::Inactive => return Some(Refusal::SessionEnded),
+        KeyState::Active => return None,
+    }))
 }
 
 /// At most `limit` keys of `owner` behind `after`, by rising id.

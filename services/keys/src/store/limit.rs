@@ -1,7 +1,7 @@
 //! How many keys an owner has at a time: whoever adds one holds the owner's lock until the transaction ends, and looks
 //! behind it whether there is room, so that two at once do not both find the last place.
 
-use latchkey_contract::UserId;
+use latchkey_contract::{Timestamp, UserId};
 use latchkey_store::{Db, Engine, StoreError, Tx, values};
 
 /// Where the engines differ: SQLite has one writer at a time, who holds every owner's lock. Here the first number is the
@@ -36,6 +36,21 @@ pub(super) async fn is_full(
 ) -> Result<bool, StoreError> {
     let full: Option<(bool,)> = db.fetch_first(IS_FULL, values![owner.0, now, last(most)]).await?;
     Ok(full == Some((true,)))
+}
+
+/// Whether `owner` may have one more key that lives at `now`; where there is a limit, nobody else adds one until the
+/// transaction ends.
+pub(super) async fn has_room(
+    tx: &mut Tx,
+    owner: UserId,
+    most: Option<u32>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let Some(most) = most else { return Ok(true) };
+    lock(tx, owner).await?;
+    let full: Option<(bool,)> =
+        tx.fetch_first(IS_FULL, values![owner.0, now.0, last(most)]).await?;
+    Ok(full != Some((true,)))
 }
 
 /// How many keys stand before the last of `most`.

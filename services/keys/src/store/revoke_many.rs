@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::{Change, Ended, append_invalidation, end_once};
 use latchkey_contract::keys::{
-    KeyFilter, KeyObject, RevocationReason, RevokeKeys, RevokedOne, Revoker, Which, rules,
+    KeyFilter, RevocationReason, RevokeKeys, RevokedOne, Revoker, Which, rules,
 };
 use latchkey_contract::lease::{Revision, Tag};
-use latchkey_contract::{Actor, Caller, KeyId, Timestamp, UserId};
+use latchkey_contract::{Actor, Caller, KeyId, Timestamp};
 use latchkey_store::{BatchedPairs, Db, StoreError, Tx, Value, batched_pairs, values};
 use sqlx::FromRow;
 
 use super::acting::{Barred, reach};
-use super::key::{KeyRow, select_keys};
+use super::matching::{find, lineage_of};
 use super::rotate::{LOCK_LINEAGE, MARK_LEAKED};
 use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of};
 use crate::acting::WRITE;
@@ -23,25 +23,18 @@ use crate::acting::WRITE;
 const AT_ONCE: usize = 200;
 /// Transactions of one command at most, the last of which finds nothing more to end.
 const MAX_ROUNDS: usize = 10;
-/// Rows that one page of a search reads, and pages of one search at most.
-const PAGE: i64 = 1_000;
-const MAX_PAGES: usize = 50;
+/// Searches of one command at most that find nothing and go on where the one before has stopped.
+const MAX_SEARCHES: usize = 20;
 
-/// Keys that live, and those whose end not every edge is known to know: a repeat takes those in.
-pub(super) const FIND: &str = select_keys!(
-    "api_keys.owner_id = $1 AND api_keys.id > $2 AND purged_at IS NULL AND (revoked_at IS NULL OR NOT is_settled) \
-     AND (CAST($3 AS BIGINT) IS NULL OR api_keys.id = $3 OR lineage_id = $3) \
-     AND (CAST($4 AS TEXT) IS NULL OR external_id = $4) \
-     AND (CAST($5 AS TEXT) IS NULL OR environment = $5) \
-     AND (CAST($6 AS TEXT) IS NULL OR EXISTS \
-        (SELECT 1 FROM key_tags WHERE key_tags.tag = $6 AND key_tags.key_id = api_keys.id)) \
-     ORDER BY api_keys.id LIMIT $7"
-);
+/// Before [`REVOKE`]: a key that has ended turns out to be somebody else's.
+pub(super) const RAISE: &str = "UPDATE api_keys SET revoked_reason = 'key_compromise' \
+    WHERE owner_id = $1 AND id = $2 AND purged_at IS NULL AND revoked_at IS NOT NULL \
+    AND (revoked_reason IS NULL OR revoked_reason <> 'key_compromise')";
 pub(super) const USED: &str = "SELECT last_used_at FROM api_keys \
     WHERE owner_id = $1 AND id = $2 AND purged_at IS NULL";
 pub(super) const REVOKE: &str = "UPDATE api_keys SET version = version + 1, revoked_at = COALESCE(revoked_at, $3), \
     revoked_by = CASE WHEN revoked_at IS NULL THEN $6 ELSE revoked_by END, \
-    revoked_note = CASE WHEN revoked_at IS NULL OR $4 = 'key_compromise' THEN COALESCE($5, revoked_note) \
+    revoked_note = CASE WHEN revoked_at IS NULL OR $4 = 'key_compromise' THEN COALESCE(revoked_note, $5) \
         ELSE revoked_note END, \
     revoked_reason = CASE WHEN revoked_at IS NULL OR $4 = 'key_compromise' THEN $4 ELSE revoked_reason END \
     WHERE owner_id = $1 AND id = $2 AND purged_at IS NULL \
@@ -94,6 +87,8 @@ struct Ending<'a> {
     now: Timestamp,
     done: BTreeMap<KeyId, Done>,
     missing: Vec<KeyId>,
+    /// Up to here there is nothing to end.
+    after: KeyId,
 }
 
 /// One key that is ended.
@@ -106,6 +101,8 @@ struct Done {
 struct Round {
     keys: Vec<KeyId>,
     more: bool,
+    /// Whether nothing was found so far, and there are keys behind.
+    goes_on: bool,
 }
 
 /// Ends keys, or says which it would end.
@@ -118,16 +115,26 @@ pub async fn revoke(
     by: &Caller,
     now: Timestamp,
 ) -> Result<ManyRevoked, StoreError> {
+    let named;
+    let request =
+        if let Which::Filter(filter @ KeyFilter { lineage: Some(key), .. }) = &request.which {
+            let lineage = lineage_of(db, request.owner, *key).await?;
+            let which = Which::Filter(KeyFilter { lineage: Some(lineage), ..filter.clone() });
+            named = RevokeKeys { which, ..request.clone() };
+            &named
+        } else {
+            request
+        };
     let (done, missing) = (BTreeMap::new(), Vec::new());
-    let mut ending = Ending { request, by, now, done, missing };
+    let mut ending = Ending { request, by, now, done, missing, after: KeyId(0) };
     if request.dry_run {
         return ending.rehearse(db).await;
     }
-    let mut more = true;
-    for _ in 0..MAX_ROUNDS {
+    let (mut more, mut rounds, mut searches) = (true, 0, 0);
+    while rounds < MAX_ROUNDS && searches < MAX_SEARCHES {
         let mut tx = db.begin("revoke keys").await?;
         if let Which::Filter(KeyFilter { lineage: Some(lineage), .. }) = request.which {
-            tx.execute(LOCK_LINEAGE, values![lineage.0]).await?;
+            tx.execute(LOCK_LINEAGE, values![request.owner.0, lineage.0]).await?;
         }
         // A key that has ended itself by this very command was good until then.
         let may = ending.itself().is_some_and(|id| ending.done.contains_key(&id));
@@ -135,6 +142,11 @@ pub async fn revoke(
             return Ok(ManyRevoked::Barred(barred));
         }
         let round = ending.next(&mut tx).await?;
+        if round.goes_on {
+            searches += 1;
+            continue;
+        }
+        rounds += 1;
         if round.keys.is_empty() {
             more = round.more;
             break;
@@ -154,14 +166,6 @@ pub async fn mark_confirmed(db: &Db, ends: &[(KeyId, Revision)]) -> Result<(), S
     CONFIRM.execute(db, &ends).await.map(drop)
 }
 
-/// What a search has found.
-struct Found {
-    /// Those that live first.
-    keys: Vec<RevokedOne>,
-    /// Whether that is all of them.
-    is_whole: bool,
-}
-
 impl Ending<'_> {
     /// The key that acts, where one does.
     fn itself(&self) -> Option<KeyId> {
@@ -173,15 +177,21 @@ impl Ending<'_> {
 
     /// The keys that the next transaction ends. Whatever is born into the set until its transaction has the rows of those
     /// that are ended is found by a later round.
-    async fn next(&self, tx: &mut Tx) -> Result<Round, StoreError> {
+    async fn next(&mut self, tx: &mut Tx) -> Result<Round, StoreError> {
         let room = rules::MAX_ENDED.saturating_sub(self.done.len());
         let is_new = |id: &KeyId| !self.done.contains_key(id) && !self.missing.contains(id);
         let (mut keys, is_whole): (Vec<KeyId>, bool) = match &self.request.which {
             Which::Ids(ids) => (ids.iter().copied().filter(is_new).collect(), true),
             Which::Filter(filter) => {
-                let found = find(tx, self.request.owner, filter, self.now).await?;
+                let found = find(tx, self.request.owner, filter, self.after, self.now).await?;
                 let ids = found.keys.into_iter().map(|one| one.id).filter(is_new);
-                (ids.collect(), found.is_whole)
+                let ids: Vec<KeyId> = ids.collect();
+                // What is replaced has a successor with a greater id: none is born before those that are to come.
+                if ids.is_empty() && !found.is_whole {
+                    self.after = found.until;
+                    return Ok(Round { keys: ids, more: true, goes_on: true });
+                }
+                (ids, found.is_whole)
             }
         };
         let more = keys.len() > room || !is_whole;
@@ -194,7 +204,7 @@ impl Ending<'_> {
         keys.truncate(AT_ONCE);
         // Everybody takes rows in one order.
         keys.sort_unstable();
-        Ok(Round { keys, more })
+        Ok(Round { keys, more, goes_on: false })
     }
 
     /// Ends these, each with a revision of its own. The counter's row is taken when every key's is.
@@ -203,6 +213,8 @@ impl Ending<'_> {
         let revoker = Revoker::of(&self.by.actor).map(|by| by.as_text());
         let mut rows = Vec::with_capacity(keys.len());
         for key in keys {
+            let is_raised = *reason == RevocationReason::KeyCompromise
+                && tx.execute(RAISE, values![owner.0, key.0]).await? > 0;
             let values = [
                 owner.0.into(),
                 key.0.into(),
@@ -213,23 +225,23 @@ impl Ending<'_> {
             ];
             let row: Option<RevokedRow> = tx.fetch_first(REVOKE, &values).await?;
             match row {
-                Some(row) => rows.push((key, row)),
+                Some(row) => rows.push((key, row, is_raised)),
                 None => self.missing.push(key),
             }
         }
         if *reason == RevocationReason::KeyCompromise {
-            for (_, row) in &rows {
+            for (_, row, _) in &rows {
                 tx.execute(MARK_LEAKED, values![row.lineage, self.now.0]).await?;
             }
         }
-        for (key, row) in rows {
+        for (key, row, is_raised) in rows {
             let (tag, last_used_at) =
                 (Tag::Credential(hash_of(&row.hash)?), row.last_used_at.map(Timestamp));
             let (earlier, is_confirmed) = (row.revoked_revision, row.is_confirmed);
             let ended = Ended { tag, earlier, is_confirmed };
             let set = (SET_REVISION, key.0.into());
             let change = end_once(tx, &AUTHORITY, ended, set, self.now).await?;
-            if change.earlier.is_none() {
+            if change.earlier.is_none() || is_raised {
                 let event = Event::done(Action::KeyRevoked, Target::Key(key), self.now, self.by);
                 let event = event.because(reason.name()).took(change.revision());
                 append(tx, &AUDIT, &event).await?;
@@ -270,7 +282,7 @@ impl Ending<'_> {
     }
 
     /// Which keys it would end.
-    async fn rehearse(self, db: &Db) -> Result<ManyRevoked, StoreError> {
+    async fn rehearse(mut self, db: &Db) -> Result<ManyRevoked, StoreError> {
         let RevokeKeys { owner, which, .. } = self.request;
         // Nothing is written, and what was found is of one moment.
         let mut tx = db.begin("rehearse a revoke of keys").await?;
@@ -280,8 +292,14 @@ impl Ending<'_> {
         let (mut many, mut keys) = (Many::default(), Vec::new());
         match which {
             Which::Filter(filter) => {
-                let found = find(&mut tx, *owner, filter, self.now).await?;
-                (keys, many.more) = (found.keys, !found.is_whole);
+                for _ in 0..MAX_SEARCHES {
+                    let found = find(&mut tx, *owner, filter, self.after, self.now).await?;
+                    (self.after, many.more) = (found.until, !found.is_whole);
+                    keys.extend(found.keys);
+                    if found.is_whole || keys.len() > rules::MAX_ENDED {
+                        break;
+                    }
+                }
             }
             Which::Ids(ids) => {
                 for id in ids {
@@ -303,59 +321,4 @@ impl Ending<'_> {
         many.missing.sort_unstable();
         Ok(ManyRevoked::Done(Many { keys, ..many }))
     }
-}
-
-/// The keys of `owner`'s that a filter finds and a command ends.
-async fn find(
-    tx: &mut Tx,
-    owner: UserId,
-    filter: &KeyFilter,
-    now: Timestamp,
-) -> Result<Found, StoreError> {
-    let (mut living, mut ended, mut after) = (Vec::new(), Vec::new(), 0);
-    let mut is_whole = false;
-    for _ in 0..MAX_PAGES {
-        let values = values![
-            owner.0,
-            after,
-            filter.lineage.map(|key| key.0),
-            filter.external_id.as_deref(),
-            filter.environment.as_deref(),
-            filter.tags.first().map(String::as_str),
-            PAGE
-        ];
-        let rows: Vec<KeyRow> = tx.fetch(FIND, values).await?;
-        is_whole = rows.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-        for row in rows {
-            let key = row.object(now)?;
-            after = key.id.0;
-            if !finds(filter, &key) {
-                continue;
-            }
-            let one = RevokedOne { id: key.id, last_used_at: key.last_used_at };
-            if key.is_revoked() { &mut ended } else { &mut living }.push(one);
-        }
-        if is_whole || living.len() > rules::MAX_ENDED {
-            break;
-        }
-    }
-    living.append(&mut ended);
-    Ok(Found { keys: living, is_whole })
-}
-
-/// Whether a filter finds a key. One that was ended is found whatever its state was before.
-fn finds(filter: &KeyFilter, key: &KeyObject) -> bool {
-    let is_in_state =
-        filter.states.is_empty() || key.is_revoked() || filter.states.contains(&key.state);
-    let is_named = |part: &String| key.name.to_lowercase().contains(&part.to_lowercase());
-    let is_unused = |since| key.last_used_at.is_none_or(|at| at < since);
-    is_in_state
-        && filter.tags.iter().all(|tag| key.tags.contains(tag))
-        && filter.environment.as_ref().is_none_or(|name| *name == key.environment)
-        && filter.name.as_ref().is_none_or(is_named)
-        && filter.origin.is_none_or(|origin| origin == key.origin)
-        && filter.external_id.as_ref().is_none_or(|id| key.external_id.as_ref() == Some(id))
-        && filter.expires_before.is_none_or(|at| key.expires_at < at)
-        && filter.unused_since.is_none_or(is_unused)
-        && filter.lineage.is_none_or(|lineage| key.lineage.id == lineage)
 }

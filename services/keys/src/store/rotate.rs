@@ -3,9 +3,7 @@
 use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::changes::revision;
 use latchkey_authority::{Change, Ended, append_invalidation, end_once};
-use latchkey_contract::keys::{
-    KeyObject, KeyState, KeyTarget, RevocationReason, Revoker, RotateKey,
-};
+use latchkey_contract::keys::{KeyObject, KeyTarget, RevocationReason, Revoker, RotateKey};
 use latchkey_contract::lease::{Revision, Tag};
 use latchkey_contract::refusal::Conflict;
 use latchkey_contract::{Actor, Caller, CredentialHash, KeyId, Refusal, Timestamp};
@@ -14,15 +12,16 @@ use sqlx::FromRow;
 
 use super::acting::{Barred, ceiling, reach};
 use super::issue::FIND_ISSUED;
-use super::key::{GET, KeyRow};
-use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of};
-use crate::acting::{ROTATE_SELF, Reach, WRITE, Wanted};
+use super::key::{GET, KeyRow, conflict};
+use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of, limit};
+use crate::acting::{ROTATE_SELF, Reach, WRITE, Wanted, is_self};
 
 /// Living keys of a lineage at most.
 pub const MAX_LIVING: i64 = 5;
 
 /// Whoever ends or replaces keys of a lineage takes its first row: nothing is born into it meanwhile.
-pub(super) const LOCK_LINEAGE: &str = "UPDATE api_keys SET version = version WHERE id = $1";
+pub(super) const LOCK_LINEAGE: &str =
+    "UPDATE api_keys SET version = version WHERE owner_id = $1 AND id = $2";
 pub(super) const LINEAGE: &str = "SELECT \
     COUNT(CASE WHEN revoked_at IS NULL AND expires_at > $2 THEN 1 END) AS living, \
     COUNT(leaked_at) AS leaked FROM api_keys WHERE id = $1 OR lineage_id = $1";
@@ -68,6 +67,8 @@ pub struct Rotation<'a> {
     pub expires_at: Option<Timestamp>,
     /// How long a key may live, in milliseconds.
     pub max_life: i64,
+    /// Living keys of one owner at most, where there is a limit.
+    pub per_owner: Option<u32>,
 }
 
 /// What became of a rotation.
@@ -134,14 +135,15 @@ pub async fn rotate(
         return Ok(Rotated::NotFound);
     };
     // Before the key that acts, as whoever ends a lineage does, of which that may be one.
-    tx.execute(LOCK_LINEAGE, values![old.lineage.id.0]).await?;
+    let owner = rotation.request.target.owner;
+    tx.execute(LOCK_LINEAGE, values![owner.0, old.lineage.id.0]).await?;
     // The first try may have ended the key that acts.
     if let Some(before) = before(&mut tx, rotation, now).await? {
         return Ok(before);
     }
-    let KeyTarget { owner, narrowed, .. } = &rotation.request.target;
-    let needed = if rotation.request.is_self { ROTATE_SELF } else { WRITE };
-    let reach = match reach(&mut tx, by, *owner, narrowed.as_ref(), needed, now).await? {
+    let narrowed = rotation.request.target.narrowed.as_ref();
+    let needed = if is_self(rotation.request, by) { ROTATE_SELF } else { WRITE };
+    let reach = match reach(&mut tx, by, owner, narrowed, needed, now).await? {
         Ok(reach) => reach,
         Err(barred) => return Ok(Rotated::Barred(barred)),
     };
@@ -234,7 +236,12 @@ async fn life(
 ) -> Result<Result<Timestamp, Refusal>, StoreError> {
     let lived = old.expires_at.0.saturating_sub(old.created_at.0);
     let as_before = now.plus(lived.clamp(1, rotation.max_life));
-    let expires_at = rotation.expires_at.unwrap_or(as_before);
+    // What a key makes in another's place ends no later than itself.
+    let most = match reach {
+        Reach::Key(own) if own.id != old.id => as_before.min(own.expires_at),
+        _ => as_before,
+    };
+    let expires_at = rotation.expires_at.unwrap_or(most);
     let Reach::Key(own) = reach else {
         let Reach::Token(scopes) = reach else { return Ok(Ok(expires_at)) };
         let ceiling = ceiling(tx, rotation.request.target.owner).await?;
@@ -246,7 +253,7 @@ async fn life(
         return Ok(Err(Refusal::InsufficientScope { required: vec![WRITE.to_owned()] }));
     }
     // Only users have a key live for longer than the one before.
-    if expires_at > as_before {
+    if expires_at > most {
         return Ok(Err(Refusal::InsufficientScope { required: Vec::new() }));
     }
     if is_itself {
@@ -285,25 +292,15 @@ async fn take(
     if living_after > MAX_LIVING {
         return Ok(Err(Refusal::Conflict(Conflict::LineageFull)));
     }
+    // With a grace, both live.
+    if rotation.retires_at.is_some() && !limit::has_room(tx, owner, rotation.per_owner, now).await?
+    {
+        return Ok(Err(Refusal::Conflict(Conflict::TooManyKeys)));
+    }
     if request.reason == RevocationReason::KeyCompromise {
         tx.execute(MARK_LEAKED, values![lineage, now.0]).await?;
     }
     Ok(Ok(hash_of(&hash)?))
-}
-
-/// Why a key as it is now cannot be replaced by whoever read this version of it.
-fn conflict(old: &KeyObject, version: i64) -> Option<Refusal> {
-    if old.version != version {
-        return Some(Refusal::Stale);
-    }
-    Some(Refusal::Conflict(match old.state {
-        KeyState::Revoked => Conflict::Revoked,
-        KeyState::Expired => Conflict::Expired,
-        KeyState::Disabled => Conflict::Disabled,
-        KeyState::Retiring => Conflict::Retiring,
-        KeyState::Inactive => return Some(Refusal::SessionEnded),
-        KeyState::Active => return None,
-    }))
 }
 
 /// Adds the new key; `None`: its owner is disabled.

@@ -168,7 +168,7 @@ pub(crate) async fn enable(
 
 /// What is added to a change.
 pub(super) fn note(fields: &mut Fields) -> Option<String> {
-    let note = fields.text("note");
+    let note = fields.text_or_null("note");
     fields.check(note.as_deref().map_or(Ok(()), rules::note));
     note
 }

@@ -87,6 +87,7 @@ pub(crate) async fn revoke_many(
 ) -> Result<(StatusCode, Json<RevokedKeysBody>), Problem> {
     let wait = WaitQuery::read(query)?;
     let request = read(fields, user, wait)?;
+    edge.limits.key(user)?;
     let mut answer = edge.change(&context, &request).await?;
     for _ in 1..MAX_COMMANDS {
         if request.dry_run || !answer.more {
@@ -134,7 +135,7 @@ fn read(mut fields: Fields, owner: UserId, wait: bool) -> Result<RevokeKeys, Pro
         }
     };
     let reason = fields.one_of("reason", RevocationReason::named, REASONS).unwrap_or_default();
-    let note = fields.text("note");
+    let note = fields.text_or_null("note");
     fields.check(note.as_deref().map_or(Ok(()), rules::note));
     let dry_run = fields.flag("dry_run");
     fields.end()?;

@@ -12,9 +12,10 @@ use latchkey_contract::keys::{
     ExpiresIn, GetKey, Grace, KeyFilter, KeyObject, KeyTarget, ListKeys, RevocationReason,
     RotateKey, RotatedKey,
 };
+use latchkey_contract::verify::MinRevision;
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{Actor, CallError, KeyId, Refusal, UserId};
-use latchkey_gate::Requirement;
+use latchkey_gate::{CredentialText, Form, Requirement};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -231,7 +232,7 @@ async fn replace<S: KeyScope>(
         };
         // Whoever acts may have ended while the key was made.
         if let Err(problem) = acting.is_still_good(&edge.gate).await
-            && !has_ended_itself(edge, acting, key, version).await
+            && !has_ended_itself(edge, acting, &rotated, &problem).await
         {
             making.revoke().await;
             return Err(problem);
@@ -246,18 +247,26 @@ async fn replace<S: KeyScope>(
     Err(Problem::unavailable("the key was changed by others again and again"))
 }
 
-/// Whether the key that acts was good until it replaced itself: nobody has given a command on it since.
+/// Whether the key that acts is refused since it has replaced itself without a grace, and for no other reason: then the
+/// new one, which stands for the same, is good now.
 async fn has_ended_itself<S: KeyScope>(
     edge: &Edge,
     acting: &Acting<S>,
-    key: KeyId,
-    version: i64,
+    rotated: &RotatedKey,
+    problem: &Problem,
 ) -> bool {
-    if itself(acting) != Some(key) {
+    let key = rotated.replaces;
+    if itself(acting) != Some(key) || !problem.is_of_credential() {
         return false;
     }
-    let now = edge.bus.call(&acting.context, &GetKey { owner: acting.user, key }).await;
-    now.is_ok_and(|old| old.version == version.saturating_add(1))
+    let old = edge.bus.call(&acting.context, &GetKey { owner: acting.user, key }).await;
+    // A key that retires is refused because somebody has ended it, or its owner.
+    if !old.is_ok_and(|old| old.revocation.is_some_and(|end| end.at == rotated.retires_at)) {
+        return false;
+    }
+    let new = CredentialText { form: Form::Key, text: rotated.issued.key.expose() };
+    let verdict = edge.gate.decide(&acting.context, new, MinRevision::default()).await;
+    verdict.is_ok_and(|verdict| verdict.valid().is_some())
 }
 
 impl RotateKeyBody {
