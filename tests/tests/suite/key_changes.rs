@@ -1,14 +1,30 @@
 //! One key: shown, changed, disabled, enabled, revoked with a reason, purged; and a key that ends itself. What is taken
 //! away is refused at every edge from the answer on.
 
+use std::time::Duration;
+
 use e2e::answer::id;
+use e2e::poll::until_async;
 use e2e::{Answer, Api, Stack, User};
 use serde_json::{Value, json};
+
+/// Bound on whatever is waited for.
+const SOON: Duration = Duration::from_mins(1);
 
 async fn ready() -> (Api, User) {
     let api = Stack::shared().api();
     let user = api.user().await;
     (api, user)
+}
+
+/// A key that manages keys. What users may grant is told to the key service soon after a first start.
+async fn managing(api: &Api, user: &User, scope: &str) -> Value {
+    let body = json!({"name": "manages", "scopes": [scope]});
+    until_async("a key manages keys", SOON, || async {
+        let made = api.post("/keys").bearer(&user.token).json(&body).send().await;
+        (made.status == 201).then(|| made.json())
+    })
+    .await
 }
 
 async fn patch(api: &Api, user: &User, key: i64, body: &Value) -> Answer {
@@ -177,4 +193,54 @@ async fn a_key_shows_and_ends_itself_without_any_scope() {
     api.as_service(&key.key).await.unauthenticated();
     let revocation = show(&api, &user, key.id).await.expect(200)["revocation"].clone();
     assert_eq!(revocation["by"], json!({"type": "key", "id": key.id}));
+}
+
+#[tokio::test]
+async fn scopes_that_are_taken_away_are_gone_at_every_edge_when_the_answer_comes() {
+    let (api, user) = ready().await;
+    let made = managing(&api, &user, "latchkey:keys:read").await;
+    let (key, id) = (made["key"].as_str().unwrap(), id(&made["id"]));
+    let edges: Vec<Api> = api.edges().iter().map(|edge| Api::new(edge)).collect();
+    for edge in &edges {
+        edge.get("/keys").api_key(key).send().await.expect(200);
+    }
+    edges[0].get("/keys").api_key(key).send().await.expect(200);
+    patch(&edges[0], &user, id, &json!({"scopes": []})).await.expect(200);
+    let last = &edges[edges.len() - 1];
+    let asked = (0..200).map(|_| last.get("/keys").api_key(key).send());
+    for answer in futures_util::future::join_all(asked).await {
+        answer.problem(403, "");
+    }
+    patch(&edges[0], &user, id, &json!({"scopes": ["latchkey:keys:read"]})).await.expect(200);
+    for edge in &edges {
+        edge.get("/keys").api_key(key).send().await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_may_write_keys_widens_none() {
+    let (api, user) = ready().await;
+    let wide = api.key(&user.token, "wide").await;
+    post(&api, &user, wide.id, "disable").await.expect(200);
+    let made = managing(&api, &user, "latchkey:keys:write").await;
+    let (key, own) = (made["key"].as_str().unwrap(), id(&made["id"]));
+    let call = |id: i64| api.call("PATCH", &format!("/keys/{id}")).api_key(key);
+    for (id, body) in [
+        (wide.id, json!({"name": "taken"})),
+        (wide.id, json!({"scopes": ["latchkey:keys:write"]})),
+        (own, json!({"scopes": ["*"]})),
+        (own, json!({"expires_in_days": 3650})),
+    ] {
+        assert_eq!(
+            call(id).json(&body).send().await.problem(403, "")["title"],
+            "Insufficient scope"
+        );
+    }
+    let enable = api.post(&format!("/keys/{}/enable", wide.id)).api_key(key).send().await;
+    enable.problem(403, "");
+    let shown = show(&api, &user, wide.id).await.expect(200);
+    assert_eq!((&shown["name"], &shown["state"]), (&json!("wide"), &json!("disabled")));
+    api.as_service(&wide.key).await.unauthenticated();
+    let shown = show(&api, &user, own).await.expect(200);
+    assert_eq!((&shown["version"], &shown["scopes"]), (&json!(1), &json!(["latchkey:keys:write"])));
 }

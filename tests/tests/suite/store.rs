@@ -22,6 +22,7 @@ use latchkey_runtime::Clock;
 use latchkey_store::{Db, MigrationError, OpenError, StoreError};
 
 mod audit;
+mod changes;
 mod expiring;
 mod throttle;
 

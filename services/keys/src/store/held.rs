@@ -59,7 +59,7 @@ pub struct Done {
 /// What a command finds.
 pub(super) enum Found {
     /// The same message came before.
-    Before(Done),
+    Before(Box<Done>),
     /// It is the first, and whoever acts may do as much.
     Fresh(Box<Held>, Reach),
     /// Nothing is done.
@@ -89,7 +89,7 @@ pub(super) async fn find(
     // Before whoever acts is judged: the first may have been about the key that acts.
     if held.mark.as_deref() == Some(&target.mark.0) {
         let change = held.again(tx).await?;
-        return Ok(Found::Before(Done { object: held.object, change }));
+        return Ok(Found::Before(Done { object: held.object, change }.into()));
     }
     let narrowed = target.narrowed.as_ref();
     let reach = match reach(tx, by, target.owner, narrowed, WRITE, now).await? {

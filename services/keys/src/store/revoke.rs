@@ -78,9 +78,9 @@ pub async fn revoke(
         return Ok(Revoked::Barred(barred));
     }
     let Some(held) = hold(&mut tx, owner, key, now).await? else { return Ok(Revoked::NotFound) };
-    let revoker = Revoker::of(&by.actor).map(|revoker| revoker.as_text());
-    let (note, revoker) = (request.note.as_deref(), revoker.as_deref());
-    let values = values![owner.0, key.0, now.0, reason.name(), note, revoker];
+    let by_whom = Revoker::of(&by.actor).map(|whoever| whoever.as_text());
+    let (note, by_whom) = (request.note.as_deref(), by_whom.as_deref());
+    let values = values![owner.0, key.0, now.0, reason.name(), note, by_whom];
     let revoked: Option<RevokedRow> = tx.fetch_first(REVOKE, values).await?;
     let Some(row) = revoked else { return Ok(Revoked::NotFound) };
     if is_leak {

@@ -43,7 +43,7 @@ pub async fn update(
     let refused = |refusal| Ok(Err(Barred::Refused(refusal)));
     let mut tx = db.begin("update key").await?;
     let (held, reach) = match find(&mut tx, target, by, now).await? {
-        Found::Before(done) => return Ok(Ok(done)),
+        Found::Before(done) => return Ok(Ok(*done)),
         Found::Fresh(held, reach) => (held, reach),
         Found::Barred(barred) => return Ok(Err(barred)),
     };
@@ -132,11 +132,10 @@ fn expiry(
     let after = |days: i64| key.created_at.plus(days.saturating_mul(Timestamp::DAY));
     let (field, at) = match expires {
         ExpiresIn::Default => return Ok(key.expires_at),
-        ExpiresIn::NotAnInteger => ("expires_in_days", None),
         ExpiresIn::Days(days) if (1..=max_days).contains(&days) => {
             ("expires_in_days", Some(after(days)))
         }
-        ExpiresIn::Days(_) => ("expires_in_days", None),
+        ExpiresIn::NotAnInteger | ExpiresIn::Days(_) => ("expires_in_days", None),
         ExpiresIn::At(at) => ("expires_at", Some(at)),
     };
     at.filter(|at| now < *at && *at <= after(max_days)).ok_or_else(|| {

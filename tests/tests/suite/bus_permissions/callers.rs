@@ -12,8 +12,8 @@ use latchkey_contract::identity::{
     SignUp,
 };
 use latchkey_contract::keys::{
-    GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, NewKey, RevokeKey,
-    RevokeKeys, RotateKey,
+    GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, NewKey, PurgeKey, RevokeKey,
+    RevokeKeys, RotateKey, SetKeyEnabled, UpdateKey,
 };
 use latchkey_contract::wire::{self, CONTRACT, PREVIOUS};
 use latchkey_contract::{
@@ -24,7 +24,7 @@ use super::members::on_the_bus;
 use super::{SOON, USERS, client, cluster, refused, shipped};
 
 /// Every command, with who may give it.
-const COMMANDS: [(&str, Sender); 18] = [
+const COMMANDS: [(&str, Sender); 21] = [
     of::<SignUp>(),
     of::<LogIn>(),
     of::<LogOut>(),
@@ -37,6 +37,9 @@ const COMMANDS: [(&str, Sender); 18] = [
     of::<IssueKeys>(),
     of::<ListKeys>(),
     of::<LookUpKeys>(),
+    of::<UpdateKey>(),
+    of::<SetKeyEnabled>(),
+    of::<PurgeKey>(),
     of::<RevokeKey>(),
     of::<GetKey>(),
     of::<RotateKey>(),

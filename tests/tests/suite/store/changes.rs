@@ -1,0 +1,162 @@
+//! Changes of keys that come late, twice, or after something newer.
+
+use e2e::acting_user;
+use latchkey_authority::Change;
+use latchkey_contract::keys::{
+    KeyPatch, KeyState, KeyTarget, RevocationReason, SetKeyEnabled, UpdateKey,
+};
+use latchkey_contract::refusal::Conflict;
+use latchkey_contract::scope::Scopes;
+use latchkey_contract::{Actor, Caller, KeyId, Mark, Owner, Refusal, RequestId, UserId};
+use latchkey_keys::store as keys;
+use latchkey_keys::store::acting::Barred;
+use latchkey_keys::store::held::{self, Done};
+use latchkey_keys::store::update::Allowed;
+use latchkey_store::{Db, values};
+
+use super::{NOW, engines, insert, key};
+
+const OWNER: UserId = UserId(1);
+const ALLOWED: Allowed = Allowed { max_days: 3_650, may_restrict: true };
+
+fn target(key: KeyId, version: i64, mark: u8) -> KeyTarget {
+    KeyTarget { owner: OWNER, key, version, mark: Mark([mark; 16]), narrowed: None }
+}
+
+fn to_scopes(target: KeyTarget, scopes: &str) -> UpdateKey {
+    let patch = KeyPatch { scopes: Some(Scopes::parse(scopes).unwrap()), ..KeyPatch::default() };
+    UpdateKey { target, patch, wait: true }
+}
+
+async fn update(db: &Db, request: &UpdateKey, by: &Caller) -> Result<Done, Refusal> {
+    said(keys::update::update(db, request, ALLOWED, by, NOW).await.unwrap())
+}
+
+async fn set(db: &Db, target: KeyTarget, enabled: bool, by: &Caller) -> Result<Done, Refusal> {
+    let request = SetKeyEnabled { target, enabled, note: None, confirm: false, wait: true };
+    said(keys::state::set(db, &request, true, by, NOW).await.unwrap())
+}
+
+fn said(done: Result<Done, Barred>) -> Result<Done, Refusal> {
+    done.map_err(|barred| match barred {
+        Barred::Refused(refusal) => refusal,
+        Barred::Forbidden(forbidden) => panic!("{forbidden:?}"),
+    })
+}
+
+fn earlier(done: &Done) -> Option<bool> {
+    done.change.and_then(|change: Change| change.earlier).map(|(_, is_settled)| is_settled)
+}
+
+async fn events(db: &Db) -> i64 {
+    let count = "SELECT COUNT(*) FROM keys_audit_events";
+    let row: Option<(i64,)> = db.fetch_first(count, values![]).await.unwrap();
+    row.unwrap().0
+}
+
+#[tokio::test]
+async fn a_doubled_change_waits_like_the_first_and_a_late_one_does_nothing() {
+    for (db, _folder) in engines().await {
+        let (id, owner) = (insert(&db, key(1, 1, NOW.plus(60_000))).await, acting_user(1));
+        let first = to_scopes(target(id, 1, 1), "orders:read");
+        let done = update(&db, &first, &owner).await.unwrap();
+        assert_eq!((done.object.version, earlier(&done)), (2, None));
+        let again = update(&db, &first, &owner).await.unwrap();
+        assert_eq!((again.object.version, earlier(&again)), (2, Some(false)));
+        held::settle(&db, id, again.change.unwrap().revision()).await.unwrap();
+        let again = update(&db, &first, &owner).await.unwrap();
+        assert_eq!(earlier(&again), Some(true));
+        // Somebody else makes it so once more, and decides on what is there.
+        let same = update(&db, &to_scopes(target(id, 2, 2), "orders:read"), &owner).await.unwrap();
+        assert_eq!((same.object.version, earlier(&same)), (3, Some(true)));
+        assert_eq!(update(&db, &first, &owner).await.unwrap_err(), Refusal::Stale);
+        let disabled = set(&db, target(id, 3, 3), false, &owner).await.unwrap();
+        assert_eq!(disabled.object.state, KeyState::Disabled);
+        let enabled = set(&db, target(id, 4, 4), true, &owner).await.unwrap();
+        assert_eq!(enabled.object.state, KeyState::Active);
+        let late = set(&db, target(id, 3, 3), false, &owner).await;
+        assert_eq!(late.unwrap_err(), Refusal::Stale);
+        assert_eq!(events(&db).await, 4, "made, changed, disabled, enabled");
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_waits_for_what_was_made_so_and_not_seen_to_its_end() {
+    for (db, _folder) in engines().await {
+        let (id, owner) = (insert(&db, key(1, 1, NOW.plus(60_000))).await, acting_user(1));
+        let first = set(&db, target(id, 1, 1), false, &owner).await.unwrap().change.unwrap();
+        // The replica that waited is gone; whoever asks again does so by another message.
+        let second = set(&db, target(id, 2, 2), false, &owner).await.unwrap().change.unwrap();
+        assert_eq!(second.earlier, Some((first.revision(), false)));
+        let text = KeyPatch { description: Some("d".to_owned()), ..KeyPatch::default() };
+        let described = UpdateKey { target: target(id, 3, 3), patch: text, wait: true };
+        assert!(update(&db, &described, &owner).await.unwrap().change.is_none());
+        let third = set(&db, target(id, 4, 4), false, &owner).await.unwrap().change.unwrap();
+        assert_eq!(third.earlier, Some((first.revision(), false)));
+    }
+}
+
+#[tokio::test]
+async fn nothing_comes_back_after_a_revoke_and_a_leak_marks_the_lineage() {
+    for (db, _folder) in engines().await {
+        let (one, owner) = (insert(&db, key(1, 1, NOW.plus(60_000))).await, acting_user(1));
+        let two = insert(&db, key(1, 2, NOW.plus(60_000))).await;
+        let join = "UPDATE api_keys SET lineage_id = $1 WHERE id = $2";
+        db.execute(join, values![one.0, two.0]).await.unwrap();
+        set(&db, target(one, 1, 1), false, &owner).await.unwrap();
+        let leak = e2e::ending(OWNER, two);
+        let reason = RevocationReason::KeyCompromise;
+        let leak = latchkey_contract::keys::RevokeKey { reason, ..leak };
+        keys::revoke(&db, &leak, &owner, NOW).await.unwrap().change().unwrap();
+        let enabled = set(&db, target(one, 2, 2), true, &owner).await;
+        assert_eq!(enabled.unwrap_err(), Refusal::Conflict(Conflict::Leaked));
+        for refused in [
+            set(&db, target(two, 1, 3), true, &owner).await.unwrap_err(),
+            update(&db, &to_scopes(target(two, 1, 4), "*"), &owner).await.unwrap_err(),
+        ] {
+            assert_eq!(refused, Refusal::Conflict(Conflict::Revoked));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_changes_only_what_lies_within_itself_before_and_after() {
+    for (db, _folder) in engines().await {
+        let ends = NOW.plus(60_000);
+        let ids = [
+            insert(&db, key(1, 1, ends)).await,
+            insert(&db, key(1, 2, ends)).await,
+            insert(&db, key(1, 3, ends)).await,
+        ];
+        let ceiling =
+            "INSERT INTO keys_ceilings (owner_id, ceiling) VALUES (1, '* latchkey:keys:write')";
+        db.execute(ceiling, values![]).await.unwrap();
+        let grant = "UPDATE api_keys SET scopes = $2 WHERE id = $1";
+        for (id, scopes) in [(ids[0], "latchkey:keys:write orders:*"), (ids[1], "orders:read")] {
+            db.execute(grant, values![id.0, scopes]).await.unwrap();
+        }
+        let actor = Actor::Key { id: ids[0], owner: Owner::User(OWNER) };
+        let acting = Caller::of(actor, RequestId::new("test"));
+        update(&db, &to_scopes(target(ids[1], 1, 1), "orders:write"), &acting).await.unwrap();
+        let wide = [
+            update(&db, &to_scopes(target(ids[1], 2, 2), "*"), &acting).await.unwrap_err(),
+            update(&db, &to_scopes(target(ids[2], 1, 3), "orders:read"), &acting)
+                .await
+                .unwrap_err(),
+            update(&db, &to_scopes(target(ids[0], 1, 4), "users:read"), &acting).await.unwrap_err(),
+            set(&db, target(ids[2], 1, 5), true, &acting).await.unwrap_err(),
+        ];
+        for refusal in wide {
+            assert!(matches!(refusal, Refusal::InsufficientScope { .. }), "{refusal:?}");
+        }
+        // Nothing of it was done; and a key that has disabled itself learns so.
+        let off = set(&db, target(ids[0], 1, 6), false, &acting).await.unwrap();
+        assert_eq!(off.object.version, 2);
+        assert_eq!(
+            earlier(&set(&db, target(ids[0], 1, 6), false, &acting).await.unwrap()),
+            Some(false)
+        );
+        let over = update(&db, &to_scopes(target(ids[1], 2, 7), "orders:read"), &acting).await;
+        assert_eq!(over.unwrap_err(), Refusal::SessionEnded);
+    }
+}
