@@ -12,11 +12,13 @@ use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
 use crate::scope::Scopes;
 use crate::verdict::Verdicts;
 pub use ceiling::{CeilingsTold, SetDefaultCeiling, ToldOwner};
+pub use changes::*;
 pub use commands::*;
 pub use object::{KeyObject, KeyOrigin, KeyState, Lineage, Revocation, RevocationReason, Revoker};
 pub use weight::MAX_PAGE_WEIGHT;
 
 mod ceiling;
+mod changes;
 mod commands;
 mod object;
 pub mod rules;

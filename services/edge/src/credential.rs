@@ -17,6 +17,7 @@ use latchkey_contract::{Actor, ApiKey, Detail, KeyDetail, KeyId, UserDetail, Use
 use latchkey_gate::{CredentialText, Form, Gate, Name, Remembered, Requirement, Unmet};
 
 use crate::acting;
+use crate::bearer::bearer;
 use crate::problem::Problem;
 use crate::secret_in_query;
 use crate::state::Edge;
@@ -378,26 +379,4 @@ fn single<'a>(
         return Err(Problem::of(&CREDENTIAL_TWICE));
     }
     Ok(first)
-}
-
-/// The token behind `Bearer ` in any case (RFC 9110 §11.1); empty for another scheme.
-fn bearer(value: &str) -> &str {
-    match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-        _ => "",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_scheme_is_read_in_any_case_and_no_other_is_taken() {
-        assert_eq!(bearer("Bearer a.b.c"), "a.b.c");
-        assert_eq!(bearer("bEARER  a.b.c "), "a.b.c");
-        for other in ["Basic a.b.c", "a.b.c", "Bearer", "", "Bearera.b.c"] {
-            assert_eq!(bearer(other), "", "{other}");
-        }
-    }
 }

@@ -38,6 +38,7 @@ mod admission;
 mod answer;
 pub mod api;
 mod around;
+mod bearer;
 pub mod body;
 pub mod config;
 mod connection;

@@ -152,9 +152,9 @@ fn a_principal_is_told_to_the_release_before_without_its_grants() {
 fn a_restriction_is_never_left_out() {
     let keys =
         |grants| Verdicts::<KeysAuthority>::new(snapshot(), vec![Verdict::Valid(key(grants))]);
-    let unsaid = |verdicts: &Verdicts<_>| {
+    let unsaid = |verdicts: &Verdicts<KeysAuthority>| {
         let bytes = wire::encode(verdicts, PREVIOUS).unwrap();
-        let (_, read) = wire::decode::<Verdicts<_>>(&bytes, Contracts::OWN).unwrap();
+        let (_, read) = wire::decode::<Verdicts<KeysAuthority>>(&bytes, Contracts::OWN).unwrap();
         assert_eq!(read.verdicts, [None], "whoever asked for it is told that nobody could say");
     };
     unsaid(&keys(Grants::default()));
