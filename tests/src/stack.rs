@@ -12,7 +12,7 @@ use crate::binary::Limits;
 use crate::cluster::Replica;
 use crate::lines::ready_field;
 use crate::process::{Finished, Process};
-use crate::{Api, Cluster, Folder, Service, binary, poll};
+use crate::{Api, Cluster, Folder, Service, binary, database, poll};
 
 /// The signing secret of every stack that does not choose its own.
 pub const SECRET: &str = "e2e-secret-e2e-secret-e2e-secret-e2e-secret";
@@ -122,6 +122,12 @@ pub struct Embedded {
     pub pid: u32,
 }
 
+/// What the key service was told that users may grant, once it was. The parameter is none.
+const TOLD: &str =
+    "SELECT default_ceiling FROM keys_telling WHERE default_ceiling IS NOT NULL AND $1 = ''";
+/// Bound on being told.
+const SOON: Duration = Duration::from_mins(1);
+
 impl Stack {
     /// Starts one with limits off and everything else as shipped.
     pub fn start() -> Self {
@@ -153,9 +159,11 @@ impl Stack {
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Stack> = OnceLock::new();
         let stack = SHARED.get_or_init(|| {
-            Self::with(|config| {
+            let stack = Self::with(|config| {
                 config.cheap_passwords();
-            })
+            });
+            stack.until_told();
+            stack
         });
         let runs = match &stack.system {
             System::Embedded(one) => one.process.as_ref().is_some_and(Process::runs),
@@ -163,6 +171,22 @@ impl Stack {
         };
         assert!(runs, "the shared stack has ended; it logged at last: {:#?}", stack.logs().last());
         stack
+    }
+
+    /// Waits until the key service was told what users may grant, as it is soon after a first start: before, no key does
+    /// what only a reserved scope allows.
+    fn until_told(&self) {
+        let url = self.database(Service::Keys);
+        let told = async || {
+            let told = database::texts(&url, TOLD, "").await;
+            (!told.is_empty()).then_some(())
+        };
+        let wait = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(poll::until_async("the default ceiling is told", SOON, told));
+        };
+        // The thread that asks for the stack may be one of a runtime.
+        std::thread::scope(|scope| scope.spawn(wait).join().unwrap());
     }
 
     /// Whether stacks are clusters in this run. Tests about the embedded process alone ask this first.

@@ -184,10 +184,10 @@ impl<'a> Event<'a> {
         Self { revision: Some(revision), ..self }
     }
 
-    /// The same, which was done for this reason.
+    /// The same, which was done for this reason, where one was given.
     #[must_use]
-    pub fn because(self, reason: &'static str) -> Self {
-        Self { reason: Some(reason), ..self }
+    pub fn because(self, reason: Option<&'static str>) -> Self {
+        Self { reason, ..self }
     }
 
     /// The same, which changed this: one JSON object on one line.

@@ -4,8 +4,10 @@
 use std::fmt::Write as _;
 
 use e2e::account::PASSWORD;
-use e2e::{Answer, Api, Stack, User, unique};
+use e2e::{Answer, Api, Stack, unique};
 use serde_json::{Map, Value, json};
+
+mod requests;
 
 /// The document; an object of several parts is the one object that they make.
 async fn document(api: &Api) -> Value {
@@ -103,110 +105,12 @@ fn fault(document: &Value, schema: &Value, value: &Value, place: &str) -> Option
     items.find_map(|item| fault(document, &schema["items"], item, &format!("{place}[]")))
 }
 
-/// A request of each operation that is answered as it is meant to be. The order matters: what ends
-/// something comes last.
-async fn good_requests(api: &Api) -> Vec<(&'static str, &'static str, Answer)> {
-    let user = api.user().await;
-    let (name, token) = (unique("described"), &user.token);
-    let key = api.key(token, "described").await;
-    let other = api.key(token, "described too").await;
-    let post = async |path: &str, body: Value| {
-        api.post(path).bearer(&api.token(&user.username, PASSWORD).await).json(&body).send().await
-    };
-    let sign_up =
-        json!({"email": format!("{name}@example.com"), "username": name, "password": PASSWORD});
-    let change = json!({"current_password": PASSWORD, "new_password": PASSWORD});
-    let login = json!({"username": user.username, "password": PASSWORD});
-    let get = async |path: &str| api.get(path).bearer(token).send().await;
-    let revoke = async |path: String| api.delete(&path).bearer(token).send().await;
-    let [rotated, later, many] = [
-        api.key(token, "rotated").await,
-        api.key(token, "rotated later").await,
-        api.key(token, "one of many").await,
-    ];
-    let at_path = format!("/keys/{}/rotate", rotated.id);
-    vec![
-        ("post", "/auth/signup", post("/auth/signup", sign_up).await),
-        ("post", "/auth/login", post("/auth/login", login).await),
-        (
-            "post",
-            "/keys/create",
-            post("/keys/create", json!({"name": "n", "expires_in_days": 1})).await,
-        ),
-        ("post", "/keys", post("/keys", json!({"name": "n", "scopes": []})).await),
-        ("post", "/keys/bulk", post("/keys/bulk", json!({"keys": [scoped()]})).await),
-        ("post", "/keys/lookup", post("/keys/lookup", json!({"key": key.key})).await),
-        ("get", "/keys", get("/keys?limit=2&after=0").await),
-        ("post", "/keys/{key_id}/rotate", post(&at_path, json!({"grace_seconds": 60})).await),
-        (
-            "post",
-            "/keys/{key_id}/rotate",
-            post(&format!("/keys/{}/rotate?wait=false", later.id), json!({})).await,
-        ),
-        ("get", "/keys/{key_id}/rotation", get(&format!("/keys/{}/rotation", rotated.id)).await),
-        (
-            "post",
-            "/keys/revoke",
-            post("/keys/revoke", json!({"ids": [many.id, 1], "dry_run": true})).await,
-        ),
-        ("post", "/keys/revoke", post("/keys/revoke", json!({"ids": [many.id]})).await),
-        ("get", "/audit", get("/audit?limit=5&order=asc").await),
-        ("get", "/protected/user", get("/protected/user").await),
-        ("get", "/protected/any", get("/protected/any").await),
-        ("get", "/protected/any", api.get("/protected/any").api_key(&key.key).send().await),
-        ("get", "/protected/service", api.as_service(&key.key).await),
-        ("get", "/", get("/").await),
-        ("get", "/health", get("/health").await),
-        ("get", "/health/ready", get("/health/ready").await),
-        ("get", "/keys/{key_id}", get(&format!("/keys/{}", other.id)).await),
-        ("patch", "/keys/{key_id}", {
-            let call = api.call("PATCH", &format!("/keys/{}", other.id)).bearer(token);
-            call.json(&json!({"name": "described anew"})).send().await
-        }),
-        (
-            "post",
-            "/keys/{key_id}/disable",
-            post(&format!("/keys/{}/disable", other.id), json!({})).await,
-        ),
-        (
-            "post",
-            "/keys/{key_id}/enable",
-            post(&format!("/keys/{}/enable", other.id), json!({})).await,
-        ),
-        (
-            "post",
-            "/keys/{key_id}/revoke",
-            post(&format!("/keys/{}/revoke", key.id), json!({"dry_run": true})).await,
-        ),
-        (
-            "post",
-            "/keys/{key_id}/revoke",
-            post(&format!("/keys/{}/revoke", key.id), json!({})).await,
-        ),
-        ("get", "/keys", get("/keys").await),
-        ("get", "/keys/self", api.get("/keys/self").api_key(&other.key).send().await),
-        ("post", "/keys/self/revoke", {
-            let own = api.key(token, "itself").await;
-            api.post("/keys/self/revoke").api_key(&own.key).send().await
-        }),
-        ("delete", "/keys/self", {
-            let own = api.key(token, "itself").await;
-            api.delete("/keys/self").api_key(&own.key).send().await
-        }),
-        ("delete", "/keys/{key_id}", revoke(format!("/keys/{}", key.id)).await),
-        ("delete", "/keys/{key_id}", revoke(format!("/keys/{}?wait=false", other.id)).await),
-        ("post", "/auth/logout", post("/auth/logout", json!({})).await),
-        ("post", "/auth/password", post("/auth/password", change).await),
-        ("post", "/auth/logout-all", post("/auth/logout-all", json!({})).await),
-    ]
-}
-
 #[tokio::test]
 async fn every_answer_is_as_it_is_described() {
     let api = Stack::shared().api();
     let document = document(&api).await;
     let mut tried: Vec<String> = Vec::new();
-    for (method, path, answer) in good_requests(&api).await {
+    for (method, path, answer) in requests::good(&api).await {
         let place = format!("{method} {path} {}", answer.status);
         let described = &document["paths"][path][method]["responses"][answer.status.to_string()];
         assert!(answer.status < 300 && described.is_object(), "{place}: {}", answer.text());
@@ -220,29 +124,6 @@ async fn every_answer_is_as_it_is_described() {
         for method in operations.as_object().unwrap().keys() {
             assert!(tried.contains(&format!("{method} {path}")), "{method} {path} was not tried");
         }
-    }
-}
-
-/// A key that may do something.
-fn scoped() -> Value {
-    json!({"name": "described", "scopes": ["orders:read"]})
-}
-
-/// A body of `path` with every required field right.
-fn good_body(path: &str, user: &User) -> Value {
-    let name = unique("field");
-    match path {
-        "/auth/signup" => {
-            json!({"email": format!("{name}@example.com"), "username": name, "password": PASSWORD})
-        }
-        "/auth/login" => json!({"username": user.username, "password": PASSWORD}),
-        "/auth/password" => json!({"current_password": PASSWORD, "new_password": PASSWORD}),
-        "/keys/create" => json!({"name": "described"}),
-        "/keys/revoke" => json!({"ids": [i64::MAX]}),
-        "/keys" => scoped(),
-        "/keys/bulk" => json!({"keys": [scoped()]}),
-        path if path.starts_with("/keys/{key_id}") || path.starts_with("/keys/self") => json!({}),
-        other => panic!("{other} has a body that nobody has told the test of"),
     }
 }
 
@@ -354,7 +235,7 @@ async fn every_field_of_a_body_is_taken_as_it_is_described_and_not_otherwise() {
             }
         };
         for (field, schema) in schema["properties"].as_object().unwrap() {
-            let mut missing = good_body(path, &user);
+            let mut missing = requests::good_body(path, &user);
             missing.as_object_mut().unwrap().remove(field);
             let answer = post(&missing).await;
             // One of the two is required, and which one no schema of a member says.
@@ -368,12 +249,12 @@ async fn every_field_of_a_body_is_taken_as_it_is_described_and_not_otherwise() {
             }
             let (good, bad) = values(field, resolve(&document, schema));
             for value in bad {
-                let mut body = good_body(path, &user);
+                let mut body = requests::good_body(path, &user);
                 body[field] = value;
                 post(&body).await.invalid(&[field]);
             }
             for value in good.into_iter().filter(|value| !(is_either && value.is_null())) {
-                let mut body = good_body(path, &user);
+                let mut body = requests::good_body(path, &user);
                 body[field] = value.clone();
                 let answer = post(&body).await;
                 assert!(answer.status < 300, "{path} {field}={value}: {}", answer.text());
@@ -443,7 +324,7 @@ async fn every_parameter_is_taken_as_it_is_described_and_not_otherwise() {
                     let path = path.replace("{key_id}", &id);
                     let mut call = api.call(&method.to_uppercase(), &format!("{path}{query}"));
                     if !operation["requestBody"].is_null() {
-                        call = call.json(&good_body(&pattern, &user));
+                        call = call.json(&requests::good_body(&pattern, &user));
                     }
                     // A key that acts on itself.
                     if path.starts_with("/keys/self") && path != "/keys/self/rotate" {

@@ -30,7 +30,7 @@ fn made(answer: &Answer) -> Key {
     Key { id: id(&body["id"]), key: text("key"), name: text("name") }
 }
 
-async fn shown(api: &Api, token: &str, key: i64) -> Value {
+pub async fn shown(api: &Api, token: &str, key: i64) -> Value {
     let all = api.get("/keys?limit=1000").bearer(token).send().await.expect(200);
     let one = all.as_array().unwrap().iter().find(|one| one["id"] == key).cloned();
     one.expect("the key in its owner's list")
@@ -44,7 +44,7 @@ async fn states(api: &Api, token: &str) -> Vec<String> {
 }
 
 /// Grants a key something before anybody has looked at it, whatever routes there are for that.
-async fn grant(stack: &Stack, key: i64, scopes: &str) {
+pub async fn grant(stack: &Stack, key: i64, scopes: &str) {
     let url = stack.database(Service::Keys);
     let value = format!("{key}={scopes}");
     let sql = "UPDATE api_keys SET scopes = SUBSTR($1, LENGTH(CAST(id AS TEXT)) + 2) \

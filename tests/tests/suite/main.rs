@@ -44,6 +44,7 @@ mod key_changes;
 mod key_filters;
 mod key_list;
 mod key_making;
+mod key_renewal;
 mod key_revoke_many;
 mod key_rotation;
 mod keys;

@@ -148,7 +148,7 @@ async fn who_does_not_wait_is_told_from_when_it_is_exact_and_there_is_a_bound() 
     let enter = || bench.authority.unwatched.try_enter();
     let full: Vec<_> = std::iter::from_fn(enter).collect();
     let refused = bench.authority.answer(change, false, nothing()).await.unwrap_err();
-    assert!(matches!(refused, Failure::Unavailable(_)), "it stands: {refused}");
+    assert!(matches!(refused, Failure::Unavailable(_)), "it stands: {refused:?}");
     drop(full);
     bench.end().await;
 }

@@ -245,6 +245,12 @@ impl RevocationReason {
         }
     }
 
+    /// Its name, where somebody gave one.
+    #[must_use]
+    pub fn given(self) -> Option<&'static str> {
+        (self != Self::Unspecified).then(|| self.name())
+    }
+
     /// The one with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {

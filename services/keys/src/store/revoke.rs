@@ -140,7 +140,7 @@ async fn write_down(
         return Ok(());
     }
     let event = Event::done(Action::KeyRevoked, Target::Key(request.key), now, by);
-    let event = event.because(request.reason.name());
+    let event = event.because(request.reason.given());
     if is_first {
         return append(tx, &AUDIT, &event.took(change.revision())).await;
     }

@@ -243,7 +243,7 @@ impl Ending<'_> {
             let change = end_once(tx, &AUTHORITY, ended, set, self.now).await?;
             if change.earlier.is_none() || is_raised {
                 let event = Event::done(Action::KeyRevoked, Target::Key(key), self.now, self.by);
-                let event = event.because(reason.name()).took(change.revision());
+                let event = event.because(reason.given()).took(change.revision());
                 append(tx, &AUDIT, &event).await?;
             }
             self.done.insert(key, Done { last_used_at, change });

@@ -167,7 +167,7 @@ pub async fn rotate(
     let (request, new) = (rotation.request, read_key(&mut tx, rotation, now).await?);
     let changes = changes_of(&old, id, retires_at);
     let event = Event::done(Action::KeyRotated, Target::Key(old.id), now, by);
-    let event = event.because(request.reason.name()).took(change.revision());
+    let event = event.because(request.reason.given()).took(change.revision());
     append(&mut tx, &AUDIT, &event.changing(&changes)).await?;
     tx.commit().await?;
     let is_revoked = rotation.retires_at.is_none();
