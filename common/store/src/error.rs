@@ -3,6 +3,7 @@
 use std::io;
 
 use latchkey_contract::Unavailable;
+use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::SqliteError;
 
 /// Classes of Postgres' error codes that pass by themselves: no connection, a transaction that lost a
@@ -11,6 +12,8 @@ const PASSING_CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
 /// Single codes that do: a lock that somebody holds, a server that is not the first any more or not
 /// yet, a transaction that the server gave up waiting for.
 const PASSING_CODES: [&str; 5] = ["55P03", "55000", "25006", "25P03", "25P04"];
+/// Of these, a transaction that lost a race.
+const GIVEN_UP_CLASS: &str = "40";
 /// Codes of a server that does not let the service in: no password, no database, no right.
 const REFUSING_CODES: [&str; 2] = ["3D000", "42501"];
 /// SQLite's codes that pass by themselves: busy, locked, out of memory, read-only, interrupted, an error
@@ -79,6 +82,15 @@ impl StoreError {
             self,
             Self::Away { .. } | Self::Held { .. } | Self::NoRoom(_) | Self::Superseded(_)
         )
+    }
+
+    /// Whether the database gave up this transaction for the sake of another that wanted the same rows, so that nothing of
+    /// it holds.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        let Self::Away { cause: sqlx::Error::Database(error), .. } = self else { return false };
+        error.try_downcast_ref::<PgDatabaseError>().is_some()
+            && error.code().is_some_and(|code| code.starts_with(GIVEN_UP_CLASS))
     }
 
     /// Whether another row has what must be there once.

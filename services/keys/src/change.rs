@@ -9,7 +9,7 @@ use latchkey_contract::{Failure, FieldError, KeyId, Refusal};
 use crate::store::acting::Barred;
 use crate::store::held::{self, Done};
 use crate::store::update::Allowed;
-use crate::store::{state, update};
+use crate::store::{again, state, update};
 use crate::{Keys, NAME};
 
 /// A message that comes twice changes nothing and waits like the first; one that comes after something newer is refused.
@@ -24,7 +24,8 @@ pub(crate) async fn update(
     let request = UpdateKey { target, patch: checked(patch)?, wait };
     let may_restrict = keys.restrictions.are_known(&keys.db).await?;
     let allowed = Allowed { max_days: keys.config.max_days, may_restrict };
-    let done = update::update(&keys.db, &request, allowed, caller, keys.now()).await?;
+    let update = || update::update(&keys.db, &request, allowed, caller, keys.now());
+    let done = again(update).await?;
     let (actor, request_id) = (context.actor(), &context.request_id);
     tracing::debug!(target: "audit", service = NAME, actor, %user, %key, %request_id, "a key is to be changed");
     answer(&keys, key, done, wait).await
@@ -42,7 +43,8 @@ pub(crate) async fn set_enabled(
     }
     let (key, user, enabled) = (request.target.key, request.target.owner, request.enabled);
     let may_restrict = keys.restrictions.are_known(&keys.db).await?;
-    let done = state::set(&keys.db, &request, may_restrict, caller, keys.now()).await?;
+    let set = || state::set(&keys.db, &request, may_restrict, caller, keys.now());
+    let done = again(set).await?;
     let (actor, request_id) = (context.actor(), &context.request_id);
     tracing::debug!(target: "audit", service = NAME, actor, %user, %key, enabled, %request_id, "a key's state is to be set");
     answer(&keys, key, done, request.wait).await

@@ -8,7 +8,7 @@ use latchkey_contract::keys::{RevokeKey, rules};
 use latchkey_contract::{Failure, Refusal};
 
 use crate::store::acting::Barred;
-use crate::store::{self, Revoked};
+use crate::store::{self, Revoked, again};
 use crate::{Keys, NAME};
 
 /// Revoking twice is no error; a key that does not exist and one of another owner are the same. A retry
@@ -22,7 +22,7 @@ pub(crate) async fn revoke(
     if let Some(Err(fault)) = request.note.as_deref().map(rules::note) {
         return Err(Refusal::Invalid(vec![fault]).into());
     }
-    let change = match store::revoke(&keys.db, &request, caller, keys.now()).await? {
+    let change = match again(|| store::revoke(&keys.db, &request, caller, keys.now())).await? {
         Revoked::Change(change) => change,
         Revoked::NotFound => return Err(Refusal::KeyNotFound.into()),
         Revoked::Barred(Barred::Refused(refusal)) => return Err(refusal.into()),

@@ -8,6 +8,7 @@ use latchkey_contract::keys::{KeyFilter, KeysRevoked, RevokeKeys, Which, rules};
 use latchkey_contract::{Failure, FieldError, Refusal};
 
 use crate::store::acting::Barred;
+use crate::store::again;
 use crate::store::revoke_many::{self, Many, ManyRevoked};
 use crate::{Keys, NAME, acting};
 
@@ -20,7 +21,8 @@ pub(crate) async fn revoke(
     check(&request)?;
     let caller = context.caller()?;
     acting::reads(caller, request.owner)?;
-    let outcome = Box::pin(revoke_many::revoke(&keys.db, &request, caller, keys.now())).await?;
+    let revoke = || revoke_many::revoke(&keys.db, &request, caller, keys.now());
+    let outcome = Box::pin(again(revoke)).await?;
     let many = match outcome {
         ManyRevoked::Done(many) => many,
         ManyRevoked::Barred(Barred::Refused(refusal)) => return Err(refusal.into()),

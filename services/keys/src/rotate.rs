@@ -10,6 +10,7 @@ use latchkey_contract::{ApiKey, Failure, FieldError, Refusal, Secret, Timestamp}
 
 use crate::issue::{expiry, grow};
 use crate::store::acting::Barred;
+use crate::store::again;
 use crate::store::rotate::{Replaced, Rotated, Rotation};
 use crate::{Config, Keys, NAME, acting, store};
 
@@ -37,9 +38,9 @@ pub(crate) async fn rotate(
     let key = make(&request, &keys, &old.environment)?;
     let rotation = check(&request, &keys.config, &key, now)?;
     let outcome = if is_withdrawal {
-        store::rotate::overtake(&keys.db, &rotation, now).await?
+        again(|| store::rotate::overtake(&keys.db, &rotation, now)).await?
     } else {
-        store::rotate::rotate(&keys.db, &rotation, caller, now).await?
+        again(|| store::rotate::rotate(&keys.db, &rotation, caller, now)).await?
     };
     let Replaced { object, retires_at, change, is_revoked } = match outcome {
         Rotated::Key(replaced) => *replaced,

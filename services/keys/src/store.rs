@@ -228,6 +228,28 @@ impl FoundRow {
     }
 }
 
+/// Times that a command is tried whose transaction the database gives up for another's sake.
+const MAX_TRIES: usize = 3;
+
+/// Does something again whose transaction the database gave up for the sake of another that wanted the same rows, as where two
+/// commands change each other's keys: nothing of it holds.
+///
+/// # Errors
+/// [`StoreError`] of the last try.
+pub async fn again<T, F>(attempt: impl Fn() -> F + Send + Sync) -> Result<T, StoreError>
+where
+    T: Send,
+    F: Future<Output = Result<T, StoreError>> + Send,
+{
+    for _ in 1..MAX_TRIES {
+        match attempt().await {
+            Err(error) if error.is_given_up() => {}
+            answered => return answered,
+        }
+    }
+    attempt().await
+}
+
 /// Keys by their hashes.
 pub enum KeyRows {}
 

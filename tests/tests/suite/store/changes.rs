@@ -1,5 +1,7 @@
 //! Changes of keys that come late, twice, or after something newer.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use e2e::acting_user;
 use latchkey_authority::Change;
 use latchkey_contract::keys::{
@@ -12,7 +14,8 @@ use latchkey_keys::store as keys;
 use latchkey_keys::store::acting::Barred;
 use latchkey_keys::store::held::{self, Done};
 use latchkey_keys::store::update::Allowed;
-use latchkey_store::{Db, values};
+use latchkey_store::{Db, Engine, StoreError, values};
+use tokio::sync::Barrier;
 
 use super::{NOW, engines, insert, key};
 
@@ -158,5 +161,35 @@ async fn a_key_changes_only_what_lies_within_itself_before_and_after() {
         );
         let over = update(&db, &to_scopes(target(ids[1], 2, 7), "orders:read"), &acting).await;
         assert_eq!(over.unwrap_err(), Refusal::SessionEnded);
+    }
+}
+
+const TOUCH: &str = "UPDATE api_keys SET version = version + 1 WHERE id = $1";
+
+#[tokio::test]
+async fn commands_that_want_each_others_rows_are_both_done() {
+    for (db, _folder) in engines().await {
+        // SQLite has one writer: nobody else has a row.
+        if db.engine() != Engine::Postgres {
+            continue;
+        }
+        let one = insert(&db, key(1, 1, NOW.plus(60_000))).await;
+        let other = insert(&db, key(1, 2, NOW.plus(60_000))).await;
+        let (both, tries) = (Barrier::new(2), AtomicUsize::new(0));
+        let touch = async |first: KeyId, second: KeyId| -> Result<(), StoreError> {
+            let mut tx = db.begin("touch").await?;
+            tx.execute(TOUCH, values![first.0]).await?;
+            // Each has its first row before it wants the other's; whoever tries again finds them free.
+            if tries.fetch_add(1, Ordering::Relaxed) < 2 {
+                both.wait().await;
+            }
+            tx.execute(TOUCH, values![second.0]).await?;
+            tx.commit().await
+        };
+        let (there, back) =
+            tokio::join!(keys::again(|| touch(one, other)), keys::again(|| touch(other, one)));
+        there.unwrap();
+        back.unwrap();
+        assert_eq!(tries.into_inner(), 3, "one of them was given up once");
     }
 }
