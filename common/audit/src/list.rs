@@ -1,7 +1,7 @@
 //! What a user sees of a service's log: what they did, and what was done to them and to what is theirs. Nothing else of it
 //! is ever looked at for them, whatever a filter names.
 //!
-//! A page looks at no more than [`LOOKS`] times [`LOOKED_AT`] events: where a filter takes few of them it ends early, and says
+//! A page looks at no more than `LOOKS` times `LOOKED_AT` events: where a filter takes few of them it ends early, and says
 //! behind which event the next one begins.
 
 use latchkey_contract::audit::{

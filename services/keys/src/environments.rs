@@ -27,7 +27,7 @@ pub enum MalformedEnvironments {
     /// One is named twice.
     #[error("{0} is named twice")]
     Twice(KeyEnvironment),
-    /// There are more than [`MAX`].
+    /// There are more than 8 names.
     #[error("more than 8 are named")]
     TooMany,
 }

@@ -75,7 +75,7 @@ impl ExpiryCounter {
 }
 
 impl PeriodicTask for ExpiryCounter {
-    /// Longer than a count takes and shorter than it [`HOLDS`], so that soon after its start, or the end of another
+    /// Longer than a count takes and shorter than it `HOLDS`, so that soon after its start, or the end of another
     /// replica, this one has counted.
     const PAUSE: Duration = Duration::from_secs(10);
     const AT_THE_END: bool = false;

@@ -168,7 +168,7 @@ pub struct RotateKey {
     pub confirm: bool,
     /// Whether the acting key replaces itself, which needs a scope of its own.
     pub is_self: bool,
-    /// As in [`IssueKey`].
+    /// As in [`IssueKey`](super::IssueKey).
     #[serde(with = "exposed")]
     pub seed: Secret,
     /// As in [`UpdateKey`].

@@ -1,5 +1,5 @@
 //! Pages of the keys that a filter finds, from either end. Every statement goes along the keys of one owner by their
-//! ids, and none reads more than [`MAX_READ`] rows: whoever looks for few among many asks for the next page.
+//! ids, and none reads more than `MAX_READ` rows: whoever looks for few among many asks for the next page.
 
 use latchkey_contract::keys::{
     KeyFilter, KeyObject, KeyOrigin, KeyPage, ListKeys, MAX_PAGE_WEIGHT,
