@@ -59,6 +59,7 @@ pub struct EnableSchema {
     #[schema(max_length = 500)]
     note: Option<String>,
     /// Whether it is meant although the key, or another of its lineage, is marked as leaked.
+    #[schema(value_type = bool, required = false)]
     confirm: Option<bool>,
 }
 

@@ -53,12 +53,15 @@ pub struct EndQuery {
 pub struct RevokeSchema {
     /// Why (RFC 5280 §5.3.1).
     #[schema(
+        value_type = String,
+        required = false,
         pattern = "^(unspecified|key_compromise|superseded|affiliation_changed|privilege_withdrawn|cessation_of_operation)$"
     )]
     reason: Option<String>,
     #[schema(max_length = 500)]
     note: Option<String>,
     /// Whether to say which keys would end, and end none.
+    #[schema(value_type = bool, required = false)]
     dry_run: Option<bool>,
 }
 
@@ -69,6 +72,8 @@ pub struct RevokeSchema {
 pub struct RevokeSelfSchema {
     /// Why (RFC 5280 §5.3.1).
     #[schema(
+        value_type = String,
+        required = false,
         pattern = "^(unspecified|key_compromise|superseded|affiliation_changed|cessation_of_operation)$"
     )]
     reason: Option<String>,

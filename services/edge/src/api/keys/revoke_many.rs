@@ -34,16 +34,18 @@ const MAX_COMMANDS: usize = 20;
 #[expect(dead_code, reason = "it is the description of what `read` takes")]
 pub struct RevokeKeysBody {
     /// Ids of keys, at most 1,000.
+    #[schema(value_type = Vec<i64>, required = false)]
     ids: Option<Vec<i64>>,
     /// All of it has to hold: `state`, `tag` (each a text or a list), `environment`, `name` (a part of it), `origin`,
     /// `external_id`, `expires_before`, `unused_since`, `lineage`.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Object, required = false)]
     filter: Option<KeyFilter>,
-    #[schema(value_type = Option<String>, pattern = "^(unspecified|key_compromise|superseded|affiliation_changed|privilege_withdrawn|cessation_of_operation)$")]
+    #[schema(value_type = String, required = false, pattern = "^(unspecified|key_compromise|superseded|affiliation_changed|privilege_withdrawn|cessation_of_operation)$")]
     reason: Option<RevocationReason>,
     #[schema(max_length = 500)]
     note: Option<String>,
     /// `true`: say which keys it would end, and end none.
+    #[schema(value_type = bool, required = false)]
     dry_run: Option<bool>,
 }
 

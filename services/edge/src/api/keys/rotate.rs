@@ -50,19 +50,19 @@ impl KeyScope for RotateSelf {
 #[schema(example = json!({"grace_seconds": 86400}))]
 pub struct RotateKeyBody {
     /// Seconds until the old key ends. 0: it is revoked at once. Left out, without `until`: as configured.
-    #[schema(value_type = Option<i64>, minimum = 0, maximum = 315_360_000)]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 315_360_000)]
     grace_seconds: Option<i64>,
     /// The moment at which the old key ends, instead.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = String, required = false, format = DateTime)]
     until: Option<latchkey_contract::Timestamp>,
     /// Days until the new key expires; left out: as long as the old one was to live from its creation.
-    #[schema(value_type = Option<i64>, minimum = 1, maximum = 3650)]
+    #[schema(value_type = i64, required = false, minimum = 1, maximum = 3650)]
     expires_in_days: ExpiresIn,
     /// Why the old key ends. `key_compromise` demands that it ends at once, or `confirm`.
-    #[schema(value_type = Option<String>, pattern = "^(unspecified|key_compromise|superseded|affiliation_changed|privilege_withdrawn|cessation_of_operation)$")]
+    #[schema(value_type = String, required = false, pattern = "^(unspecified|key_compromise|superseded|affiliation_changed|privilege_withdrawn|cessation_of_operation)$")]
     reason: RevocationReason,
     /// Whether it is meant although a key of the lineage may be somebody else's.
-    #[schema(value_type = Option<bool>)]
+    #[schema(value_type = bool, required = false)]
     confirm: bool,
 }
 
