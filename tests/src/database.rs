@@ -1,6 +1,24 @@
 //! A look into a stack's database, whichever engine it is on: for what no route can do or tell.
 
+use std::time::Duration;
+
 use sqlx::{Connection, PgConnection, Row, SqliteConnection};
+
+use crate::poll;
+
+/// What the key service was told that users may grant, once it was. The parameter is none.
+const TOLD: &str =
+    "SELECT default_ceiling FROM keys_telling WHERE default_ceiling IS NOT NULL AND $1 = ''";
+/// Bound on being told.
+const SOON: Duration = Duration::from_mins(1);
+
+/// Waits until the key service, whose database this is, was told what users may grant: that is a change of everything.
+pub async fn until_told(url: &str) {
+    poll::until_async("the default ceiling is told", SOON, async || {
+        (!texts(url, TOLD, "").await.is_empty()).then_some(())
+    })
+    .await;
+}
 
 /// Runs a statement with one parameter, `$1`; gives how many rows it changed.
 pub async fn execute(url: &str, statement: &'static str, value: &str) -> u64 {

@@ -122,12 +122,6 @@ pub struct Embedded {
     pub pid: u32,
 }
 
-/// What the key service was told that users may grant, once it was. The parameter is none.
-const TOLD: &str =
-    "SELECT default_ceiling FROM keys_telling WHERE default_ceiling IS NOT NULL AND $1 = ''";
-/// Bound on being told.
-const SOON: Duration = Duration::from_mins(1);
-
 impl Stack {
     /// Starts one with limits off and everything else as shipped.
     pub fn start() -> Self {
@@ -177,13 +171,9 @@ impl Stack {
     /// what only a reserved scope allows.
     fn until_told(&self) {
         let url = self.database(Service::Keys);
-        let told = async || {
-            let told = database::texts(&url, TOLD, "").await;
-            (!told.is_empty()).then_some(())
-        };
         let wait = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(poll::until_async("the default ceiling is told", SOON, told));
+            runtime.unwrap().block_on(database::until_told(&url));
         };
         // The thread that asks for the stack may be one of a runtime.
         std::thread::scope(|scope| scope.spawn(wait).join().unwrap());

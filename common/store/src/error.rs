@@ -84,13 +84,15 @@ impl StoreError {
         )
     }
 
-    /// Whether the database gave up this transaction for the sake of another that wanted the same rows, so that nothing of
-    /// it holds.
+    /// Whether the database gave up this transaction for the sake of another that wanted the same rows, or had them for too
+    /// long, so that nothing of it holds.
     #[must_use]
     pub fn is_given_up(&self) -> bool {
         let Self::Away { cause: sqlx::Error::Database(error), .. } = self else { return false };
         error.try_downcast_ref::<PgDatabaseError>().is_some()
-            && error.code().is_some_and(|code| code.starts_with(GIVEN_UP_CLASS))
+            && error
+                .code()
+                .is_some_and(|code| code.starts_with(GIVEN_UP_CLASS) || code == LOCK_NOT_AVAILABLE)
     }
 
     /// Whether another row has what must be there once.

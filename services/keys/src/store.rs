@@ -231,8 +231,8 @@ impl FoundRow {
 /// Times that a command is tried whose transaction the database gives up for another's sake.
 const MAX_TRIES: usize = 3;
 
-/// Does something again whose transaction the database gave up for the sake of another that wanted the same rows, as where two
-/// commands change each other's keys: nothing of it holds.
+/// Does something again whose transaction the database gave up for the sake of another that wanted, or had, the same rows, as
+/// where two commands change each other's keys: nothing of it holds.
 ///
 /// # Errors
 /// [`StoreError`] of the last try.

@@ -179,7 +179,7 @@ async fn a_host_is_named_once_and_well() {
 const REFUSED: [(&str, u16); 8] = [
     ("POST /keys/create HTTP/1.1\r\nContent-Type: application/json\r\n", 401),
     ("POST /nothing HTTP/1.1\r\nContent-Type: application/json\r\n", 404),
-    ("POST /keys HTTP/1.1\r\nContent-Type: application/json\r\n", 405),
+    ("PUT /keys HTTP/1.1\r\nContent-Type: application/json\r\n", 405),
     ("POST /auth/login HTTP/1.1\r\nContent-Type: text/plain\r\n", 415),
     (
         "POST /auth/login HTTP/1.1\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use e2e::nemesis::Dice;
 use e2e::tap::Tap;
 use e2e::traffic::Traffic;
-use e2e::{Cluster, Service, poll};
+use e2e::{Cluster, Service, database, poll};
 use latchkey_contract::authority::{Authority, Invalidating, WaiterId};
 use latchkey_contract::keys::KeysAuthority;
 use latchkey_contract::lease::{Acknowledge, Invalidate, Invalidation, Revision, Tag};
@@ -100,6 +100,8 @@ async fn an_edge_that_is_told_of_a_kind_of_change_it_does_not_know_forgets_every
     let cluster = block_in_place(|| Cluster::builder().unhurried().start());
     // Where nobody is a member yet, nobody is told.
     cluster.remembers(0).await;
+    // Nothing else is to change meanwhile.
+    database::until_told(cluster.database(Service::Keys)).await;
     let (api, url) = (cluster.api(0), cluster.bus_url());
     let user = api.user().await;
     let stays = api.key(&user.token, "stays").await;

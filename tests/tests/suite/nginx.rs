@@ -11,7 +11,7 @@ async fn refused_bodies_are_answered_and_never_a_502() {
     let refused = [
         ("POST", "/keys/create", "application/json", 401),
         ("POST", "/nothing", "application/json", 404),
-        ("POST", "/keys", "application/json", 405),
+        ("PUT", "/keys", "application/json", 405),
         ("POST", "/auth/login", "text/plain", 415),
         ("POST", "/auth/login", "application/json", 413),
     ];

@@ -68,9 +68,9 @@ async fn a_revoke_that_asks_for_what_there_is_not_revokes_nothing() {
     let user = api.user().await;
     let key = api.key(&user.token, "stays").await;
     let path = format!("/keys/{}", key.id);
-    for unknown in ["?dry_run=true", "?wait=true&reason=leak"] {
+    for (unknown, field) in [("?dry_run=true", "query"), ("?wait=true&reason=leak", "reason")] {
         let call = api.delete(&format!("{path}{unknown}")).bearer(&user.token);
-        call.send().await.invalid(&["query"]);
+        call.send().await.invalid(&[field]);
     }
     for body in [json!({}), json!({"reason": "leaked"})] {
         api.delete(&path).bearer(&user.token).json(&body).send().await.invalid(&["body"]);

