@@ -56,11 +56,7 @@ async fn answer(
     done: Result<Done, Barred>,
     wait: bool,
 ) -> Result<KeyChanged, Failure> {
-    let Done { object, change } = match done {
-        Ok(done) => done,
-        Err(Barred::Refused(refusal)) => return Err(refusal.into()),
-        Err(Barred::Forbidden(forbidden)) => return Err(forbidden.into()),
-    };
+    let Done { object, change } = done?;
     let Some(change) = change else { return Ok(KeyChanged { object, changed: None }) };
     let (db, revision) = (keys.db.clone(), change.revision());
     let settled = async move { held::settle(&db, key, revision).await };

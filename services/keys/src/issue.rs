@@ -14,7 +14,6 @@ use latchkey_runtime::Entropy;
 use sha2::Sha256;
 
 use crate::store;
-use crate::store::acting::Barred;
 use crate::store::issue::{Inserted, Order, Policy};
 use crate::{Config, Keys, NAME};
 
@@ -32,9 +31,10 @@ pub(crate) async fn issue(
 ) -> Result<IssuedKey, Failure> {
     let IssueKey { owner, ref narrowed, ref key, ref seed } = request;
     let command = Command { owner, narrowed: narrowed.as_ref(), now: keys.now() };
+    if let Some(Err(fault)) = seed.as_ref().map(check_seed) {
+        return Err(Refusal::Invalid(vec![fault]).into());
+    }
     let (text, order) = match seed {
-        // A key is as hard to guess as what it is made from.
-        Some(seed) if seed.expose().len() < SEED_MIN => return Err(SHORT.into_refusal().into()),
         Some(seed) => order(&keys, &command, key, grow(seed, owner, None, &keys.entropy)),
         None => order(&keys, &command, key, |bytes| keys.entropy.fill(bytes)),
     }
@@ -52,9 +52,7 @@ pub(crate) async fn issue_many(
     request: IssueKeys,
 ) -> Result<Vec<IssuedKey>, Failure> {
     let IssueKeys { owner, ref narrowed, keys: ref wanted, ref seed } = request;
-    if seed.expose().len() < SEED_MIN {
-        return Err(SHORT.into_refusal().into());
-    }
+    check_seed(seed).map_err(|fault| Refusal::Invalid(vec![fault]))?;
     if !(1..=rules::MAX_MADE).contains(&wanted.len()) {
         let fault = FieldError::new("keys", format!("must be 1 to {}", rules::MAX_MADE));
         return Err(Refusal::Invalid(vec![fault]).into());
@@ -85,19 +83,16 @@ pub(crate) async fn issue_many(
     Ok(objects.into_iter().zip(texts).map(|(object, key)| IssuedKey { object, key }).collect())
 }
 
-/// A message that an edge would not send.
-struct Unfit(&'static str, &'static str);
-
-const SHORT: Unfit = Unfit("seed", "must have at least 32 random characters");
-
-impl Unfit {
-    fn into_refusal(self) -> Refusal {
-        Refusal::Invalid(vec![FieldError::new(self.0, self.1)])
+/// A key is as hard to guess as what it is made from.
+pub(crate) fn check_seed(seed: &Secret) -> Result<(), FieldError> {
+    if seed.expose().len() < SEED_MIN {
+        return Err(FieldError::new("seed", "must have at least 32 random characters"));
     }
+    Ok(())
 }
 
 /// The one text of a key that is ever shown.
-fn shown(key: &ApiKey) -> Secret {
+pub(crate) fn shown(key: &ApiKey) -> Secret {
     Secret::new(key.expose().to_owned())
 }
 
@@ -118,8 +113,7 @@ fn made<T>(inserted: Inserted<T>) -> Result<T, Failure> {
                 "are more than one answer can show: make fewer at once, or say less of each";
             Refusal::Invalid(vec![FieldError::new("keys", message)]).into()
         }
-        Inserted::Barred(Barred::Refused(refusal)) => refusal.into(),
-        Inserted::Barred(Barred::Forbidden(forbidden)) => forbidden.into(),
+        Inserted::Barred(barred) => barred.into(),
         // What stood against it does no longer: the next try makes the keys.
         Inserted::Nothing => Failure::Overloaded,
     })

@@ -6,7 +6,6 @@ use latchkey_bus::Context;
 use latchkey_contract::Failure;
 use latchkey_contract::keys::PurgeKey;
 
-use crate::store::acting::Barred;
 use crate::store::purge as rows;
 use crate::{Keys, NAME};
 
@@ -16,11 +15,7 @@ pub(crate) async fn purge(
     context: Context,
     request: PurgeKey,
 ) -> Result<(), Failure> {
-    match rows::purge(&keys.db, &request, context.caller()?, keys.now()).await? {
-        Ok(()) => {}
-        Err(Barred::Refused(refusal)) => return Err(refusal.into()),
-        Err(Barred::Forbidden(forbidden)) => return Err(forbidden.into()),
-    }
+    rows::purge(&keys.db, &request, context.caller()?, keys.now()).await??;
     let PurgeKey { owner: user, key } = request;
     let (actor, request_id) = (context.actor(), &context.request_id);
     tracing::debug!(target: "audit", service = NAME, actor, %user, %key, %request_id, "a key was purged");

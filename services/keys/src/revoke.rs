@@ -7,7 +7,6 @@ use latchkey_contract::authority::Changed;
 use latchkey_contract::keys::{RevokeKey, rules};
 use latchkey_contract::{Failure, Refusal};
 
-use crate::store::acting::Barred;
 use crate::store::{self, Revoked, again};
 use crate::{Keys, NAME};
 
@@ -25,8 +24,7 @@ pub(crate) async fn revoke(
     let change = match again(|| store::revoke(&keys.db, &request, caller, keys.now())).await? {
         Revoked::Change(change) => change,
         Revoked::NotFound => return Err(Refusal::KeyNotFound.into()),
-        Revoked::Barred(Barred::Refused(refusal)) => return Err(refusal.into()),
-        Revoked::Barred(Barred::Forbidden(forbidden)) => return Err(forbidden.into()),
+        Revoked::Barred(barred) => return Err(barred.into()),
     };
     let (user, actor, request_id) = (request.owner, context.actor(), &context.request_id);
     tracing::debug!(target: "audit", service = NAME, actor, %user, %key, %request_id, "a key was revoked");

@@ -7,7 +7,6 @@ use latchkey_bus::Context;
 use latchkey_contract::keys::{KeyFilter, KeysRevoked, RevokeKeys, Which, rules};
 use latchkey_contract::{Failure, FieldError, Refusal};
 
-use crate::store::acting::Barred;
 use crate::store::again;
 use crate::store::revoke_many::{self, Many, ManyRevoked};
 use crate::{Keys, NAME, acting};
@@ -25,8 +24,7 @@ pub(crate) async fn revoke(
     let outcome = Box::pin(again(revoke)).await?;
     let many = match outcome {
         ManyRevoked::Done(many) => many,
-        ManyRevoked::Barred(Barred::Refused(refusal)) => return Err(refusal.into()),
-        ManyRevoked::Barred(Barred::Forbidden(forbidden)) => return Err(forbidden.into()),
+        ManyRevoked::Barred(barred) => return Err(barred.into()),
     };
     let Many { keys: ended, missing, more, change, unconfirmed } = many;
     let Some(change) = change else {

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use latchkey_bus::Context;
 use latchkey_contract::keys::{
-    ExpiresIn, Grace, IssuedKey, RevocationReason, RotateKey, RotatedKey, SEED_MIN,
+    ExpiresIn, Grace, IssuedKey, RevocationReason, RotateKey, RotatedKey,
 };
-use latchkey_contract::{ApiKey, Failure, FieldError, Refusal, Secret, Timestamp};
+use latchkey_contract::{ApiKey, Failure, FieldError, Refusal, Timestamp};
 
-use crate::issue::{expiry, grow};
-use crate::store::acting::Barred;
+use crate::issue::{check_seed, expiry, grow, shown};
 use crate::store::again;
 use crate::store::rotate::{Replaced, Rotated, Rotation};
 use crate::{Config, Keys, NAME, acting, store};
@@ -45,8 +44,7 @@ pub(crate) async fn rotate(
     let Replaced { object, retires_at, change, is_revoked } = match outcome {
         Rotated::Key(replaced) => *replaced,
         Rotated::NotFound => return Err(Refusal::KeyNotFound.into()),
-        Rotated::Barred(Barred::Refused(refusal)) => return Err(refusal.into()),
-        Rotated::Barred(Barred::Forbidden(forbidden)) => return Err(forbidden.into()),
+        Rotated::Barred(barred) => return Err(barred.into()),
     };
     let (actor, request_id) = (context.actor(), &context.request_id);
     tracing::debug!(target: "audit", service = NAME, actor, user = %owner, key = %replaced, by = %object.id, %request_id, "a key was replaced");
@@ -59,7 +57,7 @@ pub(crate) async fn rotate(
         }
     };
     let changed = Box::pin(keys.authority.answer(change, request.wait, confirmed)).await?;
-    let issued = IssuedKey { object, key: Secret::new(key.expose().to_owned()) };
+    let issued = IssuedKey { object, key: shown(&key) };
     Ok(RotatedKey { issued, replaces: replaced, retires_at, changed })
 }
 
@@ -90,12 +88,7 @@ fn check<'a>(
         ExpiresIn::Default => Ok(None),
         said => expiry(said, config, now).map(Some),
     };
-    // A key is as hard to guess as what it is made from.
-    let seed = if request.seed.expose().len() < SEED_MIN {
-        Err(FieldError::new("seed", "must have at least 32 random characters"))
-    } else {
-        Ok(())
-    };
+    let seed = check_seed(&request.seed);
     let reason = if request.is_self && request.reason == RevocationReason::PrivilegeWithdrawn {
         Err(FieldError::new("reason", "may not be privilege_withdrawn: that is for others to say"))
     } else {

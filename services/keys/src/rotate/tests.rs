@@ -1,7 +1,7 @@
 //! When an old key ends.
 
-use latchkey_contract::keys::KeyTarget;
-use latchkey_contract::{KeyId, Mark, UserId};
+use latchkey_contract::keys::{KeyTarget, SEED_MIN};
+use latchkey_contract::{KeyId, Mark, Secret, UserId};
 use latchkey_runtime::Environment;
 
 use super::*;

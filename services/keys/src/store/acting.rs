@@ -1,7 +1,9 @@
 //! What whoever acts may do, read in the transaction of what they do.
 
 use latchkey_contract::scope::Scopes;
-use latchkey_contract::{Actor, AllowedIps, Caller, Forbidden, KeyId, Refusal, Timestamp, UserId};
+use latchkey_contract::{
+    Actor, AllowedIps, Caller, Failure, Forbidden, KeyId, Refusal, Timestamp, UserId,
+};
 use latchkey_store::{StoreError, Tx, values};
 use sqlx::FromRow;
 
@@ -31,6 +33,15 @@ pub enum Barred {
     Forbidden(Forbidden),
     /// Whoever acts is told so.
     Refused(Refusal),
+}
+
+impl From<Barred> for Failure {
+    fn from(barred: Barred) -> Self {
+        match barred {
+            Barred::Refused(refusal) => refusal.into(),
+            Barred::Forbidden(forbidden) => forbidden.into(),
+        }
+    }
 }
 
 /// What the keys of an owner may do at most. Where it was never told, the identity service knows of no ceilings: then
