@@ -12,7 +12,7 @@ mod plan;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Request;
@@ -22,11 +22,11 @@ use latchkey_contract::Secret;
 use latchkey_edge::layers::EdgeService;
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Clock, Entropy, Environment};
-use latchkey_store::Db;
+use latchkey_store::{Db, values};
 
 use crate::stories::Way;
 use crate::stories::front::{Ask, Reply};
-use crate::{Folder, SECRET, postgres};
+use crate::{Folder, SECRET, poll, postgres};
 use clocks::Clocks;
 use plan::Plan;
 
@@ -40,6 +40,12 @@ const KEYS: u32 = 11;
 const EDGE: u32 = 21;
 /// Connections to a database at most.
 const POOL: u32 = 8;
+/// A key that was made, in the place of another or of none.
+const HAS_KEY: &str = "SELECT id FROM api_keys WHERE id = $1 AND COALESCE(replaces, 0) = $2 AND \
+    (replaces IS NULL OR EXISTS (SELECT 1 FROM api_keys AS old WHERE old.id = $2 AND old.replaced_by = $1))";
+const IS_TOLD: &str = "SELECT id FROM keys_telling WHERE default_ceiling IS NOT NULL";
+/// Bound on being told.
+const SOON: Duration = Duration::from_mins(1);
 /// Bytes of an answer at most.
 const MAX_ANSWER: usize = 1 << 20;
 /// Passwords at the least cost, a short lease, sessions that outlive every wrong clock.
@@ -115,9 +121,11 @@ impl Miniature {
             running.push(started.running);
         }
         clocks.start();
-        plan.begin();
         let operator = bus.as_user(latchkey_identity::operator::NAME);
-        Self { edges, running, databases, operator, plan, clocks, _folder: folder }
+        let miniature = Self { edges, running, databases, operator, plan, clocks, _folder: folder };
+        miniature.told().await;
+        miniature.plan.begin();
+        miniature
     }
 
     /// How many edges there are.
@@ -168,7 +176,15 @@ impl Miniature {
 
     /// Sets the clocks of the edges back by so many milliseconds, and of nobody else.
     pub fn set_edges_back(&self, millis: i64) {
-        self.clocks.set_back(self.edges.len(), millis);
+        self.clocks.set_back(0, self.edges.len(), millis);
+    }
+
+    /// Sets the clocks of the key services back by so many milliseconds, and of nobody else.
+    pub fn set_keys_back(&self, millis: i64) {
+        // They are made in turn with those of the identity services, before the edges'.
+        for replica in 0..REPLICAS as usize {
+            self.clocks.set_back(self.edges.len() + 2 * replica, 1, millis);
+        }
     }
 
     /// Waits until every message that is late by now has come.
@@ -184,6 +200,24 @@ impl Miniature {
     /// What became of the messages: delivered at once, late, twice, or lost.
     pub fn messages(&self) -> Vec<(&'static str, usize)> {
         self.plan.counts()
+    }
+
+    /// Whether the key service's database has this key, and that it replaced the other.
+    pub async fn has_key(&self, id: i64, replaces: Option<i64>) -> bool {
+        let values = values![id, replaces.unwrap_or(0)];
+        let found: Option<(i64,)> =
+            self.databases[1].fetch_first(HAS_KEY, values).await.expect("the database is there");
+        found.is_some()
+    }
+
+    /// Waits until the key service was told what users may grant.
+    async fn told(&self) {
+        poll::until_async("the default ceiling is told", SOON, async || {
+            let found: Option<(i64,)> =
+                self.databases[1].fetch_first(IS_TOLD, &[]).await.expect("the database is there");
+            found.map(drop)
+        })
+        .await;
     }
 
     /// Ends everything.

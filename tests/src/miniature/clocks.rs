@@ -40,9 +40,9 @@ impl Clocks {
         clock
     }
 
-    /// Sets those back that were added last, so many of them, by as many milliseconds.
-    pub fn set_back(&self, last: usize, millis: i64) {
-        self.all.iter().rev().take(last).for_each(|clock| clock.advance(-millis));
+    /// Sets those back that were added last, but for some, so many of them, by as many milliseconds.
+    pub fn set_back(&self, but: usize, last: usize, millis: i64) {
+        self.all.iter().rev().skip(but).take(last).for_each(|clock| clock.advance(-millis));
     }
 
     /// Has them go from now on.

@@ -1,5 +1,7 @@
 //! Rotation: a key is replaced by a new one, and the old one works until its grace is over, or not at all any more.
 
+mod grace;
+
 use std::time::Duration;
 
 use e2e::account::PASSWORD;

@@ -1,10 +1,13 @@
 //! What comes late or twice, one by one: a key that waited in a stopped service while its session ended, a
 //! reactivation after a later deactivation, a logout of all that the bus delivers again.
 
+mod changes;
+
 use std::time::Duration;
 
 use async_nats::Message;
 use e2e::account::PASSWORD;
+use e2e::cluster::Builder;
 use e2e::miniature::{Engine, Miniature};
 use e2e::raw::Connection;
 use e2e::stories::Way;
@@ -34,14 +37,21 @@ struct Scene {
     key: Key,
 }
 
+fn builder(keys: usize) -> Builder {
+    Cluster::builder()
+        .replicas(Service::Edge, 2)
+        .replicas(Service::Keys, keys)
+        .set("LEASE_MS", "500")
+        .set_for(Service::Identity, "ARGON2_MEMORY_KIB", "8192")
+        .set_for(Service::Identity, "ARGON2_ITERATIONS", "1")
+}
+
 impl Scene {
     async fn with(keys: usize) -> Self {
-        let builder = Cluster::builder()
-            .replicas(Service::Edge, 2)
-            .replicas(Service::Keys, keys)
-            .set("LEASE_MS", "500")
-            .set_for(Service::Identity, "ARGON2_MEMORY_KIB", "8192")
-            .set_for(Service::Identity, "ARGON2_ITERATIONS", "1");
+        Self::of(builder(keys)).await
+    }
+
+    async fn of(builder: Builder) -> Self {
         let cluster = block_in_place(|| builder.start());
         let apis: Vec<Api> = (0..2).map(|edge| cluster.api(edge)).collect();
         let front = Front::Processes(Box::new(Processes::of(&cluster).await));

@@ -3,6 +3,8 @@
 
 #![cfg(debug_assertions)]
 
+mod restrictions;
+
 use std::time::{Duration, Instant};
 
 use e2e::nemesis::Dice;

@@ -1,6 +1,8 @@
 //! What a good credential is not enough for: scopes, kinds, environments and addresses, judged on every request, by an
 //! edge that remembers, by one that asks, and by services that ask or remember themselves.
 
+mod taken;
+
 use std::time::Duration;
 
 use e2e::answer::exactly;
