@@ -19,7 +19,10 @@ pub(crate) async fn look_up(
     acting::reads(context.caller()?, owner)?;
     let now = keys.now();
     let found = match by {
-        KnownBy::Hash(hash) => store::issue::find_one(&keys.db, owner, hash, now).await?,
+        KnownBy::Hash(hash) => {
+            let found = store::key::by_hash(&keys.db, owner, hash, now).await?;
+            found.into_iter().collect()
+        }
         KnownBy::Hint(hint) => {
             let most = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
             let found = store::key::by_hint(&keys.db, owner, &hint, most, now).await?;

@@ -156,8 +156,22 @@ async fn purged_is_gone_and_only_what_is_revoked_can_be() {
     show(&api, &user, key.id).await.problem(404, "API key not found");
     patch(&api, &user, key.id, &json!({"name": "x"})).await.problem(404, "API key not found");
     delete("").await.problem(404, "API key not found");
-    let list = api.get("/keys").bearer(&user.token).send().await.expect(200);
-    assert_eq!(list, json!([]));
+    for query in ["", "?state=revoked", "?order=desc", "?name=%20", &format!("?lineage={}", key.id)]
+    {
+        let list = api.get(&format!("/keys{query}")).bearer(&user.token).send().await.expect(200);
+        assert_eq!(list, json!([]), "{query}");
+    }
+    let look_up = api.post("/keys/lookup").bearer(&user.token).json(&json!({"key": key.key}));
+    look_up.send().await.problem(404, "API key not found");
+    delete("?purge=true").await.problem(404, "API key not found");
+    for what in ["disable", "enable", "rotate", "revoke"] {
+        post(&api, &user, key.id, what).await.problem(404, "API key not found");
+    }
+    let rotation = api.get(&format!("{path}/rotation")).bearer(&user.token).send().await;
+    rotation.problem(404, "API key not found");
+    let many = api.post("/keys/revoke").bearer(&user.token);
+    let many = many.json(&json!({"ids": [key.id]})).send().await.expect(200);
+    assert_eq!((&many["ids"], &many["missing"]), (&json!([]), &json!([key.id])));
     api.as_service(&key.key).await.unauthenticated();
 }
 

@@ -183,19 +183,6 @@ async fn find(
     Ok(Some(keys))
 }
 
-/// The owner's key with this hash.
-///
-/// # Errors
-/// [`StoreError`]
-pub async fn find_one(
-    db: &Db,
-    owner: UserId,
-    hash: CredentialHash,
-    now: Timestamp,
-) -> Result<Vec<KeyObject>, StoreError> {
-    Ok(find(db, owner, &[hash], now).await?.unwrap_or_default())
-}
-
 async fn is_disabled(db: &Db, owner: UserId) -> Result<bool, StoreError> {
     let disabled: Option<(bool,)> = db.fetch_first(IS_DISABLED, values![owner.0]).await?;
     Ok(disabled == Some((true,)))

@@ -5,7 +5,9 @@ use latchkey_contract::keys::{
 };
 use latchkey_contract::refusal::Conflict;
 use latchkey_contract::scope::Scopes;
-use latchkey_contract::{AllowedIps, KeyId, Metadata, Owner, Refusal, Timestamp, UserId};
+use latchkey_contract::{
+    AllowedIps, CredentialHash, KeyId, Metadata, Owner, Refusal, Timestamp, UserId,
+};
 use latchkey_store::{Db, StoreError, Tx, values};
 use sqlx::FromRow;
 
@@ -30,6 +32,8 @@ pub(super) const GET: &str =
 pub(super) const BY_HINT: &str = select_keys!(
     "api_keys.owner_id = $1 AND hint = $2 AND purged_at IS NULL ORDER BY api_keys.id LIMIT $3"
 );
+pub(super) const BY_HASH: &str =
+    select_keys!("api_keys.owner_id = $1 AND hash = $2 AND purged_at IS NULL");
 pub(super) const DISABLED_AT: &str =
     "SELECT disabled_at FROM api_keys WHERE owner_id = $1 AND id = $2";
 pub(super) const LIST: &str = select_keys!(
@@ -207,6 +211,20 @@ pub async fn by_hint(
 ) -> Result<Vec<KeyObject>, StoreError> {
     let rows: Vec<KeyRow> = db.fetch(BY_HINT, values![owner.0, hint, limit]).await?;
     rows.into_iter().map(|row| row.object(now)).collect()
+}
+
+/// The key of `owner` with this hash; `None`: there is no such key.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn by_hash(
+    db: &Db,
+    owner: UserId,
+    hash: CredentialHash,
+    now: Timestamp,
+) -> Result<Option<KeyObject>, StoreError> {
+    let row: Option<KeyRow> = db.fetch_first(BY_HASH, values![owner.0, &hash.0]).await?;
+    row.map(|row| row.object(now)).transpose()
 }
 
 /// Since when a key is disabled, if it is.

@@ -154,7 +154,7 @@ impl EndQuery {
 #[utoipa::path(delete, path = "/keys/{key_id}", tag = "keys",
     params(("key_id" = i64, Path, minimum = 1, description = "The key's id"), EndQuery),
     responses(
-        (status = 200, description = "The key is revoked, or purged, now or already", body = RevokedBody),
+        (status = 200, description = "The key is revoked, now or already, or purged", body = RevokedBody),
         (status = 202, description = "The revoke is on disk, and exact from the moment it names", body = RevokedBody)))]
 pub(crate) async fn delete(
     State(edge): State<Arc<Edge>>,
@@ -173,6 +173,8 @@ pub(crate) async fn delete(
             if !matches!(acting, Some(Actor::User { .. })) {
                 return Err(Problem::of(&USERS_ONLY));
             }
+            // One that was purged before is nobody's, whichever attempt of this command finds it done.
+            edge.bus.call(&context, &GetKey { owner: user, key }).await?;
             edge.bus.call(&context, &PurgeKey { owner: user, key }).await?;
             Ok((StatusCode::OK, Json(RevokedBody::purged(key))))
         }
