@@ -83,11 +83,9 @@ const RECORD_USES: BatchedPairs = batched_pairs!(
     " WHERE api_keys.id = pairs.a AND (last_used_at IS NULL OR last_used_at < pairs.b \
         OR last_used_at > pairs.b + 3610000)"
 );
-const DELETE_EXPIRED: &str = "DELETE FROM api_keys WHERE id IN \
-    (SELECT id FROM api_keys WHERE expires_at < $1 ORDER BY id LIMIT $2)";
-/// Before [`DELETE_EXPIRED`].
-const DELETE_TAGS: &str = "DELETE FROM key_tags WHERE key_id IN \
-    (SELECT id FROM api_keys WHERE expires_at < $1 ORDER BY id LIMIT $2)";
+/// The outer condition is the one that holds at the write: a row that was found may have been changed since.
+const DELETE_EXPIRED: &str = "DELETE FROM api_keys WHERE expires_at < $1 AND id IN \
+    (SELECT id FROM api_keys WHERE expires_at < $1 ORDER BY id LIMIT $2) RETURNING id, tags <> '' AS is_tagged";
 const FIND: Batched = verification!(
     "keys",
     columns: "api_keys.id, api_keys.owner_id, api_keys.hash, api_keys.name, api_keys.expires_at, \
@@ -133,7 +131,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([owner::FIND, owner::TELL, telling::DISABLE, telling::ENABLE]);
     all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);
     all.extend([telling::DELETE_OLDER, telling::NEWER, telling::DISABLED]);
-    all.extend([DELETE_EXPIRED, DELETE_TAGS, expiring::COUNT]);
+    all.extend([DELETE_EXPIRED, expiring::COUNT]);
     all.extend([rotate::LOCK_LINEAGE, rotate::LINEAGE, rotate::TAKE, rotate::INSERT]);
     all.extend([rotate::COPY_TAGS, rotate::RETIRE, rotate::REPLACE, rotate::MARK_LEAKED]);
     let confirm = revoke_many::CONFIRM;
@@ -312,16 +310,18 @@ pub async fn record_uses(db: &Db, uses: &[(KeyId, Timestamp)]) -> Result<(), Sto
     RECORD_USES.execute(db, &uses).await.map(drop)
 }
 
-/// Deletes at most `most` keys that expired before `before`; how many there were.
+/// Deletes at most `most` keys that expired before `before`, and their tags; how many there were.
 ///
 /// # Errors
 /// [`StoreError`]
 pub async fn delete_expired(db: &Db, before: Timestamp, most: i64) -> Result<u64, StoreError> {
     let mut tx = db.begin("delete expired keys").await?;
-    tx.execute(DELETE_TAGS, values![before.0, most]).await?;
-    let deleted = tx.execute(DELETE_EXPIRED, values![before.0, most]).await?;
+    let deleted: Vec<(i64, bool)> = tx.fetch(DELETE_EXPIRED, values![before.0, most]).await?;
+    for (id, _) in deleted.iter().filter(|(_, is_tagged)| *is_tagged) {
+        tx.execute(update::CLEAR_TAGS, values![*id]).await?;
+    }
     tx.commit().await?;
-    Ok(deleted)
+    Ok(u64::try_from(deleted.len()).unwrap_or(u64::MAX))
 }
 
 fn hash_of(bytes: &[u8]) -> Result<CredentialHash, StoreError> {

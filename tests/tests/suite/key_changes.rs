@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use e2e::answer::id;
 use e2e::poll::until_async;
-use e2e::{Answer, Api, Stack, User};
+use e2e::{Answer, Api, Service, Stack, User, database};
 use serde_json::{Value, json};
 
 /// Bound on whatever is waited for.
@@ -173,6 +173,20 @@ async fn purged_is_gone_and_only_what_is_revoked_can_be() {
     let many = many.json(&json!({"ids": [key.id]})).send().await.expect(200);
     assert_eq!((&many["ids"], &many["missing"]), (&json!([]), &json!([key.id])));
     api.as_service(&key.key).await.unauthenticated();
+}
+
+#[tokio::test]
+async fn what_has_expired_is_changed_no_more() {
+    let (api, user) = ready().await;
+    let key = api.key(&user.token, "short").await.id;
+    let ended = "UPDATE api_keys SET expires_at = created_at WHERE CAST(id AS TEXT) = $1";
+    let url = Stack::shared().database(Service::Keys);
+    assert_eq!(database::execute(&url, ended, &key.to_string()).await, 1);
+    assert_eq!(show(&api, &user, key).await.expect(200)["state"], "expired");
+    for body in [json!({"expires_in_days": 30}), json!({"name": "late"}), json!({"tags": ["a"]})] {
+        let refused = patch(&api, &user, key, &body).await;
+        assert_eq!(refused.problem(409, "expired")["state"], "expired");
+    }
 }
 
 #[tokio::test]

@@ -91,6 +91,10 @@ fn patched(
     allowed: Allowed,
     now: Timestamp,
 ) -> Result<KeyObject, Refusal> {
+    // Nothing brings back what has ended: who looks at old keys may be about to delete it.
+    if held.object.state == KeyState::Expired {
+        return Err(Refusal::Conflict(Conflict::Expired));
+    }
     let mut to = held.object.clone();
     let patch = patch.clone();
     to.name = patch.name.unwrap_or(to.name);
@@ -106,9 +110,6 @@ fn patched(
         return Ok(to);
     }
     // A key that was replaced: its end is the end of a grace.
-    if held.object.state == KeyState::Expired || held.object.expires_at <= now {
-        return Err(Refusal::Conflict(Conflict::Expired));
-    }
     if to.expires_at > held.object.expires_at {
         if matches!(reach, Reach::Key(_)) {
             return Err(Refusal::UsersOnly);

@@ -1,11 +1,12 @@
 //! Changes of keys that come late, twice, or after something newer.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use e2e::acting_user;
+use e2e::{acting_user, poll};
 use latchkey_authority::Change;
 use latchkey_contract::keys::{
-    KeyPatch, KeyState, KeyTarget, RevocationReason, SetKeyEnabled, UpdateKey,
+    ExpiresIn, KeyPatch, KeyState, KeyTarget, RevocationReason, SetKeyEnabled, UpdateKey,
 };
 use latchkey_contract::refusal::Conflict;
 use latchkey_contract::scope::Scopes;
@@ -191,5 +192,62 @@ async fn commands_that_want_each_others_rows_are_both_done() {
         there.unwrap();
         back.unwrap();
         assert!(tries.into_inner() > 2, "one of them at least was given up");
+    }
+}
+
+#[tokio::test]
+async fn nobody_changes_a_key_that_has_expired_and_it_goes_with_its_tags() {
+    for (db, _folder) in engines().await {
+        let (old, ends) = (insert(&db, key(1, 1, NOW)).await, NOW.plus(60_000));
+        let young = insert(&db, key(1, 2, ends)).await;
+        let (owner, tag) = (
+            acting_user(1),
+            [
+                "INSERT INTO key_tags (tag, key_id) VALUES ('ci', $1)",
+                "UPDATE api_keys SET tags = 'ci' WHERE id = $1",
+            ],
+        );
+        for id in [old, young] {
+            for sql in tag {
+                db.execute(sql, values![id.0]).await.unwrap();
+            }
+        }
+        let at = KeyPatch { expires: Some(ExpiresIn::At(ends)), ..KeyPatch::default() };
+        let name = KeyPatch { name: Some("n".to_owned()), ..KeyPatch::default() };
+        for patch in [at, name] {
+            let request = UpdateKey { target: target(old, 1, 1), patch, wait: true };
+            let refused = update(&db, &request, &owner).await.unwrap_err();
+            assert_eq!(refused, Refusal::Conflict(Conflict::Expired));
+        }
+        assert_eq!(keys::delete_expired(&db, NOW.plus(1), 10).await.unwrap(), 1);
+        let tags: Vec<(i64,)> = db.fetch("SELECT key_id FROM key_tags", &[]).await.unwrap();
+        assert_eq!(tags, [(young.0,)]);
+    }
+}
+
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+    AND wait_event_type = 'Lock' AND query LIKE 'DELETE FROM api_keys%'";
+
+#[tokio::test]
+async fn whoever_sweeps_deletes_by_what_holds_at_the_write() {
+    for (db, _folder) in engines().await {
+        // SQLite has one writer: nothing changes between what it reads and what it deletes.
+        if db.engine() != Engine::Postgres {
+            continue;
+        }
+        let id = insert(&db, key(1, 1, NOW)).await;
+        let mut tx = db.begin("give a key more time").await.unwrap();
+        let later = "UPDATE api_keys SET expires_at = expires_at + 60000 WHERE id = $1";
+        tx.execute(later, values![id.0]).await.unwrap();
+        let given = async {
+            poll::until_async("the sweep waits for the row", Duration::from_mins(1), || async {
+                let waiting: Option<(i64,)> = db.fetch_first(WAITING, &[]).await.unwrap();
+                (waiting == Some((1,))).then_some(())
+            })
+            .await;
+            tx.commit().await.unwrap();
+        };
+        let (deleted, ()) = tokio::join!(keys::delete_expired(&db, NOW.plus(1), 10), given);
+        assert_eq!(deleted.unwrap(), 0);
     }
 }
