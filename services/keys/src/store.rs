@@ -20,6 +20,7 @@ pub mod update;
 
 mod limit;
 mod matching;
+mod rehearse;
 
 use latchkey_audit::{AuditSql, ListSql, audit, listing};
 use latchkey_authority::changes;
@@ -53,6 +54,7 @@ pub const MIGRATIONS: &[Migration] = &[
         "default ceiling",
         include_str!("../../../migrations/keys/0009_default_ceiling.sql"),
     ),
+    Migration::new(10, "to end", include_str!("../../../migrations/keys/0010_to_end.sql")),
 ];
 
 /// The statements on revisions, invalidations and members.
@@ -136,8 +138,8 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([rotate::COPY_TAGS, rotate::RETIRE, rotate::REPLACE, rotate::MARK_LEAKED]);
     let confirm = revoke_many::CONFIRM;
     all.push(if sqlite { confirm.sqlite } else { confirm.postgres });
-    all.extend([matching::FIND, matching::LINEAGE_OF]);
-    all.extend([revoke_many::RAISE, revoke_many::USED, revoke_many::REVOKE]);
+    all.extend(matching::STATEMENTS);
+    all.extend([revoke_many::HOLD, revoke_many::REVOKE, rehearse::USED]);
     all.extend([rotate::OVERTAKE, rotate::WAITED, rotate::SETTLE]);
     all.extend([ceiling::FIND, ceiling::SET, ceiling::CLEAR, ceiling::RANGE]);
     all.extend([default_ceiling::FIND, default_ceiling::SET, default_ceiling::ANY_KEY]);

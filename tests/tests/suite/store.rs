@@ -23,6 +23,7 @@ use latchkey_store::{Db, MigrationError, OpenError, StoreError};
 
 mod audit;
 mod changes;
+mod ending;
 mod expiring;
 mod throttle;
 
@@ -156,7 +157,11 @@ async fn migrations_are_taken_once_and_a_step_of_a_later_release_is_left_alone()
         assert!(db.migrate("keys", keys::MIGRATIONS).await.unwrap().is_empty());
         db.execute("UPDATE keys_schema SET lowest = 99", &[]).await.unwrap();
         let refused = db.migrate("keys", keys::MIGRATIONS).await;
-        assert!(matches!(refused, Err(MigrationError::Superseded { lowest: 99, known: 9, .. })));
+        let newest = i64::try_from(keys::MIGRATIONS.len()).unwrap();
+        assert!(matches!(
+            refused,
+            Err(MigrationError::Superseded { lowest: 99, known, .. }) if known == newest
+        ));
     }
 }
 

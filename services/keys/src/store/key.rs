@@ -11,21 +11,29 @@ use latchkey_contract::{
 use latchkey_store::{Db, StoreError, Tx, values};
 use sqlx::FromRow;
 
+/// Columns of a key that are shown, and that no other table has.
+macro_rules! shown_columns {
+    () => {
+        "name, hint, created_at, expires_at, revoked_at, last_used_at, description, metadata, external_id, tags, \
+         environment, origin, scopes, allowed_ips, created_by, lineage_id, generation, replaces, replaced_by, \
+         retires_at, revoked_reason, revoked_note, revoked_by"
+    };
+}
+
 /// A statement on keys: all that is shown of each.
 macro_rules! select_keys {
     ($($where:literal),+) => {
         concat!(
-            "SELECT api_keys.id, api_keys.owner_id, name, hint, created_at, expires_at, revoked_at, last_used_at, \
-             description, metadata, external_id, tags, environment, origin, scopes, allowed_ips, created_by, \
-             lineage_id, generation, replaces, replaced_by, retires_at, api_keys.disabled_at, revoked_reason, \
-             revoked_note, revoked_by, api_keys.version, keys_disabled_owners.disabled_at AS owner_disabled_at \
+            "SELECT api_keys.id, api_keys.owner_id, ",
+            $crate::store::key::shown_columns!(),
+            ", api_keys.disabled_at, api_keys.version, keys_disabled_owners.disabled_at AS owner_disabled_at \
              FROM api_keys LEFT JOIN keys_disabled_owners \
              ON keys_disabled_owners.owner_id = api_keys.owner_id WHERE ",
             $($where),+
         )
     };
 }
-pub(super) use select_keys;
+pub(super) use {select_keys, shown_columns};
 
 pub(super) const GET: &str =
     select_keys!("api_keys.owner_id = $1 AND api_keys.id = $2 AND purged_at IS NULL");

@@ -46,6 +46,8 @@ macro_rules! filtered {
     };
 }
 
+pub(super) use filtered;
+
 /// How a page goes: which statement finds its keys, and which the last row that may be read for it.
 struct Way {
     filtered: &'static str,
@@ -78,7 +80,7 @@ pub(super) fn statements() -> Vec<&'static str> {
 }
 
 /// What a filter is to a statement.
-struct Patterns {
+pub(super) struct Patterns {
     states: Option<String>,
     tags: Option<String>,
     name: Option<String>,
@@ -177,7 +179,8 @@ impl Filling {
 }
 
 impl Patterns {
-    fn of(filter: &KeyFilter) -> Self {
+    /// What this filter is.
+    pub(super) fn of(filter: &KeyFilter) -> Self {
         let states: Vec<&str> = filter.states.iter().map(|state| state.name()).collect();
         let states = (!states.is_empty()).then(|| format!(" {} ", states.join("  ")));
         let mut tags: Vec<String> = filter.tags.iter().map(|tag| escaped(tag)).collect();
@@ -189,7 +192,8 @@ impl Patterns {
         Self { states, tags, name }
     }
 
-    fn values<'a>(&'a self, range: [i64; 5], filter: &'a KeyFilter) -> [Value<'a>; 14] {
+    /// The statement's values. The range is the owner, behind which key and up to which, how many at most, and now.
+    pub(super) fn values<'a>(&'a self, range: [i64; 5], filter: &'a KeyFilter) -> [Value<'a>; 14] {
         let [owner, after, until, most, now] = range;
         [
             owner.into(),

@@ -1,79 +1,111 @@
-//! Which keys of an owner's a filter finds that are to be ended.
+//! Which keys of an owner's a filter finds that are to be ended: looked for outside of any transaction, along the keys that
+//! can be ended, a bounded number of rows a statement. Whoever ends one looks again whether the filter finds it, when nobody
+//! else may change it any more.
 
-use latchkey_contract::keys::{KeyFilter, KeyObject, RevokedOne, rules};
+use latchkey_contract::keys::{KeyFilter, KeyObject, KeyState};
 use latchkey_contract::{KeyId, Timestamp, UserId};
-use latchkey_store::{Db, StoreError, Tx, values};
+use latchkey_store::{Db, StoreError, values};
 
 use super::key::{KeyRow, select_keys};
+use super::list::{Patterns, filtered};
 
-/// Rows that one page of a search reads, and pages of one search at most.
-const PAGE: i64 = 1_000;
-const MAX_PAGES: usize = 50;
+/// Keys that one statement reads at most, whether the filter finds them or not.
+const MAX_READ: i64 = 10_000;
+/// Keys that one statement finds at most.
+const MAX_FOUND: i64 = 1_000;
+/// Statements of one search at most: ten million keys that can be ended are more than an owner may have.
+const MAX_PAGES: usize = 1_000;
 
-/// Keys that live, and those whose end not every edge is known to know: a repeat takes those in.
-pub(super) const FIND: &str = select_keys!(
-    "api_keys.owner_id = $1 AND api_keys.id > $2 AND purged_at IS NULL AND (revoked_at IS NULL OR NOT is_settled) \
-     AND (CAST($3 AS BIGINT) IS NULL OR api_keys.id = $3 OR lineage_id = $3) \
-     AND (CAST($4 AS TEXT) IS NULL OR external_id = $4) \
-     AND (CAST($5 AS TEXT) IS NULL OR environment = $5) \
-     AND (CAST($6 AS TEXT) IS NULL OR EXISTS \
-        (SELECT 1 FROM key_tags WHERE key_tags.tag = $6 AND key_tags.key_id = api_keys.id)) \
-     ORDER BY api_keys.id LIMIT $7"
-);
+/// Keys that live, and those whose end not every edge is known to know: a repeat takes those in. By the index
+/// `api_keys_to_end`.
+pub(super) const FIND: &str =
+    filtered!(">", "<=", " AND (revoked_at IS NULL OR NOT is_settled)", "");
+/// The same by the index of external ids, which finds no others.
+pub(super) const FIND_EXTERNAL: &str =
+    filtered!(">", "<=", " AND (revoked_at IS NULL OR NOT is_settled) AND external_id = $11", "");
+/// The last of so many keys that one statement may read.
+pub(super) const BOUND: &str = "SELECT id FROM api_keys WHERE owner_id = $1 AND id > $2 \
+    AND (revoked_at IS NULL OR NOT is_settled) ORDER BY id LIMIT 1 OFFSET $3";
 /// The first key of the lineage that a key is of; where there is no such key any more, it is taken for the first.
 pub(super) const LINEAGE_OF: &str = "SELECT COALESCE((SELECT COALESCE(lineage_id, id) FROM api_keys \
     WHERE owner_id = $1 AND id = $2), CAST($2 AS BIGINT)) AS lineage";
 
-/// What a search has found.
-pub(super) struct Found {
-    /// Those that live first.
-    pub keys: Vec<RevokedOne>,
-    /// Whether that is all of them.
-    pub is_whole: bool,
-    /// The last key that was looked at.
-    pub until: KeyId,
+/// Every statement.
+pub(super) const STATEMENTS: [&str; 4] = [FIND, FIND_EXTERNAL, BOUND, LINEAGE_OF];
+
+/// A search, as far as it is.
+pub(super) struct Search<'a> {
+    owner: UserId,
+    /// What is asked for.
+    filter: &'a KeyFilter,
+    /// What statements look for: also what has ended, whatever its state was before.
+    wider: KeyFilter,
+    patterns: Patterns,
+    now: Timestamp,
+    /// Up to here every key was looked at.
+    after: i64,
+    /// The end of the rows that are read just now, where more are behind.
+    until: Option<i64>,
+    pages: usize,
+    is_over: bool,
 }
 
-/// The keys of `owner`'s behind `after` that a filter finds and a command ends.
-///
-/// # Errors
-/// [`StoreError`]
-pub(super) async fn find(
-    tx: &mut Tx,
-    owner: UserId,
-    filter: &KeyFilter,
-    KeyId(mut after): KeyId,
-    now: Timestamp,
-) -> Result<Found, StoreError> {
-    let (mut living, mut ended) = (Vec::new(), Vec::new());
-    let mut is_whole = false;
-    for _ in 0..MAX_PAGES {
-        let values = values![
-            owner.0,
-            after,
-            filter.lineage.map(|key| key.0),
-            filter.external_id.as_deref(),
-            filter.environment.as_deref(),
-            filter.tags.first().map(String::as_str),
-            PAGE
-        ];
-        let rows: Vec<KeyRow> = tx.fetch(FIND, values).await?;
-        is_whole = rows.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-        for row in rows {
-            let key = row.object(now)?;
-            after = key.id.0;
-            if !finds(filter, &key) {
-                continue;
-            }
-            let one = RevokedOne { id: key.id, last_used_at: key.last_used_at };
-            if key.is_revoked() { &mut ended } else { &mut living }.push(one);
+impl<'a> Search<'a> {
+    /// A search among all keys of `owner`'s.
+    pub(super) fn new(owner: UserId, filter: &'a KeyFilter, now: Timestamp) -> Self {
+        let mut wider = filter.clone();
+        if !wider.states.is_empty() {
+            wider.states.push(KeyState::Revoked);
         }
-        if is_whole || living.len() > rules::MAX_ENDED {
-            break;
-        }
+        let patterns = Patterns::of(&wider);
+        let (after, until, pages, is_over) = (0, None, 0, false);
+        Self { owner, filter, wider, patterns, now, after, until, pages, is_over }
     }
-    living.append(&mut ended);
-    Ok(Found { keys: living, is_whole, until: KeyId(after) })
+
+    /// Whether there are keys that nobody has looked at: more than a search reads.
+    pub(super) fn is_cut(&self) -> bool {
+        !self.is_over && self.pages >= MAX_PAGES
+    }
+
+    /// The next keys that it finds, by rising id; nothing where there are no more, or where it is [cut](Self::is_cut).
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub(super) async fn next(&mut self, db: &Db) -> Result<Vec<KeyObject>, StoreError> {
+        while !self.is_over && self.pages < MAX_PAGES {
+            self.pages += 1;
+            let found = self.page(db).await?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn page(&mut self, db: &Db) -> Result<Vec<KeyObject>, StoreError> {
+        let owner = self.owner.0;
+        let is_indexed = self.filter.external_id.is_some();
+        if !is_indexed && self.until.is_none() {
+            let values = values![owner, self.after, MAX_READ - 1];
+            let bound: Option<(i64,)> = db.fetch_first(BOUND, values).await?;
+            self.until = bound.map(|(id,)| id);
+        }
+        let range = [owner, self.after, self.until.unwrap_or(i64::MAX), MAX_FOUND, self.now.0];
+        let sql = if is_indexed { FIND_EXTERNAL } else { FIND };
+        let rows: Vec<KeyRow> = db.fetch(sql, &self.patterns.values(range, &self.wider)).await?;
+        match rows.last() {
+            Some(last) if rows.len() >= usize::try_from(MAX_FOUND).unwrap_or(usize::MAX) => {
+                self.after = last.id;
+            }
+            _ => match self.until.take() {
+                Some(until) => self.after = until,
+                None => self.is_over = true,
+            },
+        }
+        let keys = rows.into_iter().map(|row| row.object(self.now));
+        let keys = keys.filter(|key| key.as_ref().map_or(true, |key| finds(self.filter, key)));
+        keys.collect()
+    }
 }
 
 /// The first key of the lineage that a key is of.
@@ -86,7 +118,7 @@ pub(super) async fn lineage_of(db: &Db, owner: UserId, key: KeyId) -> Result<Key
 }
 
 /// Whether a filter finds a key. One that was ended is found whatever its state was before.
-fn finds(filter: &KeyFilter, key: &KeyObject) -> bool {
+pub(super) fn finds(filter: &KeyFilter, key: &KeyObject) -> bool {
     let is_in_state =
         filter.states.is_empty() || key.is_revoked() || filter.states.contains(&key.state);
     let is_named = |part: &String| key.name.to_lowercase().contains(&part.to_lowercase());

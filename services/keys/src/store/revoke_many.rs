@@ -1,44 +1,46 @@
 //! Ending several keys: some in each transaction, then one invalidation of all that is their owner's, so that one wait is
-//! enough for all of them.
+//! enough for all of them. A filter's keys are looked for before, outside of the transactions; each is judged once more when
+//! it is held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::{Change, Ended, append_invalidation, end_once};
 use latchkey_contract::keys::{
-    KeyFilter, RevocationReason, RevokeKeys, RevokedOne, Revoker, Which, rules,
+    KeyFilter, KeyObject, RevocationReason, RevokeKeys, RevokedOne, Revoker, Which, rules,
 };
 use latchkey_contract::lease::{Revision, Tag};
-use latchkey_contract::{Actor, Caller, KeyId, Timestamp};
+use latchkey_contract::{Actor, Caller, KeyId, Timestamp, UserId};
 use latchkey_store::{BatchedPairs, Db, StoreError, Tx, Value, batched_pairs, values};
 use sqlx::FromRow;
 
 use super::acting::{Barred, reach};
-use super::matching::{find, lineage_of};
+use super::key::{KeyRow, shown_columns};
+use super::matching::{Search, finds, lineage_of};
+use super::rehearse::{Impact, rehearse};
 use super::rotate::{LOCK_LINEAGE, MARK_LEAKED};
 use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of};
 use crate::acting::WRITE;
 
 /// Keys that one transaction ends at most.
 const AT_ONCE: usize = 200;
-/// Transactions of one command at most, the last of which finds nothing more to end.
-const MAX_ROUNDS: usize = 10;
-/// Searches of one command at most that find nothing and go on where the one before has stopped.
-const MAX_SEARCHES: usize = 20;
 
-/// Before [`REVOKE`]: a key that has ended turns out to be somebody else's.
-pub(super) const RAISE: &str = "UPDATE api_keys SET revoked_reason = 'key_compromise' \
-    WHERE owner_id = $1 AND id = $2 AND purged_at IS NULL AND revoked_at IS NOT NULL \
-    AND (revoked_reason IS NULL OR revoked_reason <> 'key_compromise')";
-pub(super) const USED: &str = "SELECT last_used_at FROM api_keys \
-    WHERE owner_id = $1 AND id = $2 AND purged_at IS NULL";
+/// Nobody else changes the key until the transaction ends.
+pub(super) const HOLD: &str = concat!(
+    "UPDATE api_keys SET version = version WHERE owner_id = $1 AND id = $2 AND purged_at IS NULL \
+     RETURNING id, owner_id, disabled_at, version, ",
+    shown_columns!(),
+    ", (SELECT disabled.disabled_at FROM keys_disabled_owners AS disabled \
+     WHERE disabled.owner_id = api_keys.owner_id) AS owner_disabled_at, hash, revoked_position, is_settled"
+);
+/// Behind [`HOLD`].
 pub(super) const REVOKE: &str = "UPDATE api_keys SET version = version + 1, revoked_at = COALESCE(revoked_at, $3), \
     revoked_by = CASE WHEN revoked_at IS NULL THEN $6 ELSE revoked_by END, \
     revoked_note = CASE WHEN revoked_at IS NULL OR $4 = 'key_compromise' THEN COALESCE(revoked_note, $5) \
         ELSE revoked_note END, \
     revoked_reason = CASE WHEN revoked_at IS NULL OR $4 = 'key_compromise' THEN $4 ELSE revoked_reason END \
-    WHERE owner_id = $1 AND id = $2 AND purged_at IS NULL \
-    RETURNING hash, last_used_at, COALESCE(lineage_id, id) AS lineage, revoked_position, is_settled";
+    WHERE owner_id = $1 AND id = $2";
 /// The pairs are a key's id and the revision of its end.
 pub(super) const CONFIRM: BatchedPairs = batched_pairs!(
     "UPDATE api_keys SET is_settled = TRUE FROM ",
@@ -46,10 +48,10 @@ pub(super) const CONFIRM: BatchedPairs = batched_pairs!(
 );
 
 #[derive(FromRow)]
-struct RevokedRow {
+struct HeldRow {
+    #[sqlx(flatten)]
+    key: KeyRow,
     hash: Vec<u8>,
-    last_used_at: Option<i64>,
-    lineage: i64,
     #[sqlx(rename = "revoked_position")]
     revoked_revision: Option<i64>,
     #[sqlx(rename = "is_settled")]
@@ -82,13 +84,14 @@ pub struct Many {
 
 /// The command while it is carried out.
 struct Ending<'a> {
+    db: &'a Db,
     request: &'a RevokeKeys,
     by: &'a Caller,
     now: Timestamp,
     done: BTreeMap<KeyId, Done>,
     missing: Vec<KeyId>,
-    /// Up to here there is nothing to end.
-    after: KeyId,
+    /// Whether keys are left for which there is no room.
+    more: bool,
 }
 
 /// One key that is ended.
@@ -97,12 +100,12 @@ struct Done {
     change: Change,
 }
 
-/// The keys that a transaction ends.
-struct Round {
-    keys: Vec<KeyId>,
-    more: bool,
-    /// Whether nothing was found so far, and there are keys behind.
-    goes_on: bool,
+/// One key that is to end, and is held until it has.
+struct Held {
+    object: KeyObject,
+    ended: Ended,
+    /// Whether it has ended, and turns out to be somebody else's.
+    is_raised: bool,
 }
 
 /// Ends keys, or says which it would end.
@@ -125,36 +128,38 @@ pub async fn revoke(
         } else {
             request
         };
-    let (done, missing) = (BTreeMap::new(), Vec::new());
-    let mut ending = Ending { request, by, now, done, missing, after: KeyId(0) };
+    if let Some(barred) = bar(db, request.owner, by, now).await? {
+        return Ok(ManyRevoked::Barred(barred));
+    }
     if request.dry_run {
-        return ending.rehearse(db).await;
+        let Impact { keys, missing, more } = rehearse(db, request, now).await?;
+        return Ok(ManyRevoked::Done(Many { keys, missing, more, ..Many::default() }));
     }
-    let (mut more, mut rounds, mut searches) = (true, 0, 0);
-    while rounds < MAX_ROUNDS && searches < MAX_SEARCHES {
-        let mut tx = db.begin("revoke keys").await?;
-        if let Which::Filter(KeyFilter { lineage: Some(lineage), .. }) = request.which {
-            tx.execute(LOCK_LINEAGE, values![request.owner.0, lineage.0]).await?;
-        }
-        // A key that has ended itself by this very command was good until then.
-        let may = ending.itself().is_some_and(|id| ending.done.contains_key(&id));
-        if !may && let Err(barred) = reach(&mut tx, by, request.owner, None, WRITE, now).await? {
-            return Ok(ManyRevoked::Barred(barred));
-        }
-        let round = ending.next(&mut tx).await?;
-        if round.goes_on {
-            searches += 1;
-            continue;
-        }
-        rounds += 1;
-        if round.keys.is_empty() {
-            more = round.more;
-            break;
-        }
-        ending.end(&mut tx, round.keys).await?;
-        tx.commit().await?;
+    let (done, missing) = (BTreeMap::new(), Vec::new());
+    let mut ending = Ending { db, request, by, now, done, missing, more: false };
+    let ended = match &request.which {
+        Which::Ids(ids) => ending.named(ids).await?,
+        Which::Filter(filter) => ending.found(filter).await?,
+    };
+    match ended {
+        Ok(()) => ending.finish().await.map(ManyRevoked::Done),
+        Err(barred) => Ok(ManyRevoked::Barred(barred)),
     }
-    ending.finish(db, more).await.map(ManyRevoked::Done)
+}
+
+/// Why whoever acts may end no keys of `owner`'s. Each transaction asks again.
+async fn bar(
+    db: &Db,
+    owner: UserId,
+    by: &Caller,
+    now: Timestamp,
+) -> Result<Option<Barred>, StoreError> {
+    if !matches!(by.actor, Actor::Key { .. }) {
+        return Ok(by.acts_as(owner).err().map(Barred::Forbidden));
+    }
+    // Nothing is written.
+    let mut tx = db.begin("may revoke keys").await?;
+    Ok(reach(&mut tx, by, owner, None, WRITE, now).await?.err())
 }
 
 /// Marks ends as seen through: no edge accepts these keys any more.
@@ -175,85 +180,168 @@ impl Ending<'_> {
         }
     }
 
-    /// The keys that the next transaction ends. Whatever is born into the set until its transaction has the rows of those
-    /// that are ended is found by a later round.
-    async fn next(&mut self, tx: &mut Tx) -> Result<Round, StoreError> {
-        let room = rules::MAX_ENDED.saturating_sub(self.done.len());
-        let is_new = |id: &KeyId| !self.done.contains_key(id) && !self.missing.contains(id);
-        let (mut keys, is_whole): (Vec<KeyId>, bool) = match &self.request.which {
-            Which::Ids(ids) => (ids.iter().copied().filter(is_new).collect(), true),
-            Which::Filter(filter) => {
-                let found = find(tx, self.request.owner, filter, self.after, self.now).await?;
-                let ids = found.keys.into_iter().map(|one| one.id).filter(is_new);
-                let ids: Vec<KeyId> = ids.collect();
-                // What is replaced has a successor with a greater id: none is born before those that are to come.
-                if ids.is_empty() && !found.is_whole {
-                    self.after = found.until;
-                    return Ok(Round { keys: ids, more: true, goes_on: true });
-                }
-                (ids, found.is_whole)
-            }
-        };
-        let more = keys.len() > room || !is_whole;
-        keys.truncate(room);
-        // A key that acts ends itself last: until then it has to be good.
-        if let Some(place) = self.itself().and_then(|id| keys.iter().position(|key| *key == id)) {
-            let itself = keys.remove(place);
-            keys.push(itself);
-        }
-        keys.truncate(AT_ONCE);
-        // Everybody takes rows in one order.
-        keys.sort_unstable();
-        Ok(Round { keys, more, goes_on: false })
+    /// Ends these. A key that acts ends itself last: until then it has to be good.
+    async fn named(&mut self, ids: &[KeyId]) -> Result<Result<(), Barred>, StoreError> {
+        let itself = self.itself();
+        let (last, others): (Vec<_>, Vec<_>) = ids.iter().partition(|id| Some(**id) == itself);
+        Ok(match self.end_all(others).await? {
+            Ok(()) => self.end_all(last).await?,
+            barred => barred,
+        })
     }
 
-    /// Ends these, each with a revision of its own. The counter's row is taken when every key's is.
-    async fn end(&mut self, tx: &mut Tx, keys: Vec<KeyId>) -> Result<(), StoreError> {
+    /// Ends what the filter finds: what lives first.
+    async fn found(&mut self, filter: &KeyFilter) -> Result<Result<(), Barred>, StoreError> {
+        let mut search = Search::new(self.request.owner, filter, self.now);
+        let (mut living, mut ended, mut last) = (Vec::new(), Vec::new(), Vec::new());
+        loop {
+            let found = search.next(self.db).await?;
+            let is_over = found.is_empty();
+            for key in found {
+                if key.is_revoked() {
+                    // One more than there is room for tells that there are more.
+                    ended.extend((ended.len() <= rules::MAX_ENDED).then_some(key.id));
+                } else if Some(key.id) == self.itself() {
+                    last.push(key.id);
+                } else {
+                    living.push(key.id);
+                }
+            }
+            if (is_over || living.len() >= AT_ONCE)
+                && let Err(barred) = self.end_all(mem::take(&mut living)).await?
+            {
+                return Ok(Err(barred));
+            }
+            if is_over || self.more {
+                break;
+            }
+        }
+        for keys in [ended, last] {
+            if let Err(barred) = self.end_all(keys).await? {
+                return Ok(Err(barred));
+            }
+        }
+        self.more |= search.is_cut();
+        Ok(Ok(()))
+    }
+
+    /// Ends these, as far as there is room.
+    async fn end_all(&mut self, mut keys: Vec<KeyId>) -> Result<Result<(), Barred>, StoreError> {
+        // Everybody takes rows in one order.
+        keys.sort_unstable();
+        for some in keys.chunks(AT_ONCE) {
+            if self.more {
+                break;
+            }
+            if let Err(barred) = self.end(some).await? {
+                return Ok(Err(barred));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Ends these in one transaction, and what has replaced them since they were found.
+    async fn end(&mut self, keys: &[KeyId]) -> Result<Result<(), Barred>, StoreError> {
+        let owner = self.request.owner;
+        let mut tx = self.db.begin("revoke keys").await?;
+        if let Which::Filter(KeyFilter { lineage: Some(lineage), .. }) = self.request.which {
+            tx.execute(LOCK_LINEAGE, values![owner.0, lineage.0]).await?;
+        }
+        if let Err(barred) = reach(&mut tx, self.by, owner, None, WRITE, self.now).await? {
+            return Ok(Err(barred));
+        }
+        let mut waiting: BTreeSet<KeyId> = keys.iter().copied().collect();
+        let mut held = Vec::with_capacity(keys.len());
+        while let Some(key) = waiting.pop_first() {
+            if self.done.contains_key(&key) {
+                continue;
+            }
+            if self.done.len() + held.len() >= rules::MAX_ENDED {
+                self.more = true;
+                break;
+            }
+            held.extend(self.hold(&mut tx, key, &mut waiting).await?);
+        }
+        if held.is_empty() {
+            return Ok(Ok(()));
+        }
+        let ended = self.write(&mut tx, held).await?;
+        tx.commit().await?;
+        self.done.extend(ended);
+        Ok(Ok(()))
+    }
+
+    /// Holds a key, if it is to be ended now as it was when it was found. `waiting`: what is to be held after it. A key that
+    /// was replaced meanwhile has a successor that the search may not have seen; one that is held is replaced by nobody.
+    async fn hold(
+        &mut self,
+        tx: &mut Tx,
+        key: KeyId,
+        waiting: &mut BTreeSet<KeyId>,
+    ) -> Result<Option<Held>, StoreError> {
+        let row: Option<HeldRow> =
+            tx.fetch_first(HOLD, values![self.request.owner.0, key.0]).await?;
+        let Which::Filter(filter) = &self.request.which else {
+            self.missing.extend(row.is_none().then_some(key));
+            return row.map(|row| self.held(row)).transpose();
+        };
+        let Some(held) = row.map(|row| self.held(row)).transpose()? else { return Ok(None) };
+        let successor = held.object.lineage.replaced_by;
+        waiting.extend(successor.filter(|id| Some(*id) != self.itself()));
+        let is_over = held.object.is_revoked() && held.ended.is_confirmed;
+        Ok(Some(held).filter(|held| !is_over && finds(filter, &held.object)))
+    }
+
+    fn held(&self, row: HeldRow) -> Result<Held, StoreError> {
+        let object = row.key.object(self.now)?;
+        let before = object.revocation.as_ref().map(|revocation| revocation.reason);
+        let is_raised = self.request.reason == RevocationReason::KeyCompromise
+            && before.is_some_and(|before| before != RevocationReason::KeyCompromise);
+        let tag = Tag::Credential(hash_of(&row.hash)?);
+        let (earlier, is_confirmed) = (row.revoked_revision, row.is_confirmed);
+        Ok(Held { object, ended: Ended { tag, earlier, is_confirmed }, is_raised })
+    }
+
+    /// Ends what is held, each with a revision of its own. The counter's row is taken when every key's is.
+    async fn write(&self, tx: &mut Tx, held: Vec<Held>) -> Result<Vec<(KeyId, Done)>, StoreError> {
         let RevokeKeys { owner, reason, note, .. } = self.request;
         let revoker = Revoker::of(&self.by.actor).map(|by| by.as_text());
-        let mut rows = Vec::with_capacity(keys.len());
-        for key in keys {
-            let is_raised = *reason == RevocationReason::KeyCompromise
-                && tx.execute(RAISE, values![owner.0, key.0]).await? > 0;
+        for Held { object, .. } in &held {
             let values = [
                 owner.0.into(),
-                key.0.into(),
+                object.id.0.into(),
                 self.now.0.into(),
                 reason.name().into(),
                 Value::from(note.as_deref()),
                 Value::from(revoker.as_deref()),
             ];
-            let row: Option<RevokedRow> = tx.fetch_first(REVOKE, &values).await?;
-            match row {
-                Some(row) => rows.push((key, row, is_raised)),
-                None => self.missing.push(key),
-            }
+            tx.execute(REVOKE, &values).await?;
         }
         if *reason == RevocationReason::KeyCompromise {
-            for (_, row, _) in &rows {
-                tx.execute(MARK_LEAKED, values![row.lineage, self.now.0]).await?;
+            let lineages: BTreeSet<KeyId> =
+                held.iter().map(|held| held.object.lineage.id).collect();
+            for lineage in lineages {
+                tx.execute(MARK_LEAKED, values![lineage.0, self.now.0]).await?;
             }
         }
-        for (key, row, is_raised) in rows {
-            let (tag, last_used_at) =
-                (Tag::Credential(hash_of(&row.hash)?), row.last_used_at.map(Timestamp));
-            let (earlier, is_confirmed) = (row.revoked_revision, row.is_confirmed);
-            let ended = Ended { tag, earlier, is_confirmed };
-            let set = (SET_REVISION, key.0.into());
+        let mut done = Vec::with_capacity(held.len());
+        for Held { object, ended, is_raised } in held {
+            let set = (SET_REVISION, object.id.0.into());
             let change = end_once(tx, &AUTHORITY, ended, set, self.now).await?;
             if change.earlier.is_none() || is_raised {
-                let event = Event::done(Action::KeyRevoked, Target::Key(key), self.now, self.by);
+                let target = Target::Key(object.id);
+                let event = Event::done(Action::KeyRevoked, target, self.now, self.by);
                 let event = event.because(reason.given()).took(change.revision());
                 append(tx, &AUDIT, &event).await?;
             }
-            self.done.insert(key, Done { last_used_at, change });
+            done.push((object.id, Done { last_used_at: object.last_used_at, change }));
         }
-        Ok(())
+        Ok(done)
     }
 
     /// What is waited for: the one end, or everything of the owner's behind all of them.
-    async fn finish(self, db: &Db, more: bool) -> Result<Many, StoreError> {
-        let Self { request, now, done, mut missing, .. } = self;
+    async fn finish(self) -> Result<Many, StoreError> {
+        let Self { db, request, now, done, mut missing, more, .. } = self;
         missing.sort_unstable();
         let changes = done.iter().map(|(key, done)| (*key, done.change));
         let is_open = |change: &Change| !change.earlier.is_some_and(|(_, confirmed)| confirmed);
@@ -279,46 +367,5 @@ impl Ending<'_> {
         let keys = done.into_iter();
         let keys = keys.map(|(id, done)| RevokedOne { id, last_used_at: done.last_used_at });
         Ok(Many { keys: keys.collect(), missing, more, change, unconfirmed })
-    }
-
-    /// Which keys it would end.
-    async fn rehearse(mut self, db: &Db) -> Result<ManyRevoked, StoreError> {
-        let RevokeKeys { owner, which, .. } = self.request;
-        // Nothing is written, and what was found is of one moment.
-        let mut tx = db.begin("rehearse a revoke of keys").await?;
-        if let Err(barred) = reach(&mut tx, self.by, *owner, None, WRITE, self.now).await? {
-            return Ok(ManyRevoked::Barred(barred));
-        }
-        let (mut many, mut keys) = (Many::default(), Vec::new());
-        match which {
-            Which::Filter(filter) => {
-                for _ in 0..MAX_SEARCHES {
-                    let found = find(&mut tx, *owner, filter, self.after, self.now).await?;
-                    (self.after, many.more) = (found.until, !found.is_whole);
-                    keys.extend(found.keys);
-                    if found.is_whole || keys.len() > rules::MAX_ENDED {
-                        break;
-                    }
-                }
-            }
-            Which::Ids(ids) => {
-                for id in ids {
-                    let row: Option<(Option<i64>,)> =
-                        tx.fetch_first(USED, values![owner.0, id.0]).await?;
-                    match row {
-                        Some((at,)) => {
-                            let last_used_at = at.map(Timestamp);
-                            keys.push(RevokedOne { id: *id, last_used_at });
-                        }
-                        None => many.missing.push(*id),
-                    }
-                }
-            }
-        }
-        many.more |= keys.len() > rules::MAX_ENDED;
-        keys.truncate(rules::MAX_ENDED);
-        keys.sort_unstable_by_key(|key| key.id);
-        many.missing.sort_unstable();
-        Ok(ManyRevoked::Done(Many { keys, ..many }))
     }
 }
