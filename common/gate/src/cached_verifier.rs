@@ -24,6 +24,7 @@ use crate::check::Check;
 use crate::forms::{CredentialText, OfForm};
 use crate::lease::{Memory, Message};
 use crate::remembered::{Judged, Remembered};
+use crate::requirement::Unmet;
 use crate::verification_metrics::VerificationMetrics;
 
 /// Questions about one credential in one request at most; then nobody can say, and the answer is 503.
@@ -156,8 +157,13 @@ impl<A: OfForm> CachedVerifier<A> {
         verdict
     }
 
+    /// Counts what a request of a good credential came to.
+    pub(crate) fn judged(&self, judged: Result<(), Unmet>) {
+        self.verifications.count_judged(judged);
+    }
+
     fn malformed(&self) -> Verdict<Remembered> {
-        self.verifications.count(&Ok(Verdict::<Remembered>::Malformed));
+        self.verifications.count_refused(&Verdict::<Remembered>::Malformed);
         Verdict::Malformed
     }
 
@@ -172,10 +178,7 @@ impl<A: OfForm> CachedVerifier<A> {
         let Judged(verdict) = self.memory.look(&name, self.now(), wall, min_revision)?;
         self.hits.increment(1);
         self.check.answered(name, &verdict, || A::question(credential.text, name));
-        match &verdict {
-            Verdict::Valid(_) => self.verifications.count_valid(),
-            refused => self.verifications.count_code(refused.code()),
-        }
+        self.verifications.count_refused(&verdict);
         Some(verdict)
     }
 

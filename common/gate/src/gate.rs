@@ -5,6 +5,7 @@
 //! memory while the lease allows it. Everything else is asked of its authority, together with whatever
 //! else queued up while the last question was under way.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use latchkey_bus::Context;
@@ -23,6 +24,7 @@ use crate::config::MemoryConfig;
 use crate::forms::{CredentialText, Form, OfForm};
 use crate::lease::{self, LeaseDeps, Memory};
 use crate::remembered::Remembered;
+use crate::requirement::{Requirement, Unmet};
 use crate::usage::UsageReporter;
 
 /// The gate.
@@ -45,7 +47,8 @@ impl Gate {
         (Self { keys, tokens, usage, clock: deps.clock.clone() }, children)
     }
 
-    /// Who a credential stands for, as of the revision that `min_revision` names for its authority, or a later one.
+    /// Who a credential stands for, as of the revision that `min_revision` names for its authority, or a later one. What is
+    /// good counts as used, and as verified, when it is [judged](Self::judge).
     ///
     /// # Errors
     /// [`CallError`] where nobody could say; then it is not accepted.
@@ -55,7 +58,7 @@ impl Gate {
         credential: CredentialText<'_>,
         min_revision: MinRevision,
     ) -> Result<Verdict<Remembered>, CallError> {
-        let verdict = match credential.form {
+        match credential.form {
             Form::Key => {
                 self.keys.decide(context, credential, min_revision.keys.unwrap_or_default()).await
             }
@@ -64,11 +67,7 @@ impl Gate {
                     .decide(context, credential, min_revision.identity.unwrap_or_default())
                     .await
             }
-        }?;
-        if let Verdict::Valid(principal) = &verdict {
-            self.usage.note(principal, self.now());
         }
-        Ok(verdict)
     }
 
     /// What is known of a credential without asking anyone: at once, and as [`decide`](Self::decide) would answer.
@@ -76,14 +75,10 @@ impl Gate {
     #[must_use]
     pub fn look(&self, credential: CredentialText<'_>) -> Looked {
         let now = self.now();
-        let looked = match credential.form {
+        match credential.form {
             Form::Key => self.keys.look(credential, now),
             Form::Token => self.tokens.look(credential, now),
-        };
-        if let Looked::Known(Verdict::Valid(principal)) = &looked {
-            self.usage.note(principal, now);
         }
-        looked
     }
 
     /// Who a credential stands for of which a look has said nothing but its name: without hashing it again, or
@@ -98,14 +93,33 @@ impl Gate {
         Name(name): Name,
     ) -> Result<Verdict<Remembered>, CallError> {
         let any = Revision::default();
-        let verdict = match credential.form {
+        match credential.form {
             Form::Key => self.keys.ask(context, credential, name, any).await,
             Form::Token => self.tokens.ask(context, credential, name, any).await,
-        }?;
-        if let Verdict::Valid(principal) = &verdict {
-            self.usage.note(principal, self.now());
         }
-        Ok(verdict)
+    }
+
+    /// Whether a principal that was accepted by a credential of this form is enough for a request, as
+    /// [`Requirement::judge`] says. It counts as that: a key is used where it is let through.
+    ///
+    /// # Errors
+    /// [`Unmet`] says what it lacks.
+    pub fn judge(
+        &self,
+        form: Form,
+        requirement: Requirement<'_>,
+        principal: &Remembered,
+        client: impl FnOnce() -> Option<IpAddr>,
+    ) -> Result<(), Unmet> {
+        let judged = requirement.judge(principal, client);
+        match form {
+            Form::Key => self.keys.judged(judged),
+            Form::Token => self.tokens.judged(judged),
+        }
+        if judged.is_ok() {
+            self.usage.note(principal, || self.now());
+        }
+        judged
     }
 
     /// The tests' own: leaves what is remembered of keys as a panic in the middle of a change would.

@@ -33,15 +33,15 @@ impl UsageReporter {
         Self { deps: deps.clone(), waiting: Mutex::default(), report: AtomicU32::new(1) }
     }
 
-    /// Counts a use at `now`, where it is a key's. The first in each report is enough.
-    pub fn note(&self, used: &Remembered, now: Timestamp) {
+    /// Counts a use at this moment, where it is a key's. The first in each report is enough.
+    pub fn note(&self, used: &Remembered, now: impl FnOnce() -> Timestamp) {
         if !used.is_first_in(self.report.load(Ordering::Relaxed)) {
             return;
         }
         let Some(key) = used.key().map(|key| key.id) else { return };
         let mut waiting = self.waiting();
         if waiting.len() < MAX_WAITING || waiting.contains_key(&key) {
-            waiting.insert(key, now);
+            waiting.insert(key, now());
         }
     }
 
@@ -96,9 +96,9 @@ mod tests {
         let reporter = reporter(bus);
         let keys = i64::try_from(RecordUses::MAX).unwrap() + 1;
         for id in 1..=keys {
-            reporter.note(&used(id), Timestamp(id));
+            reporter.note(&used(id), || Timestamp(id));
         }
-        reporter.note(&Remembered::new(person(true)), Timestamp(9));
+        reporter.note(&Remembered::new(person(true)), || Timestamp(9));
         reporter.run().await;
         reporter.run().await;
         let mut uses = played.script(|it| it.uses.clone());
@@ -111,10 +111,10 @@ mod tests {
     fn a_key_is_counted_once_for_each_report() {
         let (reporter, key) = (reporter(Bus::local()), used(1));
         for at in [Timestamp(1), Timestamp(2)] {
-            reporter.note(&key, at);
+            reporter.note(&key, || at);
         }
         assert_eq!(reporter.take(), [(KeyId(1), Timestamp(1))]);
-        reporter.note(&key, Timestamp(3));
+        reporter.note(&key, || Timestamp(3));
         assert_eq!(reporter.take(), [(KeyId(1), Timestamp(3))]);
         assert_eq!(reporter.take(), []);
     }
@@ -126,7 +126,7 @@ mod tests {
         *reporter.waiting.lock().unwrap() = (1..max).map(|id| (KeyId(id), Timestamp(0))).collect();
         // The last for whom there is room, one for whom there is none, and one that waits already.
         for id in [max, max + 1, 1] {
-            reporter.note(&used(id), Timestamp(5));
+            reporter.note(&used(id), || Timestamp(5));
         }
         let waiting: HashMap<_, _> = reporter.take().into_iter().collect();
         assert_eq!(waiting.len(), MAX_WAITING);

@@ -15,7 +15,6 @@ use latchkey_contract::{CallError, Failure, FieldError, Refusal, Secret, Verdict
 
 use crate::forms::CredentialText;
 use crate::gate::Gate;
-use crate::remembered::Remembered;
 use crate::requirement::Requirement;
 
 /// What a request asks for besides a good credential.
@@ -77,7 +76,12 @@ impl Gate {
         terms: &Terms,
     ) -> Result<Verified, CallError> {
         let credential = CredentialText::of(text);
-        Ok(terms.judge(self.decide(context, credential, terms.min_revision).await?))
+        let verdict = self.decide(context, credential, terms.min_revision).await?;
+        let Verdict::Valid(principal) = &verdict else { return Ok(verdict.into()) };
+        Ok(match self.judge(credential.form, terms.requirement(), principal, || terms.client) {
+            Ok(()) => verdict.into(),
+            Err(unmet) => Verified::denied(unmet.into(), principal),
+        })
     }
 }
 
@@ -113,16 +117,11 @@ impl Terms {
         if faults.is_empty() { Ok(terms) } else { Err(faults) }
     }
 
-    fn judge(&self, verdict: Verdict<Remembered>) -> Verified {
-        let Verdict::Valid(principal) = &verdict else { return verdict.into() };
-        let requirement = Requirement::ANYBODY
+    fn requirement(&self) -> Requirement<'_> {
+        Requirement::ANYBODY
             .and_kind(self.kind)
             .and_environment(self.environment.as_deref())
-            .and_scopes(self.scopes.as_ref());
-        match requirement.judge(principal, || self.client) {
-            Ok(()) => verdict.into(),
-            Err(unmet) => Verified::denied(unmet.into(), principal),
-        }
+            .and_scopes(self.scopes.as_ref())
     }
 }
 

@@ -259,7 +259,7 @@ impl<'a> Presented<'a> {
             let form = requirement.forms().get(place).ok_or_else(Problem::internal)?;
             let credential = self.shown(*form).ok_or_else(Problem::internal)?;
             if let Some(accepted) = gate.ask(context, credential, name).await?.valid() {
-                return self.judge(requirement, Some(accepted), || client);
+                return self.judge(requirement, gate, (*form, accepted), || client);
             }
             match self.look_from(place + 1, requirement, gate, || client) {
                 Looked::Judged(judged) => return judged,
@@ -280,24 +280,25 @@ impl<'a> Presented<'a> {
             match gate.look(credential) {
                 latchkey_gate::Looked::Known(verdict) => {
                     if let Some(accepted) = verdict.valid() {
-                        return Looked::Judged(self.judge(requirement, Some(accepted), client));
+                        let accepted = (*form, accepted);
+                        return Looked::Judged(self.judge(requirement, gate, accepted, client));
                     }
                 }
                 // It may be good, and would win over the next.
                 latchkey_gate::Looked::Unknown(name) => return Looked::Open(Open { place, name }),
             }
         }
-        Looked::Judged(self.judge(requirement, None, client))
+        Looked::Judged(Err(self.unauthenticated(requirement)))
     }
 
     fn judge(
         self,
         requirement: Requirement<'_>,
-        accepted: Option<Remembered>,
+        gate: &Gate,
+        (form, principal): (Form, Remembered),
         client: impl FnOnce() -> Option<IpAddr>,
     ) -> Result<Remembered, Problem> {
-        let Some(principal) = accepted else { return Err(self.unauthenticated(requirement)) };
-        match requirement.judge(&principal, client) {
+        match gate.judge(form, requirement, &principal, client) {
             Ok(()) => Ok(principal),
             Err(Unmet::WrongKind(PrincipalKind::Service)) => Err(self.unauthenticated(requirement)),
             Err(unmet) => Err(Problem::unmet(unmet, requirement)),

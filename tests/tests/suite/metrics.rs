@@ -11,6 +11,8 @@ use e2e::{Cluster, Service, poll, unique};
 use latchkey_runtime::metrics::{ALL, Kind};
 use serde_json::{Value, json};
 
+/// Bound on whatever is waited for.
+const SOON: std::time::Duration = std::time::Duration::from_mins(1);
 /// Labels that Prometheus adds to everything.
 const ADDED: [&str; 2] = ["instance", "job"];
 
@@ -161,6 +163,31 @@ async fn what_happened_is_counted_by_route_verdict_and_login() {
     assert_eq!(logins("logged_in"), Some(1.0));
     assert_eq!(logins("wrong_credentials"), Some(1.0));
     assert_eq!(value(&identity, "latchkey_hash_duration_seconds_count", &[]), Some(3.0));
+}
+
+#[tokio::test]
+async fn what_is_good_and_not_enough_is_counted_as_that_and_no_use_of_the_key() {
+    let cluster = Cluster::builder().start();
+    let api = cluster.api(0);
+    let user = api.user().await;
+    let bound =
+        json!({"name": "elsewhere", "scopes": ["orders:read"], "allowed_ips": ["203.0.113.0/24"]});
+    let bound = api.make_key(&user.token, &bound).await.expect(201);
+    let worn = api.key(&user.token, "used").await;
+    api.as_service(bound["key"].as_str().unwrap()).await.problem(403, "");
+    api.as_service(&worn.key).await.expect(200);
+    let edge = scrape(&cluster.replica(Service::Edge, 0).monitor()).await;
+    let of_keys = |outcome| {
+        let labels = [("kind", "key"), ("outcome", outcome)];
+        value(&edge, "latchkey_verifications_total", &labels)
+    };
+    assert_eq!((of_keys("ip_denied"), of_keys("valid")), (Some(1.0), Some(1.0)));
+    let shown = poll::until_async("a use is written down", SOON, || async {
+        let list = api.get("/keys").bearer(&user.token).send().await.expect(200);
+        (!list[1]["last_used_at"].is_null()).then_some(list)
+    });
+    let list = shown.await;
+    assert_eq!((id(&list[0]["id"]), &list[0]["last_used_at"]), (id(&bound["id"]), &Value::Null));
 }
 
 #[tokio::test]

@@ -74,13 +74,24 @@ impl<A: OfForm> Bench<A> {
     async fn decide_since(&self, text: &str, min_revision: i64) -> Result<&'static str, CallError> {
         let text = CredentialText::of(text);
         let decided = self.verifier.decide(&patient(), text, Revision(min_revision)).await;
-        decided.map(|verdict| verdict.code())
+        decided.map(|verdict| self.answered(&verdict))
+    }
+
+    /// Answers a request that requires nothing more, as the gate does.
+    fn answered(&self, verdict: &Verdict<Remembered>) -> &'static str {
+        if matches!(verdict, Verdict::Valid(_)) {
+            self.verifier.judged(Ok(()));
+        }
+        verdict.code()
     }
 
     /// What is known without asking.
     fn look(&self, text: &str) -> Option<Verdict<Remembered>> {
         match self.verifier.look(CredentialText::of(text), Timestamp(0)) {
-            Looked::Known(verdict) => Some(verdict),
+            Looked::Known(verdict) => {
+                self.answered(&verdict);
+                Some(verdict)
+            }
             Looked::Unknown(_) => None,
         }
     }
@@ -94,7 +105,7 @@ impl<A: OfForm> Bench<A> {
                 self.verifier.ask(&patient(), credential, name, Revision(0)).await?
             }
         };
-        Ok(verdict.code())
+        Ok(self.answered(&verdict))
     }
 
     fn under_way(&self) -> usize {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use latchkey_bus::{Bus, RequestId, Serving};
 use latchkey_contract::scope::RequiredScope;
-use latchkey_contract::verify::{Outcome, Verify, VerifyBatch};
+use latchkey_contract::verify::{Outcome, PrincipalKind, Verify, VerifyBatch};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{Failure, KeyId, Refusal, Secret};
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Entropy, Root};
 
 use super::*;
-use crate::played::{AT, EXPIRY, Played, TOKEN, key, patient, person, program, until};
+use crate::played::{AT, Counted, EXPIRY, Played, TOKEN, key, patient, person, program, until};
 
 /// What the wall clock shows.
 const NOW: i64 = 1_000;
@@ -56,14 +56,27 @@ impl Bench {
         min_revision: MinRevision,
     ) -> Result<&'static str, CallError> {
         let decided = self.gate.decide(&patient(), CredentialText::of(text), min_revision).await;
-        decided.map(|verdict| verdict.code())
+        decided.map(|verdict| {
+            let code = verdict.code();
+            self.let_through(text, verdict.valid().as_ref());
+            code
+        })
     }
 
     fn remembered(&self, text: &str) -> Option<Remembered> {
-        match self.gate.look(CredentialText::of(text)) {
+        let found = match self.gate.look(CredentialText::of(text)) {
             Looked::Known(verdict) => verdict.valid(),
             Looked::Unknown(_) => None,
-        }
+        };
+        self.let_through(text, found.as_ref());
+        found
+    }
+
+    /// Answers a request that requires nothing more.
+    fn let_through(&self, text: &str, principal: Option<&Remembered>) {
+        let form = CredentialText::of(text).form;
+        let judge = |it| self.gate.judge(form, Requirement::ANYBODY, it, || None);
+        assert_eq!(principal.map(judge).transpose(), Ok(principal.map(|_| ())));
     }
 
     fn questions(&self) -> usize {
@@ -138,6 +151,36 @@ async fn a_use_is_counted_where_it_was_answered_from_memory_too() {
     assert_eq!(after, [(KeyId(1), Timestamp(NOW + 5))]);
     bench.remembered(TOKEN);
     assert_eq!(bench.gate.usage.take(), []);
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_let_through_counts_as_that_and_is_no_use_of_a_key() {
+    let counted = Counted::default();
+    let _counting = metrics::set_default_local_recorder(&counted);
+    let bench = member().await;
+    let good = || Verify::of(Secret::new(key(10)));
+    let scope = |name: &str| Some(RequiredScope(vec![name.to_owned()]));
+    for turn in 1..=2 {
+        // Asked at first, and then remembered.
+        for (request, outcome) in [
+            (
+                Verify { required_scope: scope("latchkey:verify"), ..good() },
+                Outcome::InsufficientScope,
+            ),
+            (Verify { kind: Some(PrincipalKind::User), ..good() }, Outcome::WrongKind),
+            (Verify { environment: Some("other".to_owned()), ..good() }, Outcome::WrongEnvironment),
+        ] {
+            let said = bench.gate.verify(&patient(), request).await.unwrap();
+            assert_eq!((said.outcome, said.principal), (outcome, None));
+            let counter = format!("latchkey_verifications_total key {}", outcome.code());
+            assert_eq!(counted.counter(&counter), turn, "{counter}");
+        }
+        assert_eq!(bench.gate.usage.take(), []);
+    }
+    let enough = Verify { required_scope: scope("orders:read"), ..good() };
+    assert_eq!(bench.gate.verify(&patient(), enough).await.unwrap().outcome, Outcome::Valid);
+    assert_eq!(counted.counter("latchkey_verifications_total key valid"), 1);
+    assert_eq!(bench.gate.usage.take(), [(KeyId(1), Timestamp(NOW))]);
 }
 
 #[tokio::test]
