@@ -11,7 +11,7 @@ use latchkey_contract::{Failure, FieldError, Refusal, Scopes};
 use crate::activation::see_through;
 use crate::store::activity::Outcome;
 use crate::store::ceiling as rows;
-use crate::{Identity, NAME, release};
+use crate::{Identity, NAME, release, role_scopes};
 
 /// Commits here first, like a deactivation, and returns when no edge lets a token or a key do more.
 pub(crate) async fn set(
@@ -23,6 +23,9 @@ pub(crate) async fn set(
     let user = request.user;
     if let Some(ceiling) = &request.ceiling {
         Scopes::of(ceiling.iter()).map_err(|error| {
+            Refusal::Invalid(vec![FieldError::new("ceiling", error.to_string())])
+        })?;
+        role_scopes::check(ceiling).map_err(|error| {
             Refusal::Invalid(vec![FieldError::new("ceiling", error.to_string())])
         })?;
         if !release::knows_scopes(&identity.db).await? {

@@ -8,17 +8,10 @@ use latchkey_runtime::config::{
 use latchkey_runtime::{ConfigError, Environment, Setting, Table, Variable};
 use latchkey_service::limits::{self, RATE_LIMIT};
 
-use crate::password;
-use crate::token;
+use crate::{password, role_scopes, token};
 
 /// Characters of the shortest `SECRET_KEY`: 256 bits where each holds 8, as RFC 7518 §3.2 asks for HS256.
 const SECRET_KEY_MIN: usize = 32;
-
-/// What the scopes of administrators begin with.
-const ADMIN: &str = "latchkey:admin:";
-/// Reserved scopes that come with roles alone.
-const OF_ROLES: [&str; 4] =
-    ["latchkey:admin:read", "latchkey:admin:write", "latchkey:audit:read", "latchkey:leaks:write"];
 
 /// Signs and verifies access tokens (HS256).
 pub const SECRET_KEY: Variable<Confidential<LongText<Secret>>> = Variable {
@@ -194,15 +187,8 @@ impl Config {
 fn user_scopes(text: &str) -> Result<Scopes, Fault> {
     let scopes = Scopes::of(text.split_ascii_whitespace())
         .map_err(|error| Fault::Because(error.to_string()))?;
-    let is_of_roles = |grant: &str| {
-        grant.starts_with(ADMIN)
-            || OF_ROLES.iter().any(|role| Scopes::of([grant]).is_ok_and(|it| it.cover(role)))
-    };
-    let of_roles = scopes.iter().find(|grant| is_of_roles(grant)).map(str::to_owned);
-    match of_roles {
-        Some(grant) => Err(Fault::Because(format!("{grant} comes with roles alone"))),
-        None => Ok(scopes),
-    }
+    role_scopes::check(&scopes).map_err(|error| Fault::Because(error.to_string()))?;
+    Ok(scopes)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod operator;
 pub mod outbox;
 pub mod password;
 pub mod replica;
+pub mod role_scopes;
 pub mod rules;
 pub mod serving;
 pub mod session;

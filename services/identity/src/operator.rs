@@ -7,10 +7,11 @@ use latchkey_bus::{Bus, Context, RequestId};
 use latchkey_contract::authority::Receipt;
 use latchkey_contract::identity::{FindUser, SetActive, SetCeiling};
 use latchkey_contract::refusal::Conflict;
-use latchkey_contract::scope::ScopeError;
 use latchkey_contract::{Actor, CallError, Caller, Mark, Refusal, Scopes, UserId};
 use latchkey_runtime::{Entropy, Exit, StartError};
 use serde::{Deserialize, Serialize};
+
+use crate::role_scopes;
 
 /// Who asks, on the bus and in logs.
 pub const NAME: &str = "operator";
@@ -198,6 +199,8 @@ fn refused(command: &AccountCommand, error: &CallError) -> StartError {
     }
 }
 
-fn ceiling(text: &str) -> Result<Scopes, ScopeError> {
-    Scopes::of(text.split_ascii_whitespace())
+fn ceiling(text: &str) -> Result<Scopes, String> {
+    let scopes = Scopes::of(text.split_ascii_whitespace()).map_err(|error| error.to_string())?;
+    role_scopes::check(&scopes).map_err(|error| error.to_string())?;
+    Ok(scopes)
 }

@@ -2,7 +2,7 @@
 
 use latchkey_contract::scope::Scopes;
 use latchkey_contract::{
-    Actor, AllowedIps, Caller, Failure, Forbidden, KeyId, Refusal, Timestamp, UserId,
+    Actor, AllowedIps, Caller, Failure, Forbidden, KeyId, Refusal, Timestamp, Unavailable, UserId,
 };
 use latchkey_store::{StoreError, Tx, values};
 use sqlx::FromRow;
@@ -33,13 +33,23 @@ pub enum Barred {
     Forbidden(Forbidden),
     /// Whoever acts is told so.
     Refused(Refusal),
+    /// It depends on what the identity service has not told yet.
+    Untold,
 }
+
+/// What keys may do at most was not told yet.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the identity service has not told yet which scopes that begin with latchkey: users may grant"
+)]
+struct Untold(#[source] Unavailable);
 
 impl From<Barred> for Failure {
     fn from(barred: Barred) -> Self {
         match barred {
             Barred::Refused(refusal) => refusal.into(),
             Barred::Forbidden(forbidden) => forbidden.into(),
+            Barred::Untold => Untold(Unavailable).into(),
         }
     }
 }
@@ -50,9 +60,32 @@ impl From<Barred> for Failure {
 /// # Errors
 /// [`StoreError`]
 pub async fn ceiling(tx: &mut Tx, owner: UserId) -> Result<Scopes, StoreError> {
+    Ok(told(tx, owner).await?.unwrap_or_else(Scopes::everything))
+}
+
+/// The same for keys that are to be granted this. What is reserved nobody can say before it was told: a key is not made
+/// without what it would be granted a moment later.
+///
+/// # Errors
+/// [`StoreError`]
+pub(super) async fn ceiling_of<'a>(
+    tx: &mut Tx,
+    owner: UserId,
+    granted: impl IntoIterator<Item = &'a Scopes> + Send,
+) -> Result<Result<Scopes, Barred>, StoreError> {
+    let most = Scopes::everything();
+    let is_reserved = granted.into_iter().any(|scopes| !scopes.is_within(&most));
+    Ok(match told(tx, owner).await? {
+        None if is_reserved => Err(Barred::Untold),
+        told => Ok(told.unwrap_or(most)),
+    })
+}
+
+async fn told(tx: &mut Tx, owner: UserId) -> Result<Option<Scopes>, StoreError> {
     let row: Option<(Option<String>,)> = tx.fetch_first(CEILING, values![owner.0]).await?;
-    let Some(text) = row.and_then(|(ceiling,)| ceiling) else { return Ok(Scopes::everything()) };
-    Scopes::parse(&text).map_err(|_faulty| StoreError::Unexpected("a ceiling that is no scopes"))
+    let text = row.and_then(|(ceiling,)| ceiling);
+    let scopes = text.as_deref().map(Scopes::parse).transpose();
+    scopes.map_err(|_faulty| StoreError::Unexpected("a ceiling that is no scopes"))
 }
 
 /// How far whoever acts may change keys of `owner`'s now, by the scope `needed`. A key is locked until the transaction

@@ -5,7 +5,7 @@ use latchkey_contract::keys::{IssueKeys, KeyObject};
 use latchkey_contract::{Caller, CredentialHash, KeyId, Timestamp, UserId};
 use latchkey_store::{Db, StoreError, Tx, Value, values};
 
-use super::acting::{Barred, ceiling, reach};
+use super::acting::{Barred, ceiling_of, reach};
 use super::key::{KeyRow, select_keys};
 pub use super::order::{NewRow, Order, Policy};
 use super::{AUDIT, IS_DISABLED, limit};
@@ -141,7 +141,11 @@ async fn rows(
         Ok(reach) => reach,
         Err(barred) => return Ok(Err(barred)),
     };
-    let ceiling = ceiling(tx, owner).await?;
+    let granted = orders.iter().map(|it| it.scopes.as_ref().unwrap_or(&policy.default_scopes));
+    let ceiling = match ceiling_of(tx, owner, granted).await? {
+        Ok(ceiling) => ceiling,
+        Err(barred) => return Ok(Err(barred)),
+    };
     let rows = orders.into_iter().map(|order| order.row(&reach, &ceiling, policy));
     Ok(rows.collect::<Result<_, _>>().map_err(Barred::Refused))
 }

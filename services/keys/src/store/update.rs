@@ -9,7 +9,7 @@ use latchkey_store::{Db, StoreError, Tx, values};
 use serde_json::{Map, Value, json};
 
 use super::AUDIT;
-use super::acting::{Barred, ceiling};
+use super::acting::{Barred, ceiling_of};
 use super::held::{Done, Found, Held, find};
 use super::issue::ADD_TAG;
 use crate::acting::{Reach, Wanted};
@@ -47,7 +47,10 @@ pub async fn update(
         Found::Fresh(held, reach) => (held, reach),
         Found::Barred(barred) => return Ok(Err(barred)),
     };
-    let ceiling = ceiling(&mut tx, target.owner).await?;
+    let ceiling = match ceiling_of(&mut tx, target.owner, &request.patch.scopes).await? {
+        Ok(ceiling) => ceiling,
+        Err(barred) => return Ok(Err(barred)),
+    };
     let patched = patched(&held, &request.patch, &reach, allowed, now)
         .and_then(|to| judge(&held.object, &to, &reach, &ceiling, allowed).map(|()| to));
     let to = match patched {

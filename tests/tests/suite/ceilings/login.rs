@@ -115,4 +115,8 @@ async fn a_ceiling_that_cannot_be_set_says_why() {
         let (code, said) = run(wrong);
         assert_eq!(code, Some(2), "{wrong:?}: {said}");
     }
+    for of_roles in ["latchkey:admin:write", "orders:read latchkey:audit:*"] {
+        let (code, said) = run(&[&user.username, of_roles]);
+        assert!(code == Some(2) && said.contains("comes with roles alone"), "{code:?}: {said}");
+    }
 }

@@ -1,11 +1,14 @@
 //! Ceilings in the key service's database: what is told late does nothing, and what is told as a whole replaces what was.
 //! Each test on both engines.
 
+use e2e::{acting_user, order};
 use latchkey_authority::Store;
 use latchkey_contract::keys::{SetDefaultCeiling, SetOwner, TellOwners, Telling, ToldOwner};
 use latchkey_contract::lease::{Epoch, Revision};
 use latchkey_contract::{Scopes, UserId};
 use latchkey_keys::store as keys;
+use latchkey_keys::store::acting::Barred;
+use latchkey_keys::store::issue::{self, Inserted, Order, Policy};
 use latchkey_keys::store::owner::{self, Outcome};
 use latchkey_keys::store::{acting, telling};
 use latchkey_store::Db;
@@ -184,5 +187,27 @@ async fn more_ceilings_than_a_page_looks_at_are_replaced_in_further_pages() {
         let left: Vec<(i64, String)> =
             db.fetch("SELECT owner_id, ceiling FROM keys_ceilings", &[]).await.unwrap();
         assert_eq!(left, [(3, "a".to_owned())]);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_would_be_granted_what_is_reserved_waits_until_it_is_told_who_may() {
+    for (db, _folder) in engines().await {
+        let policy = Policy { default_scopes: scopes("* latchkey:verify"), ..Policy::default() };
+        let owner = acting_user(7);
+        let make = async |number: u8, text: Option<&str>| {
+            let order = order(7, number, NOW, NOW.plus(60_000));
+            let order = Order { scopes: text.map(scopes), ..order };
+            issue::insert(&db, order, &policy, &owner).await.unwrap()
+        };
+        for text in [Some("orders:read latchkey:verify"), None] {
+            assert_eq!(make(1, text).await, Inserted::Barred(Barred::Untold), "{text:?}");
+        }
+        assert!(matches!(make(2, Some("orders:read")).await, Inserted::Key(_)));
+        set_default(&db, "* latchkey:verify", (ONE, 1)).await;
+        for (number, text) in [(3, Some("orders:read latchkey:verify")), (4, None)] {
+            let Inserted::Key(key) = make(number, text).await else { panic!("{text:?}") };
+            assert!(key.scopes.cover("latchkey:verify"), "nothing of it was cut: {text:?}");
+        }
     }
 }

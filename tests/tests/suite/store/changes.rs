@@ -44,7 +44,7 @@ async fn set(db: &Db, target: KeyTarget, enabled: bool, by: &Caller) -> Result<D
 fn said(done: Result<Done, Barred>) -> Result<Done, Refusal> {
     done.map_err(|barred| match barred {
         Barred::Refused(refusal) => refusal,
-        Barred::Forbidden(forbidden) => panic!("{forbidden:?}"),
+        other => panic!("{other:?}"),
     })
 }
 
