@@ -334,10 +334,17 @@ impl Cluster {
 
     /// Runs an operator's command, such as `user deactivate NAME`, to its end.
     pub fn operator(&self, arguments: &[&str]) -> Finished {
-        let program = mortal(binary::named(Service::Identity.binary()));
+        self.operator_given(arguments, "")
+    }
+
+    /// The same with this on its standard input. What is about keys is in the key service's program.
+    pub fn operator_given(&self, arguments: &[&str], input: &str) -> Finished {
+        let service =
+            if arguments.first() == Some(&"key") { Service::Keys } else { Service::Identity };
+        let program = mortal(binary::named(service.binary()));
         let mut command = binary::clean(program, &std::env::temp_dir());
         command.env("NATS_URL", self.bus_url()).args(arguments);
-        Process::start(command).finish()
+        Process::start_given(command, input).finish()
     }
 
     /// Has a command begin that takes back every secret but this one, in identity's database; `--new` is an option.

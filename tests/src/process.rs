@@ -1,6 +1,6 @@
 //! A child process that ends with the test process, and the lines it has written.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -60,8 +60,14 @@ struct Output {
 
 impl Process {
     /// Starts `command`, which [`mortal`] has made, with its output read into memory.
-    pub fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn start(command: Command) -> Self {
+        Self::start_given(command, "")
+    }
+
+    /// The same with this on its standard input: no more than a pipe holds.
+    pub fn start_given(mut command: Command, input: &str) -> Self {
+        let stdin = if input.is_empty() { Stdio::null() } else { given(input) };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let shown = format!("{command:?}");
         let mut child =
             spawn(command).unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
@@ -248,4 +254,11 @@ fn spawn(command: Command) -> io::Result<Child> {
     let (reply, answer) = channel();
     spawner.send((command, reply)).expect("the spawner lives");
     answer.recv().expect("the spawner answers")
+}
+
+/// A pipe that holds this and ends.
+fn given(input: &str) -> Stdio {
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    writer.write_all(input.as_bytes()).expect("it has room");
+    reader.into()
 }

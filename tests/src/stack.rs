@@ -2,6 +2,7 @@
 //! `STACK=cluster`, a cluster with two replicas of each service.
 
 mod audit;
+mod operator;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -337,18 +338,6 @@ impl Stack {
                 let replicas = 0..cluster.count(service);
                 replicas.map(|number| cluster.replica(service, number).monitor()).collect()
             }
-        }
-    }
-
-    /// Runs an operator's command, such as `user deactivate NAME`, to its end.
-    pub fn operator(&self, arguments: &[&str]) -> Finished {
-        match &self.system {
-            System::Embedded(one) => {
-                let mut command = binary::command(one.folder.path(), &Limits::default());
-                command.envs(&self.config.environment).args(arguments);
-                Process::start(command).finish()
-            }
-            System::Cluster(cluster) => cluster.operator(arguments),
         }
     }
 

@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
+use latchkey_bus::{Bus, Context, RequestId};
+use latchkey_contract::{Actor, Caller};
 use latchkey_revocation::config::MAX_WAIT;
 use latchkey_runtime::process::Signals;
 use latchkey_runtime::{Clock, Exit, StartError};
 use latchkey_store::{Db, Opening, StoreError};
 
+/// Who asks, on the bus and in logs.
+pub const NAME: &str = "operator";
 /// How long a command waits for a database that is away.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -68,6 +72,13 @@ async fn wait_by(clock: &Clock, wait: Duration) {
     {
         tokio::time::sleep(left).await;
     }
+}
+
+/// What an operator's command on the bus says of who acts: the user that it is there. Parts of it have `timeout` in all.
+#[must_use]
+pub fn context(bus: &Bus, request_id: &RequestId, timeout: Duration) -> Context {
+    let actor = Actor::Operator { name: bus.user().into() };
+    Context::new(request_id.clone(), timeout).acting(Caller::of(actor, request_id.clone()))
 }
 
 /// What is said where the database did not do it.

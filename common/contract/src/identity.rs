@@ -103,6 +103,20 @@ pub struct FindUser {
     pub username: String,
 }
 
+/// What a user is called, for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameUser {
+    /// The user.
+    pub user: UserId,
+}
+
+/// What a user is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserName {
+    /// As the user has spelled it.
+    pub username: String,
+}
+
 /// What commands on a user are decided on. Each number only rises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserState {
@@ -261,6 +275,14 @@ impl Rpc for ReadUser {
     const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
     const SENDER: Option<Sender> = Some(Sender::Edge);
     type Reply = UserState;
+}
+
+impl Rpc for NameUser {
+    const SUBJECT: &'static str = "v1.identity.operator.name";
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    const RETRY: Retry = Retry::Idempotent(VERIFY_ATTEMPT);
+    const SENDER: Option<Sender> = Some(Sender::Operator);
+    type Reply = UserName;
 }
 
 impl Rpc for FindUser {

@@ -15,12 +15,14 @@ pub use ceiling::{CeilingsTold, SetDefaultCeiling, ToldOwner};
 pub use changes::*;
 pub use commands::*;
 pub use object::{KeyObject, KeyOrigin, KeyState, Lineage, Revocation, RevocationReason, Revoker};
+pub use operator::{FindKeys, FoundKey};
 pub use weight::MAX_PAGE_WEIGHT;
 
 mod ceiling;
 mod changes;
 mod commands;
 mod object;
+mod operator;
 pub mod rules;
 
 mod weight;

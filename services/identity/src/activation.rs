@@ -5,7 +5,9 @@ use std::sync::Arc;
 use latchkey_authority::Change;
 use latchkey_bus::Context;
 use latchkey_contract::authority::Receipt;
-use latchkey_contract::identity::{ActiveSet, FindUser, ReadUser, SetActive, UserState};
+use latchkey_contract::identity::{
+    ActiveSet, FindUser, NameUser, ReadUser, SetActive, UserName, UserState,
+};
 use latchkey_contract::{CallError, Failure, Refusal, UserId};
 
 use crate::store::account as users;
@@ -81,4 +83,14 @@ pub(crate) async fn find(
     let username = rules::typed_username(&request.username).ok_or(Refusal::UserNotFound)?;
     let state = users::state_by_name(&identity.db, &username).await?;
     Ok(state.ok_or(Refusal::UserNotFound)?)
+}
+
+/// What a user is called.
+pub(crate) async fn name(
+    identity: Arc<Identity>,
+    _: Context,
+    NameUser { user }: NameUser,
+) -> Result<UserName, Failure> {
+    let username = users::name(&identity.db, user).await?.ok_or(Refusal::UserNotFound)?;
+    Ok(UserName { username })
 }

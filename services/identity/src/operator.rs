@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use clap::Subcommand;
+pub use latchkey_authority::operator::{NAME, context};
 use latchkey_bus::{Bus, Context, RequestId};
 use latchkey_contract::authority::Receipt;
 use latchkey_contract::identity::{FindUser, SetActive, SetCeiling};
 use latchkey_contract::refusal::Conflict;
-use latchkey_contract::{Actor, CallError, Caller, Mark, Refusal, Scopes, UserId};
+use latchkey_contract::{CallError, Mark, Refusal, Scopes, UserId};
 use latchkey_runtime::{Entropy, Exit, StartError};
 use serde::{Deserialize, Serialize};
 
 use crate::role_scopes;
 
-/// Who asks, on the bus and in logs.
-pub const NAME: &str = "operator";
 /// Times that a deactivation is decided anew where something newer came, at most.
 const MAX_DECISIONS: usize = 5;
 /// How long all of it may take.
@@ -115,13 +114,6 @@ pub async fn set(
         }
     }
     Err(overtaken())
-}
-
-/// What an operator's command says of who acts: the user that it is on the bus. Parts of it have `timeout` in all.
-#[must_use]
-pub fn context(bus: &Bus, request_id: &RequestId, timeout: Duration) -> Context {
-    let actor = Actor::Operator { name: bus.user().into() };
-    Context::new(request_id.clone(), timeout).acting(Caller::of(actor, request_id.clone()))
 }
 
 async fn decide(

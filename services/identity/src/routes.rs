@@ -8,8 +8,8 @@ use latchkey_contract::Failure;
 use latchkey_contract::audit::ListEvents;
 use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::identity::{
-    ChangePassword, FindUser, IdentityAuthority, LogIn, LogOut, LogOutAll, ReadUser, Ready,
-    SetActive, SetCeiling, SignUp, VerifyTokens,
+    ChangePassword, FindUser, IdentityAuthority, LogIn, LogOut, LogOutAll, NameUser, ReadUser,
+    Ready, SetActive, SetCeiling, SignUp, VerifyTokens,
 };
 
 use crate::signer::NotNamed;
@@ -28,6 +28,7 @@ pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
         .on::<SetCeiling, _, _>(with(identity, ceiling::set))
         .on::<ReadUser, _, _>(with(identity, activation::read))
         .on::<FindUser, _, _>(with(identity, activation::find))
+        .on::<NameUser, _, _>(with(identity, activation::name))
         .on::<ListEvents<IdentityAuthority>, _, _>(with(identity, audit::list))
         .on::<Join<IdentityAuthority>, _, _>(with(&identity.authority, Authority::join))
         .on::<Renew<IdentityAuthority>, _, _>(with(&identity.authority, Authority::renew))

@@ -82,7 +82,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.push(reads::LAST);
     all.extend([find, skip_ids]);
     all.extend([account::TAKEN, account::INSERT, account::FIND_LOGIN, account::FIND_LOGIN_BY_ID]);
-    all.extend([account::STATE, account::STATE_BY_NAME]);
+    all.extend([account::STATE, account::NAME, account::STATE_BY_NAME]);
     all.extend([account::RENEW_PASSWORD_HASH, account::FIND_PASSWORD, account::NEXT_COST]);
     all.extend([password::CHANGE, password::ACT, password::SIGNED, activity::SET, activity::LOCK]);
     all.extend([ceiling::SET, ceiling::FIND]);

@@ -19,6 +19,7 @@ pub mod get;
 pub mod issue;
 pub mod list;
 pub mod lookup;
+pub mod operator;
 pub mod owner;
 pub mod purge;
 pub mod replica;

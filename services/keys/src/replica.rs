@@ -4,13 +4,16 @@ use clap::Subcommand;
 use latchkey_audit::command::{AuditCommand, Log};
 use latchkey_audit::config::Settings;
 use latchkey_audit::operator::finished;
+use latchkey_authority::operator;
 use latchkey_authority::replica::{self, Needs, Tables, TablesCommand};
-use latchkey_bus::Bus;
+use latchkey_bus::{Bus, NatsOptions};
+use latchkey_contract::Sender;
 use latchkey_runtime::monitor::{self, MonitorAddress};
-use latchkey_runtime::{Clock, Entropy, Environment, StartError, Table};
+use latchkey_runtime::{Clock, Entropy, Environment, StartError, Table, process};
 use latchkey_service::{Actors, Command, Service};
 use latchkey_store::Db;
 
+use crate::operator::{KeyCommand, ask};
 use crate::{Config, Deps, NAME, config, store};
 
 /// Where metrics and health checks are served.
@@ -34,6 +37,9 @@ pub enum OwnCommand {
     /// Check or print the service's audit log, while it runs or not
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Ask about keys of anybody's, over the bus, as its user `operator`
+    #[command(subcommand)]
+    Key(KeyCommand),
 }
 
 impl Service for Replica {
@@ -72,6 +78,7 @@ impl Command for OwnCommand {
         let command = match self {
             Self::Tables(command) => command,
             Self::Audit(command) => return read_audit(environment, command).await,
+            Self::Key(command) => return ask_of_keys(environment, command).await,
         };
         let begin =
             |db| async move { crate::epoch::begin(&db, &Clock::System, &Entropy::System).await };
@@ -80,6 +87,15 @@ impl Command for OwnCommand {
         let note = finished(&store::AUDIT, &Clock::System, &Entropy::System);
         command.carry_out(TABLES.opening(environment)?, note, begin, said).await
     }
+}
+
+async fn ask_of_keys(environment: &Environment, command: KeyCommand) -> Result<(), StartError> {
+    let options = NatsOptions::read(environment, operator::NAME, &Entropy::System)?
+        .giving_commands_of(Sender::Operator)?;
+    let wanted = command.read()?;
+    let bus = Bus::connect(options).await?;
+    process::print_line(&ask(&bus, &wanted, &Entropy::System).await?);
+    Ok(())
 }
 
 /// Reads the events as the environment says that they are sealed.

@@ -8,9 +8,9 @@ use latchkey_contract::Failure;
 use latchkey_contract::audit::ListEvents;
 use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::keys::{
-    GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, PurgeKey, ReadTelling, Ready,
-    RecordUses, RevokeKey, RevokeKeys, RotateKey, SetDefaultCeiling, SetKeyEnabled, SetOwner,
-    TellOwners, UpdateKey, VerifyKeys,
+    FindKeys, GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, PurgeKey,
+    ReadTelling, Ready, RecordUses, RevokeKey, RevokeKeys, RotateKey, SetDefaultCeiling,
+    SetKeyEnabled, SetOwner, TellOwners, UpdateKey, VerifyKeys,
 };
 
 use crate::{
@@ -25,6 +25,7 @@ pub(crate) fn of(keys: &Arc<Keys>) -> Routes {
         .on::<GetKey, _, _>(with(keys, get::get))
         .on::<IssueKeys, _, _>(with(keys, issue::issue_many))
         .on::<LookUpKeys, _, _>(with(keys, lookup::look_up))
+        .on::<FindKeys, _, _>(with(keys, lookup::find))
         .on::<UpdateKey, _, _>(with(keys, change::update))
         .on::<SetKeyEnabled, _, _>(with(keys, change::set_enabled))
         .on::<PurgeKey, _, _>(with(keys, purge::purge))

@@ -121,6 +121,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.push(skip_ids);
     all.extend([find, record_uses, IS_DISABLED]);
     all.extend([key::GET, key::LIST, key::BY_HINT, key::BY_HASH]);
+    all.extend([key::ANYBODYS_BY_HASH, key::ANYBODYS_BY_HINT]);
     all.extend(list::statements());
     all.extend([issue::INSERT, issue::INSERT_LIMITED, issue::FIND_ISSUED, issue::ADD_TAG]);
     all.extend(limit::statements(engine));

@@ -26,6 +26,8 @@ pub const DATABASE_URL: Variable<latchkey_store::config::Address> = database_url
     Preset::Value("sqlite://data/latchkey.db"),
 );
 
+/// The data folder where the database is a server, below the working directory: as that of the usual SQLite file.
+const DATA_FOLDER: &str = "data";
 /// The file beside the database that keeps a secret that was made.
 const SECRET_FILE: &str = "secret.key";
 
@@ -149,6 +151,14 @@ fn either_kind(url: &str) -> Result<String, Fault> {
 /// [`StartError`] where the address is neither kind's, or the folder cannot be looked for.
 pub fn beside(database_url: &str, name: &str) -> Result<Option<PathBuf>, StartError> {
     Ok(database_file(database_url)?.map(|file| file.with_file_name(name)))
+}
+
+/// The file `name` in the data folder: that of the SQLite database, also where the database is a server and no file.
+///
+/// # Errors
+/// As [`beside`].
+pub fn in_data_folder(database_url: &str, name: &str) -> Result<PathBuf, StartError> {
+    Ok(beside(database_url, name)?.unwrap_or_else(|| Path::new(DATA_FOLDER).join(name)))
 }
 
 /// Refuses a file that is not there, which opening it would make.

@@ -18,12 +18,14 @@ use latchkey_edge::Server;
 use latchkey_identity::config::SECRET_KEY;
 use latchkey_identity::operator::UserCommand;
 use latchkey_identity::signer::{self, SecretCommand};
+use latchkey_keys::operator::KeyCommand;
 use latchkey_runtime::monitor::MonitorAddress;
 use latchkey_runtime::{Clock, Entropy, Environment, StartError, Table, process};
 use latchkey_service::{Command, Service};
 use latchkey_store::Db;
 
 pub use config::Config;
+use operator::Asked;
 use system::{Shown, System};
 
 /// What connections to a database server are named after.
@@ -32,7 +34,7 @@ const PROCESS: &str = "latchkey";
 /// The system in one process, configured.
 pub struct Standalone {
     config: Config,
-    socket: Option<PathBuf>,
+    socket: PathBuf,
     clock: Clock,
     entropy: Entropy,
 }
@@ -43,6 +45,9 @@ pub enum OwnCommand {
     /// Deactivate or reactivate a user of the running process, on this machine
     #[command(subcommand)]
     User(UserCommand),
+    /// Ask the running process about keys of anybody's, on this machine
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Change whose access tokens are accepted; with SQLite while no process runs: a start does it, too
     #[command(subcommand)]
     Secret(SecretCommand),
@@ -58,7 +63,7 @@ pub struct Opened {
     server: Server,
     config: Config,
     shown: Shown,
-    socket: Option<PathBuf>,
+    socket: PathBuf,
     clock: Clock,
     entropy: Entropy,
 }
@@ -136,11 +141,8 @@ impl Service for Standalone {
 impl Command for OwnCommand {
     async fn carry_out(self, environment: &Environment) -> Result<(), StartError> {
         match self {
-            Self::User(command) => {
-                let database_url = environment.read(&config::DATABASE_URL)?;
-                process::print_line(&operator::ask(&database_url, &command.into()).await?);
-                Ok(())
-            }
+            Self::User(command) => ask(environment, &Asked::Account(command.into())).await,
+            Self::Key(command) => ask(environment, &Asked::Key { key: command.read()? }).await,
             Self::Secret(SecretCommand::Enforce { new }) => {
                 process::print_line(&enforce(environment, new).await?);
                 Ok(())
@@ -149,6 +151,13 @@ impl Command for OwnCommand {
             Self::NewEpoch => epoch::begin(environment).await,
         }
     }
+}
+
+/// Has the running process do what is asked, and says what it says.
+async fn ask(environment: &Environment, asked: &Asked) -> Result<(), StartError> {
+    let database_url = environment.read(&config::DATABASE_URL)?;
+    process::print_line(&operator::ask(&database_url, asked).await?);
+    Ok(())
 }
 
 /// Makes the secret that nobody has given. One that came about by itself takes no other's place: that would end every

@@ -1,4 +1,4 @@
-//! Operator commands to the running process: a socket beside the database, which only its owner may open.
+//! Operator commands to the running process: a socket in the data folder, which only its owner may open.
 //! One JSON line each way.
 
 use std::fs;
@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use latchkey_bus::Bus;
 use latchkey_identity::operator::{self, AccountCommand};
+use latchkey_keys::operator::Wanted;
 use latchkey_runtime::{Entropy, Exit, StartError};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -28,23 +30,75 @@ const LINE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a command waits for its answer: longer than the services take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a command prints, or why it was not done, and whether that passes by itself.
-type Said = Result<String, (bool, String)>;
+/// What is asked of the process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Asked {
+    /// Whose key this is.
+    Key {
+        /// What is known of it.
+        key: Wanted,
+    },
+    /// A change of a user.
+    Account(AccountCommand),
+}
 
-/// The socket beside the SQLite file that the address names; none beside a server.
+/// What a command prints, or why it was not done.
+type Said = Result<String, (Ended, String)>;
+
+/// How a command ends that was not done.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Ended {
+    /// It may be done later.
+    Away,
+    /// What was asked for is not there.
+    Unfit,
+    /// It cannot be done.
+    Data,
+}
+
+impl From<Exit> for Ended {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Unavailable => Self::Away,
+            Exit::Unfit => Self::Unfit,
+            _ => Self::Data,
+        }
+    }
+}
+
+impl From<Ended> for Exit {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Away => Self::Unavailable,
+            Ended::Unfit => Self::Unfit,
+            Ended::Data => Self::Data,
+        }
+    }
+}
+
+/// The socket: in the folder of the SQLite file that the address names, or where such a file usually is.
 ///
 /// # Errors
 /// [`StartError`] where the address cannot be used.
-pub fn path(database_url: &str) -> Result<Option<PathBuf>, StartError> {
-    config::beside(database_url, SOCKET)
+pub fn path(database_url: &str) -> Result<PathBuf, StartError> {
+    config::in_data_folder(database_url, SOCKET)
 }
 
-/// Takes commands until it is dropped. One that is left from an earlier process is replaced: the database
-/// is this process's alone.
+/// Takes commands until it is dropped. One that is left from an earlier process is replaced.
 ///
 /// # Errors
-/// Where the socket cannot be made.
+/// Where the socket cannot be made, or another process answers there: a file has one process, and a server may have more.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another process takes commands there",
+        ));
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -82,38 +136,34 @@ pub async fn serve(listener: UnixListener, bus: Bus) {
 async fn answer(stream: UnixStream, bus: &Bus) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let line = read_line(&mut stream, LINE_TIMEOUT).await?;
-    let request: AccountCommand = serde_json::from_str(&line).map_err(io::Error::other)?;
-    let said = operator::set(bus, &request, &Entropy::System).await;
-    let said: Said = said.map_err(|error| (error.exit == Exit::Unavailable, error.message));
+    let asked: Asked = serde_json::from_str(&line).map_err(io::Error::other)?;
+    let said = match &asked {
+        Asked::Key { key } => latchkey_keys::operator::ask(bus, key, &Entropy::System).await,
+        Asked::Account(command) => operator::set(bus, command, &Entropy::System).await,
+    };
+    let said: Said = said.map_err(|error| (error.exit.into(), error.message));
     let mut reply = serde_json::to_string(&said).map_err(io::Error::other)?;
     reply.push('\n');
     stream.write_all(reply.as_bytes()).await
 }
 
-/// Has the process that uses the database do `request`; what it says.
+/// Has the process that uses the database do what is asked; what it says.
 ///
 /// # Errors
 /// [`StartError`] where no process does, or it does not do it.
-pub async fn ask(database_url: &str, request: &AccountCommand) -> Result<String, StartError> {
-    let path = path(database_url)?.ok_or_else(|| {
-        StartError::new(
-            Exit::Config,
-            "DATABASE_URL: commands are for a SQLite file; beside a server use latchkey-identity",
-        )
-    })?;
+pub async fn ask(database_url: &str, asked: &Asked) -> Result<String, StartError> {
+    let path = path(database_url)?;
     let away = |error: io::Error| {
         let message = format!("no running latchkey answers at {}: {error}", path.display());
         StartError::new(Exit::Unavailable, message)
     };
     let mut stream = BufReader::new(UnixStream::connect(&path).await.map_err(away)?);
-    let mut line = serde_json::to_string(request).map_err(io::Error::other).map_err(away)?;
+    let mut line = serde_json::to_string(asked).map_err(io::Error::other).map_err(away)?;
     line.push('\n');
     stream.write_all(line.as_bytes()).await.map_err(away)?;
     let reply = read_line(&mut stream, ANSWER_TIMEOUT).await.map_err(away)?;
     let said: Said = serde_json::from_str(&reply).map_err(io::Error::other).map_err(away)?;
-    said.map_err(|(is_away, message)| {
-        StartError::new(if is_away { Exit::Unavailable } else { Exit::Data }, message)
-    })
+    said.map_err(|(ended, message)| StartError::new(ended.into(), message))
 }
 
 async fn read_line(stream: &mut BufReader<UnixStream>, within: Duration) -> io::Result<String> {

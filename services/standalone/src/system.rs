@@ -23,7 +23,7 @@ pub struct System {
     pub(crate) identity: Serving,
     pub(crate) needs: (Bus, Db),
     pub(crate) shown: Shown,
-    pub(crate) socket: Option<PathBuf>,
+    pub(crate) socket: PathBuf,
 }
 
 /// Where everything is, for whoever has started it.
@@ -73,10 +73,9 @@ impl Running for System {
 }
 
 /// Takes operators' commands for as long as it is polled, where there is a place for them.
-async fn take_commands(socket: Option<PathBuf>, bus: Bus) -> StartError {
-    match socket.map(|path| operator::listen(&path)).transpose() {
-        Ok(Some(listener)) => operator::serve(listener, bus).await,
-        Ok(None) => {}
+async fn take_commands(socket: PathBuf, bus: Bus) -> StartError {
+    match operator::listen(&socket) {
+        Ok(listener) => operator::serve(listener, bus).await,
         Err(error) => tracing::warn!(%error, "operators' commands cannot be received"),
     }
     std::future::pending().await

@@ -43,6 +43,7 @@ mod insiders;
 mod key_changes;
 mod key_filters;
 mod key_list;
+mod key_lookup;
 mod key_making;
 mod key_renewal;
 mod key_revoke_many;

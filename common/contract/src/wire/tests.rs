@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::identity::IdentityAuthority;
-use crate::keys::{IssueKey, KeysAuthority, NewKey, RecordUses, VerifyKeys};
+use crate::identity::{IdentityAuthority, NameUser, UserName};
+use crate::keys::{
+    FindKeys, FoundKey, IssueKey, KeyState, KeysAuthority, KnownBy, NewKey, RecordUses, VerifyKeys,
+};
 use crate::lease::{Epoch, MemberId, MemberResult, ReadAt, Revision};
 use crate::refusal::Conflict;
 use crate::{
@@ -93,6 +95,18 @@ fn the_bytes_never_change() {
         bytes,
         [0, 1, 1, b'f', 1, b'm', 1, 2, 3, 4, 5, 6, 7, 5, 8, 9, 10, 1, 1, b'a', 11, 12, 3, 13,]
     );
+}
+
+#[test]
+fn the_bytes_of_what_an_operator_asks_about_keys_never_change() {
+    let asks = [KnownBy::Hash(CredentialHash([7; 32])), KnownBy::Hint("a…".into())];
+    let bytes: Vec<u8> = asks.into_iter().flat_map(|by| body(&FindKeys { by })).collect();
+    assert_eq!(bytes, [&[0][..], &[7; 32], &[1, 4, b'a', 0xe2, 0x80, 0xa6]].concat());
+    let (id, name, owner) = (KeyId(1), "ci".to_owned(), UserId(300));
+    let found = FoundKey { id, name, state: KeyState::Active, owner };
+    assert_eq!(body(&found), [2, 2, b'c', b'i', 5, 251, 88, 2]);
+    assert_eq!(body(&NameUser { user: owner }), [251, 88, 2]);
+    assert_eq!(body(&UserName { username: "ada".to_owned() }), [3, b'a', b'd', b'a']);
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub(super) const FIND_PASSWORD: &str = "SELECT username_canonical, email_canonic
     version, is_active, password_mark FROM users WHERE id = $1";
 pub(super) const STATE: &str =
     "SELECT id, version, active_version, last_session, ceiling_version FROM users WHERE id = $1";
+pub(super) const NAME: &str = "SELECT username FROM users WHERE id = $1";
 /// By its canonical form first, as a login.
 pub(super) const STATE_BY_NAME: &str = "SELECT id, version, active_version, last_session, ceiling_version FROM users \
     WHERE username_canonical = $1 OR (username_folded = $2 AND NOT username_shared) \
@@ -77,6 +78,15 @@ pub struct Login {
     pub password_hash: String,
     /// Whether the account may log in.
     pub is_active: bool,
+}
+
+/// What an account is called, as its user has spelled it.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn name(db: &Db, user: UserId) -> Result<Option<String>, StoreError> {
+    let row: Option<(String,)> = db.fetch_first(NAME, values![user.0]).await?;
+    Ok(row.map(|(name,)| name))
 }
 
 /// What a change of password needs of an account.

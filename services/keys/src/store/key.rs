@@ -1,7 +1,7 @@
 //! A key's row as its owner sees it: one, a page of them.
 
 use latchkey_contract::keys::{
-    KeyObject, KeyOrigin, KeyState, Lineage, Revocation, RevocationReason, Revoker,
+    KeyObject, KeyOrigin, KeyState, KnownBy, Lineage, Revocation, RevocationReason, Revoker,
 };
 use latchkey_contract::refusal::Conflict;
 use latchkey_contract::scope::Scopes;
@@ -42,6 +42,9 @@ pub(super) const BY_HINT: &str = select_keys!(
 );
 pub(super) const BY_HASH: &str =
     select_keys!("api_keys.owner_id = $1 AND hash = $2 AND purged_at IS NULL");
+/// Whoever they belong to, also those that have ended, for operators.
+pub(super) const ANYBODYS_BY_HASH: &str = select_keys!("hash = $1");
+pub(super) const ANYBODYS_BY_HINT: &str = select_keys!("hint = $1 ORDER BY api_keys.id LIMIT $2");
 pub(super) const DISABLED_AT: &str =
     "SELECT disabled_at FROM api_keys WHERE owner_id = $1 AND id = $2";
 pub(super) const LIST: &str = select_keys!(
@@ -233,6 +236,23 @@ pub async fn by_hash(
 ) -> Result<Option<KeyObject>, StoreError> {
     let row: Option<KeyRow> = db.fetch_first(BY_HASH, values![owner.0, &hash.0]).await?;
     row.map(|row| row.object(now)).transpose()
+}
+
+/// At most `limit` keys of which this is known, whoever they belong to, for operators.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn anybodys(
+    db: &Db,
+    by: &KnownBy,
+    limit: i64,
+    now: Timestamp,
+) -> Result<Vec<KeyObject>, StoreError> {
+    let rows: Vec<KeyRow> = match by {
+        KnownBy::Hash(hash) => db.fetch(ANYBODYS_BY_HASH, values![&hash.0]).await?,
+        KnownBy::Hint(hint) => db.fetch(ANYBODYS_BY_HINT, values![hint, limit]).await?,
+    };
+    rows.into_iter().map(|row| row.object(now)).collect()
 }
 
 /// Since when a key is disabled, if it is.

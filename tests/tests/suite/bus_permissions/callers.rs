@@ -8,12 +8,12 @@ use e2e::{Cluster, Folder, User};
 use latchkey_bus::{Bus, Context, RequestId};
 use latchkey_contract::audit::ListEvents;
 use latchkey_contract::identity::{
-    ChangePassword, FindUser, IdentityAuthority, LogIn, LogOut, LogOutAll, ReadUser, SetActive,
-    SignUp,
+    ChangePassword, FindUser, IdentityAuthority, LogIn, LogOut, LogOutAll, NameUser, ReadUser,
+    SetActive, SignUp,
 };
 use latchkey_contract::keys::{
-    GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, NewKey, PurgeKey, RevokeKey,
-    RevokeKeys, RotateKey, SetKeyEnabled, UpdateKey,
+    FindKeys, GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, NewKey, PurgeKey,
+    RevokeKey, RevokeKeys, RotateKey, SetKeyEnabled, UpdateKey,
 };
 use latchkey_contract::wire::{self, CONTRACT, PREVIOUS};
 use latchkey_contract::{
@@ -24,7 +24,7 @@ use super::members::on_the_bus;
 use super::{SOON, USERS, client, cluster, refused, shipped};
 
 /// Every command, with who may give it.
-const COMMANDS: [(&str, Sender); 21] = [
+const COMMANDS: [(&str, Sender); 23] = [
     of::<SignUp>(),
     of::<LogIn>(),
     of::<LogOut>(),
@@ -46,6 +46,8 @@ const COMMANDS: [(&str, Sender); 21] = [
     of::<RevokeKeys>(),
     of::<SetActive>(),
     of::<FindUser>(),
+    of::<NameUser>(),
+    of::<FindKeys>(),
 ];
 /// What an edge asks besides, for which nobody acts.
 const NOBODY_ACTS: [&str; 6] = ["verify", "ready", "join", "renew", "uses", "invalidate"];
