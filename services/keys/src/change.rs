@@ -38,9 +38,7 @@ pub(crate) async fn set_enabled(
     request: SetKeyEnabled,
 ) -> Result<KeyChanged, Failure> {
     let caller = context.caller()?;
-    if let Some(Err(fault)) = request.note.as_deref().map(rules::note) {
-        return Err(Refusal::Invalid(vec![fault]).into());
-    }
+    rules::note_of(request.note.as_deref()).map_err(|fault| Refusal::Invalid(vec![fault]))?;
     let (key, user, enabled) = (request.target.key, request.target.owner, request.enabled);
     let may_restrict = keys.restrictions.are_known(&keys.db).await?;
     let set = || state::set(&keys.db, &request, may_restrict, caller, keys.now());

@@ -75,7 +75,8 @@ pub struct Keys {
     lookup: BatchClient<Lookup<store::KeyRows>>,
     usage: Arc<usage::UsageLedger>,
     authority: Arc<Authority<KeysAuthority>>,
-    restrictions: release::Restrictions,
+    restrictions: release::Known,
+    ceilings: release::Known,
 }
 
 impl Keys {
@@ -111,8 +112,9 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
         &entropy,
     )
     .await?;
-    let restrictions = release::Restrictions::default();
-    let keys = Keys { config, db, clock, entropy, lookup, usage, authority, restrictions };
+    let (restrictions, ceilings) = (release::Known::restrictions(), release::Known::ceilings());
+    let keys =
+        Keys { config, db, clock, entropy, lookup, usage, authority, restrictions, ceilings };
     let keys = Arc::new(keys);
     root::start(bus, keys, verifier, listener, shipper)
         .await

@@ -30,9 +30,6 @@ struct Untold(#[source] Unavailable);
 )]
 struct OlderRelease(#[source] Unavailable);
 
-/// The step that brought ceilings.
-const CEILINGS: i64 = 9;
-
 /// The keys of a deactivated user are refused until the user is reactivated. The reply comes when no edge
 /// acts on the old state; a repeat waits like the first. What is older than what was told is refused.
 pub(crate) async fn set(
@@ -83,7 +80,7 @@ fn restricts(ceiling: &Scopes) -> bool {
 
 /// Fails while an older release may use the tables.
 async fn understood(keys: &Keys) -> Result<(), Failure> {
-    if keys.db.lowest(NAME).await? >= CEILINGS {
+    if keys.ceilings.are_known(&keys.db).await? {
         Ok(())
     } else {
         Err(OlderRelease(Unavailable).into())

@@ -18,9 +18,7 @@ pub(crate) async fn revoke(
     request: RevokeKey,
 ) -> Result<Changed, Failure> {
     let (caller, key) = (context.caller()?, request.key);
-    if let Some(Err(fault)) = request.note.as_deref().map(rules::note) {
-        return Err(Refusal::Invalid(vec![fault]).into());
-    }
+    rules::note_of(request.note.as_deref()).map_err(|fault| Refusal::Invalid(vec![fault]))?;
     let change = match again(|| store::revoke(&keys.db, &request, caller, keys.now())).await? {
         Revoked::Change(change) => change,
         Revoked::NotFound => return Err(Refusal::KeyNotFound.into()),

@@ -53,7 +53,7 @@ fn check(request: &RevokeKeys) -> Result<(), Refusal> {
         }
         Which::Filter(_) => Ok(()),
     };
-    let note = request.note.as_deref().map_or(Ok(()), rules::note);
+    let note = rules::note_of(request.note.as_deref());
     let faults: Vec<FieldError> = [named.err(), note.err()].into_iter().flatten().collect();
     if faults.is_empty() { Ok(()) } else { Err(Refusal::Invalid(faults)) }
 }

@@ -57,6 +57,14 @@ pub fn note(text: &str) -> Result<(), FieldError> {
     prose("note", text, MAX_NOTE, "must have at most 500 characters")
 }
 
+/// The same of one that may be left out.
+///
+/// # Errors
+/// As for [`note`].
+pub fn note_of(text: Option<&str>) -> Result<(), FieldError> {
+    text.map_or(Ok(()), note)
+}
+
 fn prose(field: &str, text: &str, max: usize, too_long: &str) -> Result<(), FieldError> {
     if text.chars().count() > max {
         return Err(FieldError::new(field, too_long));

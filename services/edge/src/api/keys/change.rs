@@ -124,20 +124,13 @@ const NEVER: latchkey_contract::Timestamp = latchkey_contract::Timestamp(0);
             headers(("ETag" = String, description = "`\"v<version>\"`")))))]
 pub(crate) async fn disable(
     State(edge): State<Arc<Edge>>,
-    Owner { user, narrowed, context, .. }: Owner<Write>,
-    KeyPath(key): KeyPath,
+    owner: Owner<Write>,
+    key: KeyPath,
     if_match: IfMatch,
     query: Result<Query<WaitQuery>, QueryRejection>,
-    MaybeBody(mut fields): MaybeBody<MAX_AUTH_BODY>,
+    MaybeBody(fields): MaybeBody<MAX_AUTH_BODY>,
 ) -> Result<Versioned<ChangedKeyBody>, Problem> {
-    let wait = WaitQuery::read(query)?;
-    let note = note(&mut fields);
-    fields.end()?;
-    let changing = Changing { edge: &edge, context: &context, user, key, narrowed, if_match };
-    let (enabled, confirm) = (false, false);
-    changing
-        .run(|target, _| Ok(SetKeyEnabled { target, enabled, note: note.clone(), confirm, wait }))
-        .await
+    set_enabled(&edge, owner, (key, if_match), WaitQuery::read(query)?, fields, false).await
 }
 
 /// Enable an API key: every edge accepts it from the answer on
@@ -151,17 +144,28 @@ pub(crate) async fn disable(
             headers(("ETag" = String, description = "`\"v<version>\"`")))))]
 pub(crate) async fn enable(
     State(edge): State<Arc<Edge>>,
-    Owner { user, narrowed, context, .. }: Owner<Write>,
-    KeyPath(key): KeyPath,
+    owner: Owner<Write>,
+    key: KeyPath,
     if_match: IfMatch,
     query: Result<Query<WaitQuery>, QueryRejection>,
-    MaybeBody(mut fields): MaybeBody<MAX_AUTH_BODY>,
+    MaybeBody(fields): MaybeBody<MAX_AUTH_BODY>,
 ) -> Result<Versioned<ChangedKeyBody>, Problem> {
-    let wait = WaitQuery::read(query)?;
-    let (note, confirm) = (note(&mut fields), fields.flag("confirm"));
+    set_enabled(&edge, owner, (key, if_match), WaitQuery::read(query)?, fields, true).await
+}
+
+async fn set_enabled(
+    edge: &Edge,
+    Owner { user, narrowed, context, .. }: Owner<Write>,
+    (KeyPath(key), if_match): (KeyPath, IfMatch),
+    wait: bool,
+    mut fields: Fields,
+    enabled: bool,
+) -> Result<Versioned<ChangedKeyBody>, Problem> {
+    let note = note(&mut fields);
+    // To be refused needs nobody's confirmation.
+    let confirm = enabled && fields.flag("confirm");
     fields.end()?;
-    let changing = Changing { edge: &edge, context: &context, user, key, narrowed, if_match };
-    let enabled = true;
+    let changing = Changing { edge, context: &context, user, key, narrowed, if_match };
     changing
         .run(|target, _| Ok(SetKeyEnabled { target, enabled, note: note.clone(), confirm, wait }))
         .await
@@ -170,7 +174,7 @@ pub(crate) async fn enable(
 /// What is added to a change.
 pub(super) fn note(fields: &mut Fields) -> Option<String> {
     let note = fields.text_or_null("note");
-    fields.check(note.as_deref().map_or(Ok(()), rules::note));
+    fields.check(rules::note_of(note.as_deref()));
     note
 }
 

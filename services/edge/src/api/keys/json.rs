@@ -12,76 +12,60 @@ use utoipa::ToSchema;
 use super::object::KeyFields;
 use crate::api::json::{ReceiptBody, rfc3339};
 
-/// `POST /keys/create`.
-#[derive(ToSchema)]
-#[schema(example = json!({"name": "ci", "expires_in_days": 90, "scopes": ["orders:read"]}))]
-pub struct CreateKeyBody {
-    /// What the key is for. Spaces at its ends are taken off before its length is counted.
-    #[schema(min_length = 1, max_length = 100)]
-    pub name: String,
-    /// Days until the key expires; left out or null: as configured. The greatest may be configured to be less.
-    #[schema(minimum = 1, maximum = 3650)]
-    pub expires_in_days: Option<i64>,
-    /// When the key expires, instead of `expires_in_days`.
-    #[schema(value_type = String, format = DateTime, required = false)]
-    pub expires_at: Option<String>,
-    /// What the key is for, at length.
-    #[schema(max_length = 1000)]
-    pub description: Option<String>,
-    /// At most 16 members whose values are texts, numbers, booleans or null; told to whoever verifies the key. No place
-    /// for secrets.
-    pub metadata: Option<BTreeMap<String, Value>>,
-    /// Whose key it is in your own system.
-    #[schema(pattern = "^[!-~]{1,128}$")]
-    pub external_id: Option<String>,
-    /// By which the key is found: at most 20.
-    #[schema(max_items = 20)]
-    pub tags: Option<Vec<String>>,
-    /// The environment that the key is for: the first, or that of the key that makes it, where it is left out.
-    pub environment: Option<String>,
+/// What a key is to be: old clients need name no scopes, and get the default then.
+macro_rules! new_key_body {
+    ($(#[$about:meta])* $name:ident, $(#[$scopes_about:meta])* $scopes:ty) => {
+        $(#[$about])*
+        #[derive(ToSchema)]
+        #[schema(example = json!({"name": "ci", "expires_in_days": 90, "scopes": ["orders:read"]}))]
+        pub struct $name {
+            /// What the key is for. Spaces at its ends are taken off before its length is counted.
+            #[schema(min_length = 1, max_length = 100)]
+            pub name: String,
+            /// Days until the key expires; left out or null: as configured. The greatest may be configured to be less.
+            #[schema(minimum = 1, maximum = 3650)]
+            pub expires_in_days: Option<i64>,
+            /// When the key expires, instead of `expires_in_days`.
+            #[schema(value_type = String, format = DateTime, required = false)]
+            pub expires_at: Option<String>,
+            /// What the key is for, at length.
+            #[schema(max_length = 1000)]
+            pub description: Option<String>,
+            /// At most 16 members whose values are texts, numbers, booleans or null; told to whoever verifies the key. No place
+            /// for secrets.
+            pub metadata: Option<BTreeMap<String, Value>>,
+            /// Whose key it is in your own system.
+            #[schema(pattern = "^[!-~]{1,128}$")]
+            pub external_id: Option<String>,
+            /// By which the key is found: at most 20.
+            #[schema(max_items = 20)]
+            pub tags: Option<Vec<String>>,
+            /// The environment that the key is for: the first, or that of the key that makes it, where it is left out.
+            pub environment: Option<String>,
+            $(#[$scopes_about])*
+            pub scopes: $scopes,
+            /// Where from the key may be used, as CIDRs; empty: from anywhere. Left out: as the key that makes it.
+            #[schema(value_type = Vec<String>, required = false, max_items = 20)]
+            pub allowed_ips: Option<Vec<String>>,
+        }
+    };
+}
+
+new_key_body!(
+    /// `POST /keys/create`.
+    CreateKeyBody,
     /// What the key may do; left out: as configured, which is everything that its owner may where nothing else is. An
     /// empty list grants nothing.
     #[schema(value_type = Vec<String>, required = false, max_items = 64)]
-    pub scopes: Option<Vec<String>>,
-    /// Where from the key may be used, as CIDRs; empty: from anywhere. Left out: as the key that makes it.
-    #[schema(value_type = Vec<String>, required = false, max_items = 20)]
-    pub allowed_ips: Option<Vec<String>>,
-}
-
-/// `POST /keys`.
-#[derive(ToSchema)]
-#[schema(example = json!({"name": "ci", "expires_in_days": 90, "scopes": ["orders:read"]}))]
-pub struct NewKeyBody {
-    /// What the key is for. Spaces at its ends are taken off before its length is counted.
-    #[schema(min_length = 1, max_length = 100)]
-    pub name: String,
-    /// Days until the key expires; left out or null: as configured. The greatest may be configured to be less.
-    #[schema(minimum = 1, maximum = 3650)]
-    pub expires_in_days: Option<i64>,
-    /// When the key expires, instead of `expires_in_days`.
-    #[schema(value_type = String, format = DateTime, required = false)]
-    pub expires_at: Option<String>,
-    /// What the key is for, at length.
-    #[schema(max_length = 1000)]
-    pub description: Option<String>,
-    /// At most 16 members whose values are texts, numbers, booleans or null; told to whoever verifies the key. No place
-    /// for secrets.
-    pub metadata: Option<BTreeMap<String, Value>>,
-    /// Whose key it is in your own system.
-    #[schema(pattern = "^[!-~]{1,128}$")]
-    pub external_id: Option<String>,
-    /// By which the key is found: at most 20.
-    #[schema(max_items = 20)]
-    pub tags: Option<Vec<String>>,
-    /// The environment that the key is for: the first, or that of the key that makes it, where it is left out.
-    pub environment: Option<String>,
+    Option<Vec<String>>
+);
+new_key_body!(
+    /// `POST /keys`.
+    NewKeyBody,
     /// What the key may do. An empty list grants nothing.
     #[schema(max_items = 64)]
-    pub scopes: Vec<String>,
-    /// Where from the key may be used, as CIDRs; empty: from anywhere. Left out: as the key that makes it.
-    #[schema(value_type = Vec<String>, required = false, max_items = 20)]
-    pub allowed_ips: Option<Vec<String>>,
-}
+    Vec<String>
+);
 
 /// A key that was made: the only answer that shows it.
 #[derive(Serialize, ToSchema)]

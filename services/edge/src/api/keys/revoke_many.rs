@@ -16,6 +16,7 @@ use latchkey_contract::{KeyId, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::change::note;
 use super::rotate::REASONS;
 use super::wait::{ChangedBody, WaitQuery};
 use crate::api::json::rfc3339;
@@ -137,8 +138,7 @@ fn read(mut fields: Fields, owner: UserId, wait: bool) -> Result<RevokeKeys, Pro
         }
     };
     let reason = fields.one_of("reason", RevocationReason::named, REASONS).unwrap_or_default();
-    let note = fields.text_or_null("note");
-    fields.check(note.as_deref().map_or(Ok(()), rules::note));
+    let note = note(&mut fields);
     let dry_run = fields.flag("dry_run");
     fields.end()?;
     Ok(RevokeKeys { owner, which, reason, note, dry_run, wait })
