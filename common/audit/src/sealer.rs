@@ -37,6 +37,7 @@ pub struct Sealer {
     seen: Mutex<Seen>,
     sealed: Gauge,
     broken: Gauge,
+    lag: Gauge,
     /// The place of the last anchor, and when it was written, by the clock of leases.
     anchored: AtomicI64,
     anchored_at: AtomicU64,
@@ -64,9 +65,11 @@ impl Sealer {
         sealed.set(0.0);
         let broken = gauge!("latchkey_audit_chain_broken", "service" => service);
         broken.set(0.0);
+        let lag = gauge!("latchkey_audit_seal_lag_seconds", "service" => service);
+        lag.set(0.0);
         let (anchored, anchored_at) = (AtomicI64::new(0), AtomicU64::new(0));
         let chain = Chain { db, sql, keys };
-        Self { chain, clock, seen: Mutex::default(), sealed, broken, anchored, anchored_at }
+        Self { chain, clock, seen: Mutex::default(), sealed, broken, lag, anchored, anchored_at }
     }
 
     /// Whose events it seals.
@@ -87,6 +90,7 @@ impl Sealer {
                 break;
             }
             let events: Vec<Record> = db.fetch(sql.unsealed, values![BATCH]).await?;
+            self.gauge_lag(events.first());
             if events.is_empty()
                 || self.has_gap(&events).await?
                 || !self.seal_batch(&events).await?
@@ -99,6 +103,13 @@ impl Sealer {
             }
         }
         Ok(sealed)
+    }
+
+    /// How long the first of what waits has done so.
+    fn gauge_lag(&self, first: Option<&Record>) {
+        let waited = first.map_or(0, |event| self.clock.unix_millis().saturating_sub(event.at));
+        let seconds = waited.max(0) / Timestamp::SECOND;
+        self.lag.set(f64::from(u32::try_from(seconds).unwrap_or(u32::MAX)));
     }
 
     /// Why nothing is sealed, where that is so.

@@ -220,6 +220,11 @@ pub const ALL: &[Metric] = &[
         "1 where audit events that were sealed are not what they were, and no more are sealed",
     ),
     gauge(
+        "latchkey_audit_seal_lag_seconds",
+        &["service"],
+        "How long the first of the audit events that were not sealed yet had waited when this process last sealed",
+    ),
+    gauge(
         "latchkey_keys_expiring",
         &["within"],
         "Keys that were used in the last 30 days and expire within 7 or 30 days, as the replica counts that does it; 0 at the others",
