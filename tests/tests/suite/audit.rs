@@ -1,6 +1,7 @@
 //! The audit log: each act that changes something is one event, and says who did it, from where and to what.
 
 mod checked;
+mod keys;
 mod operated;
 mod torn;
 mod written;

@@ -15,7 +15,7 @@ const BEFORE_RESTRICTIONS: i64 = 7;
 /// As it is where the tables were made by that release.
 const LOWER: &str = "UPDATE keys_schema SET lowest = 7 WHERE $1 = ''";
 
-async fn is_older(answer: &Answer) {
+fn is_older(answer: &Answer) {
     let body = answer.problem(409, "release");
     assert_eq!(body["state"], "older_release", "{body}");
     assert!(body["type"].as_str().unwrap().ends_with(":conflict"), "{body}");
@@ -63,13 +63,13 @@ async fn nothing_restricts_a_key_while_an_older_key_service_runs() {
     };
     // Each replica is asked at some time.
     for _ in 0..4 {
-        is_older(&post(&api, &user, &format!("/keys/{}/disable", key.id), &json!({})).await).await;
+        is_older(&post(&api, &user, &format!("/keys/{}/disable", key.id), &json!({})).await);
         for body in [
             json!({"scopes": ["orders:read"]}),
             json!({"scopes": []}),
             json!({"allowed_ips": ["127.0.0.0/8"]}),
         ] {
-            is_older(&patch(&api, &user, key.id, &body).await).await;
+            is_older(&patch(&api, &user, key.id, &body).await);
         }
         for body in [
             with("scopes", json!(["orders:read"])),
@@ -77,10 +77,10 @@ async fn nothing_restricts_a_key_while_an_older_key_service_runs() {
             with("environment", json!("sandbox")),
             with("allowed_ips", json!(["10.0.0.0/8"])),
         ] {
-            is_older(&post(&api, &user, "/keys", &body).await).await;
-            is_older(&post(&api, &user, "/keys/create", &body).await).await;
+            is_older(&post(&api, &user, "/keys", &body).await);
+            is_older(&post(&api, &user, "/keys/create", &body).await);
             let many = json!({"keys": [free, body]});
-            is_older(&post(&api, &user, "/keys/bulk", &many).await).await;
+            is_older(&post(&api, &user, "/keys/bulk", &many).await);
         }
     }
     assert_eq!(list(&api, &user).await, before, "nothing changed, and nothing was made");
