@@ -9,6 +9,7 @@ pub mod acts;
 pub mod front;
 pub mod history;
 pub mod judge;
+mod key_acts;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -106,7 +107,7 @@ impl Story {
             number,
             front: Arc::clone(front),
             username: unique("story"),
-            history: Mutex::new(History::begin()),
+            history: Mutex::new(History::begin(front.edges_go_on())),
             passwords: AtomicU64::new(1),
             changing_password: AtomicBool::new(false),
             changing_activity: AtomicBool::new(false),
@@ -153,7 +154,7 @@ impl Story {
         self.history().verdict(self.number)
     }
 
-    /// Looks at everything while the user is shut out, and after they were let in again.
+    /// Looks at everything while the user is shut out, after they were let in again, and where no ceiling holds them.
     async fn end(self: &Arc<Self>, seed: u64) {
         let dice = Dice::of(seed.wrapping_add(self.number));
         let name = format!("s{}end", self.number);
@@ -164,6 +165,13 @@ impl Story {
             while !self.set_active(&client.patient(), active).await && Instant::now() < end {
                 tokio::time::sleep(PAUSE).await;
             }
+            client.try_everything().await;
+        }
+        let end = Instant::now() + RECOVERY;
+        while !self.set_held(&client.patient(), false).await && Instant::now() < end {
+            tokio::time::sleep(PAUSE).await;
+        }
+        for _ in 0..2 {
             client.try_everything().await;
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use latchkey_bus::faults::{Delivery, Faults, Sent};
 use latchkey_contract::Rpc;
-use latchkey_contract::keys::IssueKey;
+use latchkey_contract::keys::{IssueKey, RotateKey};
 
 use crate::nemesis::Dice;
 
@@ -178,7 +178,8 @@ impl Plan {
 
     fn note_issue(&self, sent: &Sent<'_>, deliveries: &[Delivery]) {
         let answered = deliveries.iter().filter_map(|copy| Some(copy.late + copy.answer?)).min();
-        let Some(answered) = answered.filter(|_| sent.subject == IssueKey::SUBJECT) else { return };
+        let makes_a_key = [IssueKey::SUBJECT, RotateKey::SUBJECT].contains(&sent.subject);
+        let Some(answered) = answered.filter(|_| makes_a_key) else { return };
         let (request, at) = (sent.request_id.as_str().to_owned(), Instant::now() + answered);
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
         let first = issued.entry(request).or_insert(at);

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::front::{Ask, Reply};
 use super::history::{Credential, Entered, Key, Login, Span, Token, Use, What};
+use super::key_acts;
 use super::{Client, Story, Way};
 use crate::nemesis::Said;
 
@@ -35,6 +36,12 @@ pub const ACTS: &[Act] = &[
     Act { weight: 5, run: |client| Box::pin(change_password(client)) },
     Act { weight: 6, run: |client| Box::pin(out_and_in(client)) },
     Act { weight: 6, run: |client| Box::pin(in_and_out(client)) },
+    Act { weight: 10, run: |client| Box::pin(key_acts::switch(client)) },
+    Act { weight: 10, run: |client| Box::pin(key_acts::scope(client)) },
+    Act { weight: 12, run: |client| Box::pin(key_acts::rotate(client)) },
+    Act { weight: 3, run: |client| Box::pin(key_acts::end_lineage(client)) },
+    Act { weight: 3, run: |client| Box::pin(key_acts::end_itself(client)) },
+    Act { weight: 4, run: |client| Box::pin(key_acts::hold(client)) },
 ];
 
 /// Of so many tokens and keys that were got last, so many are looked at after a change.
@@ -168,7 +175,7 @@ impl Client {
     }
 
     /// A token that is not known to have ended, of a new session if need be.
-    async fn token(&mut self) -> Option<usize> {
+    pub(super) async fn token(&mut self) -> Option<usize> {
         for _ in 0..3 {
             let story = Arc::clone(&self.story);
             let good: Vec<usize> = {
@@ -196,7 +203,7 @@ impl Client {
     }
 
     /// Looks at some of the newest credentials, each on any edge.
-    async fn look(&mut self) {
+    pub(super) async fn look(&mut self) {
         let mut credentials = self.story.history().newest(RECENT);
         self.dice.shuffle(&mut credentials);
         credentials.truncate(LOOKED_AT);
@@ -208,7 +215,7 @@ impl Client {
 }
 
 impl Story {
-    fn token(&self, number: usize) -> String {
+    pub(super) fn token(&self, number: usize) -> String {
         self.history().tokens[number].text.clone()
     }
 
@@ -243,9 +250,9 @@ impl Story {
         let made = Span::since(begin);
         self.note(way.edge, Credential::Token(by), made, reply.as_ref());
         let Some(reply) = reply.filter(|reply| reply.status == 201) else { return };
-        let (id, text) = (reply.body["id"].as_i64(), reply.body["key"].as_str());
-        let (id, text) = (id.expect("an id"), text.expect("a key").to_owned());
-        let key = Key { text, id, by, request: way.name.clone(), made, not_before: None };
+        let (id, text) = self.made(&reply.body);
+        let request = way.name.clone();
+        let key = Key { text, id, by, replaces: None, request, made, not_before: None };
         self.history().keys.push(key);
     }
 
@@ -272,8 +279,13 @@ impl Story {
         reply.is_some_and(|reply| reply.status == 200)
     }
 
-    /// Uses a credential, and notes what was said; whether there was an answer to go by.
+    /// Uses a credential, and notes what was said; whether there was an answer to go by. Every other time a key is used
+    /// where it has to hold a scope.
     pub(super) async fn try_out(&self, way: &Way, credential: Credential) -> bool {
+        let is_odd = self.history().uses.len() % 2 == 1;
+        if let (Credential::Key(number), true) = (credential, is_odd) {
+            return self.try_scope(way, number).await;
+        }
         let (path, text) = {
             let history = self.history();
             match credential {
@@ -295,14 +307,20 @@ impl Story {
     }
 
     /// Notes what was said to a credential: a wrong password says nothing about it.
-    fn note(&self, edge: usize, of: Credential, span: Span, reply: Option<&Reply>) -> bool {
+    pub(super) fn note(
+        &self,
+        edge: usize,
+        of: Credential,
+        span: Span,
+        reply: Option<&Reply>,
+    ) -> bool {
         let said = match reply.map(|reply| (reply.status, reply.code())) {
             Some((200 | 201, _)) => Said::Accepted,
             Some((401, "unauthenticated")) => Said::Refused,
             Some((401, "wrong-credentials") | (404 | 409, _)) => Said::Nothing,
             other => Said::of(other.map(|(status, _)| status)),
         };
-        self.history().uses.push(Use { of, edge, span, said });
+        self.history().uses.push(Use { of, edge, span, said, scope: None });
         said != Said::Nothing
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use latchkey_bus::{Bus, Nats, NatsOptions, RequestId};
-use latchkey_contract::identity::{FindUser, SetActive};
+use latchkey_contract::identity::{FindUser, SetActive, SetCeiling};
 use latchkey_contract::wire::Contracts;
-use latchkey_contract::{Mark, Rpc};
+use latchkey_contract::{Mark, Rpc, Scopes};
 use latchkey_identity::operator;
 use latchkey_runtime::Entropy;
 use serde_json::Value;
@@ -73,6 +73,11 @@ impl<'a> Ask<'a> {
         Self::new("POST", path.to_owned())
     }
 
+    /// A PATCH request.
+    pub fn patch(path: String) -> Self {
+        Self::new("PATCH", path)
+    }
+
     /// A DELETE request.
     pub fn delete(path: String) -> Self {
         Self::new("DELETE", path)
@@ -114,6 +119,12 @@ impl Front {
         }
     }
 
+    /// Whether an edge goes on with a request whose client has hung up: it cannot tell that from one who has only closed
+    /// their half of the connection. Inside this process it is dropped.
+    pub fn edges_go_on(&self) -> bool {
+        matches!(self, Self::Processes(_))
+    }
+
     /// Asks an edge; `None` where no answer came.
     pub async fn send(&self, way: &Way, ask: &Ask<'_>) -> Option<Reply> {
         match self {
@@ -124,17 +135,32 @@ impl Front {
 
     /// Shuts a user out or lets them in, as an operator does; whether everybody confirmed.
     pub async fn set_active(&self, way: &Way, username: &str, active: bool) -> bool {
-        let bus = match self {
-            Self::Processes(processes) => &processes.bus,
-            Self::Miniature(miniature) => miniature.operator(),
-        };
-        let request_id = RequestId::new(&way.name);
+        let (bus, request_id) = (self.operator(), RequestId::new(&way.name));
         let context = || operator::context(bus, &request_id, SetActive::TIMEOUT);
         let find = FindUser { username: username.to_owned() };
         let Ok(state) = bus.call(&context(), &find).await else { return false };
         let mark = Mark(Entropy::System.bytes());
         let request = SetActive { user: state.user, active, version: state.active_version, mark };
         bus.call(&context(), &request).await.is_ok_and(|set| set.keys.is_some())
+    }
+
+    /// Holds a user to these scopes, or to none of their own, as an operator does; whether everybody confirmed.
+    pub async fn set_ceiling(&self, way: &Way, username: &str, ceiling: Option<&str>) -> bool {
+        let (bus, request_id) = (self.operator(), RequestId::new(&way.name));
+        let context = || operator::context(bus, &request_id, SetCeiling::TIMEOUT);
+        let find = FindUser { username: username.to_owned() };
+        let Ok(state) = bus.call(&context(), &find).await else { return false };
+        let (user, version) = (state.user, state.ceiling_version);
+        let ceiling = ceiling.map(|text| Scopes::parse(text).expect("scopes"));
+        let request = SetCeiling { user, ceiling, version, mark: Mark(Entropy::System.bytes()) };
+        bus.call(&context(), &request).await.is_ok_and(|set| set.keys.is_some())
+    }
+
+    fn operator(&self) -> &Bus {
+        match self {
+            Self::Processes(processes) => &processes.bus,
+            Self::Miniature(miniature) => miniature.operator(),
+        }
     }
 
     /// Waits until nothing is under way any more that nobody waits for.
@@ -144,23 +170,53 @@ impl Front {
         }
     }
 
-    /// Finds out when each key was certainly not yet handed out.
+    /// Finds out when each key was certainly not yet handed out, and whether each is in the database, with the key that it
+    /// replaced.
     pub async fn date(&self, history: &Mutex<History>) {
-        let keys: Vec<(String, i64)> = {
+        let keys: Vec<Made> = {
             let history = history.lock().expect("no client failed");
-            history.keys.iter().map(|key| (key.request.clone(), key.id)).collect()
+            let id = |number: usize| history.keys[number].id;
+            let made = history.keys.iter();
+            made.map(|key| Made {
+                request: key.request.clone(),
+                id: key.id,
+                replaces: key.replaces.map(id),
+            })
+            .collect()
         };
-        let moments = match self {
-            Self::Processes(processes) => processes.created(&keys).await,
-            Self::Miniature(miniature) => {
-                keys.iter().map(|(request, _)| miniature.issued(request)).collect()
+        let mut found = Vec::with_capacity(keys.len());
+        match self {
+            Self::Processes(processes) => {
+                let connected = PgConnection::connect(&processes.keys).await;
+                let mut database = connected.expect("the database is there");
+                for key in &keys {
+                    found.push(processes.created(&mut database, key).await);
+                }
             }
-        };
+            Self::Miniature(miniature) => {
+                for key in &keys {
+                    let is_there = miniature.has_key(key.id, key.replaces).await;
+                    found.push(is_there.then(|| miniature.issued(&key.request)));
+                }
+            }
+        }
         let mut history = history.lock().expect("no client failed");
-        for (key, moment) in history.keys.iter_mut().zip(moments) {
-            key.not_before = moment;
+        for (number, (made, moment)) in keys.iter().zip(found).enumerate() {
+            match moment {
+                Some(moment) => history.keys[number].not_before = moment,
+                None => history.lost.push(format!("{made:?}")),
+            }
         }
     }
+}
+
+/// A key that was handed out.
+#[derive(Debug)]
+struct Made {
+    request: String,
+    id: i64,
+    /// The id of the key that it replaced.
+    replaces: Option<i64>,
 }
 
 impl Processes {
@@ -200,18 +256,19 @@ impl Processes {
         Some(Reply { status: answer.status, body })
     }
 
-    /// The key service's word on when it made a key, before it was handed out: its clock is ours.
-    async fn created(&self, keys: &[(String, i64)]) -> Vec<Option<Instant>> {
-        let mut database = PgConnection::connect(&self.keys).await.expect("the database is there");
-        let mut moments = Vec::with_capacity(keys.len());
+    /// The key service's word on when it made a key, before it was handed out: its clock is ours. `None` where there is no
+    /// such key that replaced the other, which says so too.
+    async fn created(&self, database: &mut PgConnection, key: &Made) -> Option<Option<Instant>> {
+        let query = sqlx::query_scalar(
+            "SELECT created_at FROM api_keys AS made WHERE id = $1 AND COALESCE(replaces, 0) = $2 AND (replaces IS NULL \
+             OR EXISTS (SELECT 1 FROM api_keys AS old WHERE old.id = $2 AND old.replaced_by = $1))",
+        );
+        let query = query.bind(key.id).bind(key.replaces.unwrap_or(0));
+        let found: Option<i64> =
+            query.fetch_optional(database).await.expect("the database is there");
         let (wall, began) = self.began;
         let wall = wall.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-        for (_, id) in keys {
-            let query = sqlx::query_scalar("SELECT created_at FROM api_keys WHERE id = $1");
-            let found: i64 = query.bind(id).fetch_one(&mut database).await.expect("a key");
-            let millis = Duration::from_millis(u64::try_from(found).expect("after 1970"));
-            moments.push(millis.checked_sub(wall).map(|since| began + since));
-        }
-        moments
+        let millis = Duration::from_millis(u64::try_from(found?).expect("after 1970"));
+        Some(millis.checked_sub(wall).map(|since| began + since))
     }
 }

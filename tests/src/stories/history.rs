@@ -43,6 +43,8 @@ pub struct Key {
     pub id: i64,
     /// The token that it was made with.
     pub by: usize,
+    /// The key that it replaced, by its place in the history.
+    pub replaces: Option<usize>,
     /// The request that made it.
     pub request: String,
     /// When it was asked for and got.
@@ -69,6 +71,25 @@ pub enum What {
     Active(bool),
     /// Ends a key.
     Revoke(usize),
+    /// Ends every key of a lineage, by the place of its first.
+    EndLineage(usize),
+    /// Has a key refused, or accepted again.
+    Enabled(usize, bool),
+    /// Gives a key the scope that is tried, or takes it away.
+    Scope(usize, bool),
+    /// Replaces a key; at once, or with a grace that is longer than any story.
+    Rotate(usize, Grace),
+    /// Holds the user to a ceiling below that scope, or to none of their own.
+    Held(bool),
+}
+
+/// What becomes of a key that is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grace {
+    /// It is over.
+    None,
+    /// It goes on.
+    Long,
 }
 
 /// A change that was asked for.
@@ -93,6 +114,8 @@ pub struct Use {
     pub span: Span,
     /// What was said.
     pub said: Said,
+    /// Of a key that was accepted: whether it has the scope that is tried, where that was tried.
+    pub scope: Option<bool>,
 }
 
 /// What a login was told.
@@ -120,6 +143,8 @@ pub struct Login {
 /// Everything about one user.
 #[derive(Debug)]
 pub struct History {
+    /// Whether an edge goes on with a request whose client has hung up, and decides it anew.
+    pub edges_go_on: bool,
     /// When it began. The first password has number 0, and the user is active.
     pub begin: Instant,
     /// The tokens, in the order in which they were got.
@@ -134,6 +159,8 @@ pub struct History {
     pub logins: Vec<Login>,
     /// Answers that nobody should ever give.
     pub wrong: Vec<String>,
+    /// Keys that were handed out and are not in the database as they were.
+    pub lost: Vec<String>,
 }
 
 impl Span {
@@ -153,6 +180,15 @@ impl What {
             Self::Active(false) => "deactivations",
             Self::Active(true) => "reactivations",
             Self::Revoke(_) => "revokes of new keys",
+            Self::EndLineage(_) => "ends of lineages",
+            Self::Enabled(_, false) => "disables",
+            Self::Enabled(_, true) => "enables",
+            Self::Scope(_, false) => "scopes taken away",
+            Self::Scope(_, true) => "scopes given back",
+            Self::Rotate(_, Grace::None) => "rotations without grace",
+            Self::Rotate(_, Grace::Long) => "rotations with grace",
+            Self::Held(true) => "ceilings lowered",
+            Self::Held(false) => "ceilings cleared",
         }
     }
 }
@@ -171,8 +207,9 @@ impl Change {
 
 impl History {
     /// Nothing has happened.
-    pub fn begin() -> Self {
+    pub fn begin(edges_go_on: bool) -> Self {
         Self {
+            edges_go_on,
             begin: Instant::now(),
             tokens: Vec::new(),
             keys: Vec::new(),
@@ -180,6 +217,7 @@ impl History {
             uses: Vec::new(),
             logins: Vec::new(),
             wrong: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -192,6 +230,15 @@ impl History {
     /// It was answered, or given up.
     pub fn ends(&mut self, change: usize, at: Instant, answered: bool) {
         self.changes[change].over = Some((at, answered));
+    }
+
+    /// The first key of a key's lineage.
+    pub fn lineage(&self, key: usize) -> usize {
+        let mut first = key;
+        while let Some(before) = self.keys[first].replaces {
+            first = before;
+        }
+        first
     }
 
     /// The credentials that were got last: so many tokens, and so many keys.

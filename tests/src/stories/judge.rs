@@ -6,6 +6,8 @@
 //!   after; one that ends many and was given up ends nothing that was made when its edge had given up, too;
 //! - a credential that was made after a change was answered is not ended by it.
 
+mod keys;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,8 @@ pub enum Kind {
     Undone,
     /// A credential is refused that nothing has ended.
     Widened,
+    /// A key was handed out, and is not in the database.
+    Lost,
     /// An answer that nobody should ever give.
     Wrong,
 }
@@ -60,7 +64,8 @@ pub struct Verdict {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Stale, Self::Born, Self::Undone, Self::Widened, Self::Wrong];
+    pub const ALL: [Self; 6] =
+        [Self::Stale, Self::Born, Self::Undone, Self::Widened, Self::Lost, Self::Wrong];
 
     /// What it is called in a table.
     pub fn name(self) -> &'static str {
@@ -69,6 +74,7 @@ impl Kind {
             Self::Born => "born during a change, accepted after it",
             Self::Undone => "a change undone by an earlier one",
             Self::Widened => "refused, and ended by nothing",
+            Self::Lost => "keys handed out and lost",
             Self::Wrong => "wrong answers to these users",
         }
     }
@@ -90,10 +96,14 @@ impl History {
         for wrong in &self.wrong {
             find(Kind::Wrong, wrong.clone(), String::new());
         }
+        for lost in &self.lost {
+            find(Kind::Lost, lost.clone(), String::new());
+        }
         for used in &self.uses {
             if let Some(kind) = self.judge_use(used) {
                 let at = self.between(&used.span);
-                let text = format!("{:?} at edge {}, {at}", used.said, used.edge);
+                let Use { said, edge, scope, .. } = used;
+                let text = format!("{said:?} at edge {edge}, scope {scope:?}, {at}");
                 find(kind, self.named(used.of), text);
             }
         }
@@ -130,23 +140,12 @@ impl History {
             (Credential::Token(number), Said::Refused) => {
                 (let_in && !self.may_have_ended(number, used.span.end)).then_some(Kind::Widened)
             }
-            (Credential::Key(number), Said::Accepted) => {
-                let (key, revoked) = (&self.keys[number], What::Revoke(number));
-                let is_over = |change: &Change| is_by(change.answered(), used.span.begin);
-                if self.changes.iter().any(|change| change.what == revoked && is_over(change)) {
-                    Some(Kind::Stale)
-                } else if self.is_late(key, used.span.begin) {
-                    Some(Kind::Born)
-                } else {
-                    shut_out.then_some(accepted_while_out)
-                }
-            }
+            (Credential::Key(number), Said::Accepted) => self
+                .outlived(number, used)
+                .or_else(|| shut_out.then_some(accepted_while_out))
+                .or_else(|| self.misjudged(number, used)),
             (Credential::Key(number), Said::Refused) => {
-                let revoked = What::Revoke(number);
-                let may_be =
-                    |change: &Change| change.what == revoked && change.asked <= used.span.end;
-                let excused = self.changes.iter().any(may_be);
-                (let_in && !excused).then_some(Kind::Undone)
+                (let_in && !self.may_be_refused(number, &used.span)).then_some(Kind::Undone)
             }
             (_, Said::Wrong(_)) => Some(Kind::Wrong),
             (_, Said::Nothing) => None,
@@ -193,13 +192,21 @@ impl History {
         };
         let mut values: Vec<T> = commands
             .iter()
-            .filter(|change| change.asked <= span.end && !is_overwritten(change.over()))
+            .filter(|change| change.asked <= span.end && !is_overwritten(self.last(change)))
             .filter_map(|change| set(&change.what))
             .collect();
         if !is_overwritten(Some(self.begin)) {
             values.push(first);
         }
         values
+    }
+
+    /// When a command was over for good: an edge that goes on with what its client has given up reads what it is to be
+    /// decided on once more where something newer came.
+    fn last(&self, change: &Change) -> Option<Instant> {
+        let is_decided_anew = matches!(change.what, What::Enabled(..) | What::Scope(..));
+        let goes_on = self.edges_go_on && is_decided_anew && change.answered().is_none();
+        change.over().map(|over| if goes_on { over + REQUEST } else { over })
     }
 
     /// A change, answered by then, after which nobody may accept the token.
@@ -216,7 +223,7 @@ impl History {
                 What::Active(false) => {
                     token.made.begin < answered && !self.may_be_after(token, change)
                 }
-                What::Active(true) | What::Revoke(_) => false,
+                _ => false,
             }
         })
     }
@@ -246,7 +253,7 @@ impl History {
                     },
                     What::Password { by, new } => by != number && token.password < new,
                     What::Active(false) => self.reaches(change, token.made.begin),
-                    What::Active(true) | What::Revoke(_) => false,
+                    _ => false,
                 }
         })
     }
@@ -264,12 +271,6 @@ impl History {
         }
     }
 
-    /// Whether a key was handed out when the session that made it had ended.
-    fn is_late(&self, key: &Key, by: Instant) -> bool {
-        let handed = key.not_before.filter(|handed| *handed <= by);
-        handed.is_some_and(|handed| self.end_of(key.by, handed).is_some())
-    }
-
     fn named(&self, credential: Credential) -> String {
         match credential {
             Credential::Token(number) => {
@@ -281,7 +282,10 @@ impl History {
                 let key = &self.keys[number];
                 let late = key.not_before.map(|at| self.at(at));
                 let made = self.between(&key.made);
-                format!("key {number} by token {}, made {made}, not before {late:?}", key.by)
+                let Key { by, id, replaces, .. } = key;
+                format!(
+                    "key {number} ({id}, replaces {replaces:?}) by token {by}, made {made}, not before {late:?}"
+                )
             }
         }
     }

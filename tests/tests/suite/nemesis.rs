@@ -11,7 +11,7 @@ use e2e::nemesis::{self, Credential, Dice, Done, Fault, LONG, Ledger, Load, Said
 use e2e::stories::front::{Front, Processes};
 use e2e::stories::{self, Pace, Told};
 use e2e::tap::Echo;
-use e2e::{Api, Cluster, Service, poll};
+use e2e::{Api, Cluster, Service, database, poll};
 use sqlx::{Connection, PgConnection};
 use tokio::task::{JoinHandle, block_in_place};
 
@@ -29,6 +29,19 @@ const SHORT_KEYS: usize = 560;
 /// Users who go through every change meanwhile, and what each of their clients does.
 const USERS: usize = 6;
 const PACE: Pace = Pace { clients: 2, acts: 40, rest: Duration::from_millis(100) };
+/// What a long run has seen answered at least once, of what becomes of keys.
+const CHANGES: [&str; 10] = [
+    "revokes of new keys",
+    "ends of lineages",
+    "disables",
+    "enables",
+    "scopes taken away",
+    "scopes given back",
+    "rotations without grace",
+    "rotations with grace",
+    "ceilings lowered",
+    "ceilings cleared",
+];
 /// Bound on whatever comes back by itself.
 const RECOVERY: Duration = Duration::from_mins(1);
 /// Lets edges rely on their memory without a lease. A release build does not know it.
@@ -73,6 +86,8 @@ fn print(seed: u64, done: &Done, verdict: &Verdict, lost: (usize, usize), told: 
 
 /// Has users go through every change until told that it is enough.
 async fn tell(cluster: &Cluster, seed: u64) -> (JoinHandle<Told>, Arc<AtomicBool>) {
+    // What keys can be granted.
+    database::until_told(cluster.database(Service::Keys)).await;
     let front = Arc::new(Front::Processes(Box::new(Processes::of(cluster).await)));
     let over = Arc::new(AtomicBool::new(false));
     let is_over = Arc::clone(&over);
@@ -122,6 +137,9 @@ async fn no_edge_accepts_what_was_revoked_whatever_breaks() {
     }
     assert!(verdict.later > 0 && verdict.logouts > 0, "{verdict:?}");
     assert!(verdict.revokes >= goal.unwrap_or(1), "{verdict:?}");
+    for change in CHANGES.iter().filter(|_| goal.is_some()) {
+        assert!(told.changes.contains_key(change), "seed {seed}: no {change}: {:?}", told.changes);
+    }
 }
 
 #[cfg(debug_assertions)]

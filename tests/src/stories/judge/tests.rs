@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::*;
+use crate::stories::history::Grace;
 
 /// A history whose times are milliseconds.
 struct Written(History);
 
 impl Written {
     fn new() -> Self {
-        Self(History::begin())
+        Self(History::begin(false))
     }
 
     fn at(&self, millis: u64) -> Instant {
@@ -28,8 +29,8 @@ impl Written {
 
     fn key(&mut self, by: usize, made: (u64, u64), not_before: u64) -> usize {
         let (made, not_before) = (self.span(made), Some(self.at(not_before)));
-        let (text, request) = (String::new(), String::new());
-        self.0.keys.push(Key { text, id: 1, by, request, made, not_before });
+        let (text, request, replaces) = (String::new(), String::new(), None);
+        self.0.keys.push(Key { text, id: 1, by, replaces, request, made, not_before });
         self.0.keys.len() - 1
     }
 
@@ -42,7 +43,21 @@ impl Written {
     }
 
     fn says(&self, of: Credential, said: Said, span: (u64, u64)) -> Option<Kind> {
-        self.0.judge_use(&Use { of, edge: 0, span: self.span(span), said })
+        self.0.judge_use(&Use { of, edge: 0, span: self.span(span), said, scope: None })
+    }
+
+    /// A key that was accepted where it has to hold the scope: whether it did.
+    fn key_may(&self, key: usize, scope: bool, span: (u64, u64)) -> Option<Kind> {
+        let (of, span) = (Credential::Key(key), self.span(span));
+        let said = Said::Accepted;
+        self.0.judge_use(&Use { of, edge: 0, span, said, scope: Some(scope) })
+    }
+
+    /// A key in another's place.
+    fn next(&mut self, key: usize, made: (u64, u64)) -> usize {
+        let next = self.key(self.0.keys[key].by, made, made.0);
+        self.0.keys[next].replaces = Some(key);
+        next
     }
 
     fn token_is(&self, token: usize, said: Said, span: (u64, u64)) -> Option<Kind> {
@@ -184,4 +199,84 @@ fn a_key_is_not_handed_out_once_its_session_has_ended() {
     assert_eq!(story.key_is(early, Said::Accepted, (51, 52)), Some(Kind::Stale));
     assert_eq!(story.key_is(early, Said::Refused, (51, 52)), None);
     assert_eq!(story.key_is(late, Said::Refused, (51, 52)), Some(Kind::Undone));
+}
+
+#[test]
+fn a_key_that_was_disabled_is_refused_until_it_is_enabled() {
+    let mut story = Written::new();
+    let by = story.token(0, (1, 2));
+    let key = story.key(by, (3, 4), 3);
+    assert_eq!(story.key_is(key, Said::Refused, (5, 6)), Some(Kind::Undone), "before");
+    story.change(What::Enabled(key, false), (10, 20), true);
+    assert_eq!(story.key_is(key, Said::Accepted, (19, 22)), None, "it began before the answer");
+    assert_eq!(story.key_is(key, Said::Accepted, (21, 22)), Some(Kind::Stale));
+    assert_eq!(story.key_is(key, Said::Refused, (21, 22)), None);
+    story.change(What::Enabled(key, true), (30, 40), true);
+    assert_eq!(story.key_is(key, Said::Refused, (41, 42)), Some(Kind::Undone));
+    // One that was given up may be carried out until a later one has returned.
+    story.change(What::Enabled(key, false), (50, 60), false);
+    for said in [Said::Accepted, Said::Refused] {
+        assert_eq!(story.key_is(key, said, (61, 62)), None);
+    }
+    story.change(What::Enabled(key, false), (70, 80), true);
+    assert_eq!(story.key_is(key, Said::Accepted, (81, 82)), Some(Kind::Undone));
+    let other = story.key(by, (3, 4), 3);
+    assert_eq!(story.key_is(other, Said::Refused, (81, 82)), Some(Kind::Undone), "another key");
+    // Where edges go on with what was given up, that one may be decided anew, behind the later one.
+    story.0.edges_go_on = true;
+    story.change(What::Enabled(other, true), (90, 95), false);
+    story.change(What::Enabled(other, false), (100, 110), true);
+    assert_eq!(story.key_is(other, Said::Accepted, (111, 112)), None);
+    story.change(What::Enabled(other, false), (10_100, 10_110), true);
+    assert_eq!(story.key_is(other, Said::Accepted, (10_111, 10_112)), Some(Kind::Undone));
+}
+
+#[test]
+fn a_scope_is_there_from_the_answer_that_gives_it_until_it_is_taken_or_the_ceiling_falls() {
+    let mut story = Written::new();
+    let by = story.token(0, (1, 2));
+    let key = story.key(by, (3, 4), 3);
+    assert_eq!(story.key_may(key, true, (5, 6)), Some(Kind::Stale), "it never had it");
+    assert_eq!(story.key_may(key, false, (5, 6)), None);
+    story.change(What::Scope(key, true), (10, 20), true);
+    assert_eq!(story.key_may(key, false, (21, 22)), Some(Kind::Widened));
+    let next = story.next(key, (23, 24));
+    story.change(What::Scope(key, false), (30, 40), true);
+    assert_eq!(story.key_may(key, true, (39, 42)), None);
+    assert_eq!(story.key_may(key, true, (41, 42)), Some(Kind::Undone));
+    assert_eq!(story.key_may(next, false, (41, 42)), Some(Kind::Widened), "it has its own");
+    story.change(What::Held(true), (50, 60), true);
+    assert_eq!(story.key_may(next, true, (61, 62)), Some(Kind::Stale));
+    assert_eq!(story.key_may(next, false, (61, 62)), None);
+    story.change(What::Held(false), (70, 80), true);
+    assert_eq!(story.key_may(next, false, (81, 82)), Some(Kind::Widened));
+    assert_eq!(story.key_may(next, true, (81, 82)), None);
+    let late = story.next(key, (35, 45));
+    for scope in [true, false] {
+        assert_eq!(story.key_may(late, scope, (81, 82)), None, "made while it was taken");
+    }
+}
+
+#[test]
+fn a_key_is_over_that_was_replaced_without_grace_and_so_is_all_of_a_lineage_that_was_ended() {
+    let mut story = Written::new();
+    let by = story.token(0, (1, 2));
+    let first = story.key(by, (3, 4), 3);
+    story.change(What::Rotate(first, Grace::Long), (5, 8), true);
+    let second = story.next(first, (5, 8));
+    assert_eq!(story.key_is(first, Said::Refused, (9, 10)), Some(Kind::Undone));
+    story.change(What::Rotate(second, Grace::None), (10, 20), true);
+    let third = story.next(second, (10, 20));
+    assert_eq!(story.key_is(second, Said::Accepted, (19, 22)), None);
+    assert_eq!(story.key_is(second, Said::Accepted, (21, 22)), Some(Kind::Stale));
+    assert_eq!(story.key_is(second, Said::Refused, (21, 22)), None);
+    assert_eq!(story.key_is(third, Said::Refused, (21, 22)), Some(Kind::Undone));
+    story.change(What::EndLineage(first), (30, 40), true);
+    let during = story.next(third, (31, 45));
+    for (key, kind) in [(first, Kind::Stale), (third, Kind::Stale), (during, Kind::Born)] {
+        assert_eq!(story.key_is(key, Said::Accepted, (46, 47)), Some(kind));
+        assert_eq!(story.key_is(key, Said::Refused, (46, 47)), None);
+    }
+    let other = story.key(by, (3, 4), 3);
+    assert_eq!(story.key_is(other, Said::Refused, (46, 47)), Some(Kind::Undone));
 }
