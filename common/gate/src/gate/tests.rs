@@ -172,8 +172,8 @@ async fn a_request_that_is_not_let_through_counts_as_that_and_is_no_use_of_a_key
         ] {
             let said = bench.gate.verify(&patient(), request).await.unwrap();
             assert_eq!((said.outcome, said.principal), (outcome, None));
-            let counter = format!("latchkey_verifications_total key {}", outcome.code());
-            assert_eq!(counted.counter(&counter), turn, "{counter}");
+            let name = format!("latchkey_verifications_total key {}", outcome.code());
+            assert_eq!(counted.counter(&name), turn, "{name}");
         }
         assert_eq!(bench.gate.usage.take(), []);
     }
