@@ -208,8 +208,16 @@ async fn another_s_key_is_as_one_that_there_is_not() {
 async fn a_key_shows_and_ends_itself_without_any_scope() {
     let (api, user) = ready().await;
     let key = api.key(&user.token, "own").await;
+    let noted = json!({"description": "what it opens", "tags": ["own"], "metadata": {"a": 1}});
+    let own = patch(&api, &user, key.id, &noted).await.expect(200);
     let shown = api.get("/keys/self").api_key(&key.key).send().await.expect(200);
     assert_eq!(shown["id"], key.id);
+    // What its owner wrote for themselves is not for whoever holds it; everything else is.
+    let mut open = own.as_object().unwrap().clone();
+    assert!(open.remove("description").is_some() && open.remove("receipt").is_some());
+    let members = shown.as_object().unwrap();
+    assert_eq!(members.keys().collect::<Vec<_>>(), open.keys().collect::<Vec<_>>(), "{shown}");
+    assert_eq!((&shown["tags"], &shown["metadata"]), (&json!(["own"]), &json!({"a": 1})));
     api.get("/keys/self").bearer(&key.key).send().await.expect(200);
     api.get("/keys/self").bearer(&user.token).send().await.unauthenticated();
     api.delete("/keys/self?reason=superseded").api_key(&key.key).send().await.problem(422, "query");

@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::change::note;
 use super::json::RevokedBody;
-use super::object::KeyBody;
+use super::object::OwnKeyBody;
 use super::wait::WaitQuery;
 use crate::api::json::rfc3339;
 use crate::body::{KeyPath, MAX_AUTH_BODY, MaybeBody, NoBody};
@@ -209,19 +209,17 @@ pub(crate) async fn revoke(
 }
 
 /// Show the API key that is sent
+///
+/// What its owner wrote for themselves is left out: its `description`, and the note of a revocation.
 #[utoipa::path(get, path = "/keys/self", tag = "keys",
-    responses((status = 200, description = "The key; `ETag` names its version", body = KeyBody,
+    responses((status = 200, description = "The key; `ETag` names its version", body = OwnKeyBody,
         headers(("ETag" = String, description = "`\"v<version>\"`")))))]
 pub(crate) async fn show_self(
     State(edge): State<Arc<Edge>>,
     Itself { key, user, context }: Itself,
-) -> Result<([(HeaderName, String); 1], Json<KeyBody>), Problem> {
-    let mut object = edge.bus.call(&context, &GetKey { owner: user, key }).await?;
-    // What its owner noted is not for whoever holds it.
-    if let Some(revocation) = &mut object.revocation {
-        revocation.note = None;
-    }
-    let body = KeyBody::new(object, user);
+) -> Result<([(HeaderName, String); 1], Json<OwnKeyBody>), Problem> {
+    let object = edge.bus.call(&context, &GetKey { owner: user, key }).await?;
+    let body = OwnKeyBody::new(object, user);
     Ok(([(ETAG, body.etag())], Json(body)))
 }
 

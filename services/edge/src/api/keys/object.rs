@@ -17,9 +17,26 @@ pub struct KeyBody {
     fields: KeyFields,
 }
 
+/// A key as it is shown to itself: without what its owner wrote for themselves, its `description` and the note of a
+/// revocation.
+#[derive(Serialize, ToSchema)]
+pub struct OwnKeyBody {
+    id: i64,
+    #[serde(flatten)]
+    fields: OpenFields,
+}
+
 /// What is shown of a key besides its id.
 #[derive(Serialize, ToSchema)]
 pub struct KeyFields {
+    #[serde(flatten)]
+    open: OpenFields,
+    description: String,
+}
+
+/// What is shown of a key to whoever holds it, too.
+#[derive(Serialize, ToSchema)]
+pub struct OpenFields {
     name: String,
     /// Enough of the key to recognise it by.
     hint: String,
@@ -34,7 +51,6 @@ pub struct KeyFields {
     /// What the key is worth: the first of these that holds.
     #[schema(value_type = String, pattern = "^(revoked|expired|disabled|inactive|retiring|active)$")]
     state: &'static str,
-    description: String,
     /// Told to whoever verifies the key.
     #[schema(value_type = Object)]
     metadata: Value,
@@ -120,8 +136,30 @@ impl KeyBody {
     /// The value of `ETag`.
     #[must_use]
     pub fn etag(&self) -> String {
-        format!("\"v{}\"", self.fields.version)
+        etag(self.fields.open.version)
     }
+}
+
+impl OwnKeyBody {
+    /// How `key`, which belongs to `owner`, is shown to itself.
+    #[must_use]
+    pub fn new(mut key: KeyObject, owner: UserId) -> Self {
+        if let Some(revocation) = &mut key.revocation {
+            revocation.note = None;
+        }
+        let (id, KeyFields { open: fields, .. }) = (key.id.0, KeyFields::new(key, owner));
+        Self { id, fields }
+    }
+
+    /// The value of `ETag`.
+    #[must_use]
+    pub fn etag(&self) -> String {
+        etag(self.fields.version)
+    }
+}
+
+fn etag(version: i64) -> String {
+    format!("\"v{version}\"")
 }
 
 impl KeyFields {
@@ -134,7 +172,7 @@ impl KeyFields {
             Owner::User(user) => user,
         };
         let is_revoked = key.is_revoked();
-        Self {
+        let open = OpenFields {
             name: key.name,
             hint: key.hint,
             created_at: rfc3339(key.created_at),
@@ -142,7 +180,6 @@ impl KeyFields {
             is_revoked,
             last_used_at: key.last_used_at.map(rfc3339),
             state: key.state.name(),
-            description: key.description,
             metadata: key.metadata.to_value(),
             external_id: key.external_id,
             tags: key.tags,
@@ -158,7 +195,8 @@ impl KeyFields {
             lineage: key.lineage.into(),
             revocation: key.revocation.map(RevocationBody::from),
             version: key.version,
-        }
+        };
+        Self { open, description: key.description }
     }
 }
 
