@@ -8,7 +8,7 @@ pub const RATE_LIMIT: Variable<Switch> = Variable {
     name: "RATE_LIMIT",
     kind: Switch,
     default: Preset::Value("on"),
-    help: "limits on logins, signups and new keys; `off` is for tests and benchmarks",
+    help: "limits on logins, signups, new keys and changes of keys; `off` is for tests and benchmarks",
 };
 
 /// The variables about limits.

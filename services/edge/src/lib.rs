@@ -148,7 +148,9 @@ pub fn build(config: &Config, deps: Deps) -> Built {
 /// The edge that serves these routes.
 fn serving(routes: Vec<Route>, config: &Config, deps: Deps) -> Built {
     if !config.rate_limit {
-        tracing::warn!("RATE_LIMIT=off: logins, signups and new keys are not limited");
+        tracing::warn!(
+            "RATE_LIMIT=off: logins, signups, new keys and changes of keys are not limited"
+        );
     }
     let Deps { bus, clock, entropy } = deps;
     let asking = latchkey_gate::Deps { name: NAME, bus: bus.clone(), clock, entropy };

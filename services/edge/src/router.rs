@@ -117,7 +117,7 @@ fn api_keys() -> [Route; 5] {
 
 fn one_key() -> [Route; 6] {
     let changing = |route: Route| {
-        route.who(Write::REQUIREMENT).body(MAX_AUTH_BODY).problems(&[
+        route.who(Write::REQUIREMENT).body(MAX_AUTH_BODY).limit(LimitClass::Changes).problems(&[
             &INSUFFICIENT_SCOPE,
             &KEY_NOT_FOUND,
             &CONFLICT_REVOKED,
@@ -135,12 +135,10 @@ fn one_key() -> [Route; 6] {
         changing(Route::new(routes!(change::disable))),
         changing(Route::new(routes!(change::enable))),
         changing(Route::new(routes!(end::revoke))),
-        Route::new(routes!(end::delete)).who(Write::REQUIREMENT).problems(&[
-            &INSUFFICIENT_SCOPE,
-            &KEY_NOT_FOUND,
-            &CONFLICT_NOT_REVOKED,
-            &INVALID,
-        ]),
+        Route::new(routes!(end::delete))
+            .who(Write::REQUIREMENT)
+            .limit(LimitClass::Changes)
+            .problems(&[&INSUFFICIENT_SCOPE, &KEY_NOT_FOUND, &CONFLICT_NOT_REVOKED, &INVALID]),
     ]
 }
 
@@ -148,9 +146,13 @@ fn one_key() -> [Route; 6] {
 fn own_key() -> [Route; 3] {
     [
         Route::new(routes!(end::show_self)).who(KEY),
-        Route::new(routes!(end::delete_self)).who(KEY).problems(&[&KEY_NOT_FOUND, &INVALID]),
+        Route::new(routes!(end::delete_self))
+            .who(KEY)
+            .limit(LimitClass::Changes)
+            .problems(&[&KEY_NOT_FOUND, &INVALID]),
         Route::new(routes!(end::revoke_self))
             .who(KEY)
+            .limit(LimitClass::Changes)
             .problems(&[&KEY_NOT_FOUND])
             .body(MAX_AUTH_BODY),
     ]

@@ -1,7 +1,10 @@
 //! Rate limits: they come, they say for how long, and nobody talks their way around them.
 
+use std::time::Duration;
+
 use e2e::account::PASSWORD;
-use e2e::{Answer, Api, Stack, unique};
+use e2e::{Answer, Api, Stack, poll, unique};
+use futures_util::future::join_all;
 use serde_json::json;
 
 /// More attempts than any sensible limit lets through at once.
@@ -215,4 +218,89 @@ async fn without_limits_nobody_is_limited_and_the_log_warns_of_it() {
     }
     api.log_in(&user.username, PASSWORD).await.expect(200);
     assert!(stack.logs().iter().any(|line| line.contains("RATE_LIMIT")), "no warning at start");
+}
+
+/// Bound on what is told soon.
+const SOON: Duration = Duration::from_mins(1);
+/// How many commands on a key that is not there are sent at the same time.
+const AT_ONCE: usize = 64;
+
+/// Whether one of many that are sent at the same time is one too many.
+async fn is_limited(attempt: impl AsyncFn() -> Answer) -> bool {
+    let answers = join_all((0..AT_ONCE).map(|_| attempt())).await;
+    let limited = answers.iter().find(|answer| answer.status == 429);
+    limited.inspect(|answer| says_when(answer)).is_some()
+}
+
+/// A user's changes of keys that are not there, until they are one too many.
+async fn exhaust_changes(attempt: impl AsyncFn() -> Answer) {
+    let mut attempts = 0;
+    while !is_limited(&attempt).await {
+        attempts += AT_ONCE;
+        assert!(attempts < 100 * AT_ONCE, "{attempts} changes and no limit");
+    }
+    assert!(attempts >= 1_000 - AT_ONCE, "a limit after {attempts} changes");
+}
+
+#[tokio::test]
+async fn who_changes_keys_again_and_again_hits_a_limit_and_what_keys_do_is_counted_apart() {
+    let stack = limited("0");
+    let api = stack.api();
+    let (user, other) = (api.user().await, api.user().await);
+    let body = json!({"name": "manages", "scopes": ["latchkey:keys:write"]});
+    // What users may grant is told to the key service soon after a first start.
+    poll::until_async("keys manage keys", SOON, async || {
+        let made = api.make_key(&other.token, &body).await.status;
+        (made == 201).then_some(())
+    })
+    .await;
+    let manages = api.make_key(&user.token, &body).await.expect(201)["key"].clone();
+    let manages = manages.as_str().expect("a key");
+    let (first, second) = (api.key(&user.token, "a").await, api.key(&user.token, "b").await);
+    let missing = first.id + 1_000_000_000;
+    exhaust_changes(async || {
+        api.post(&format!("/keys/{missing}/disable")).api_key(manages).send().await
+    })
+    .await;
+    // The user is hindered by nothing that a key of theirs has done.
+    api.revoke(&user.token, first.id).await.expect(200);
+    let name = json!({"name": "c"});
+    let call = || api.call("PATCH", &format!("/keys/{}", second.id));
+    exhaust_changes(async || {
+        api.post(&format!("/keys/{missing}/enable")).bearer(&user.token).send().await
+    })
+    .await;
+    let path = format!("/keys/{missing}");
+    let (revoke, purge) = (format!("{path}/revoke"), format!("{path}?purge=true"));
+    for (method, path) in
+        [("PATCH", &path), ("POST", &revoke), ("DELETE", &path), ("DELETE", &purge)]
+    {
+        let attempt = async || {
+            let call = api.call(method, path).bearer(&user.token);
+            if method == "PATCH" { call.json(&name).send().await } else { call.send().await }
+        };
+        assert!(is_limited(attempt).await, "{method} {path}");
+    }
+    // Nobody else is, and nothing that is only read.
+    call().bearer(&other.token).json(&name).send().await.problem(404, "");
+    api.get("/keys").bearer(&user.token).send().await.expect(200);
+    api.as_service(&second.key).await.expect(200);
+}
+
+#[tokio::test]
+async fn keys_that_are_made_together_count_each() {
+    let stack = limited("0");
+    let api = stack.api();
+    let user = api.user().await;
+    let keys: Vec<_> = (0..90).map(|n| json!({"name": format!("{n}"), "scopes": []})).collect();
+    let bulk = json!({"keys": keys});
+    let make = || api.post("/keys/bulk").bearer(&user.token).json(&bulk).send();
+    make().await.expect(201);
+    // Ten are left, and one more comes each second.
+    let refused = make().await;
+    refused.problem(429, "");
+    says_when(&refused);
+    let list = api.get("/keys?limit=1000").bearer(&user.token).send().await.expect(200);
+    assert_eq!(list.as_array().map(Vec::len), Some(90));
+    api.key(&user.token, "one more").await;
 }

@@ -54,10 +54,11 @@ pub(super) struct Buckets<K> {
 }
 
 impl Quota {
-    /// When a bucket that is full at `full_at` is full after one more request at `now`, or for how many
-    /// milliseconds there is none.
-    fn take(self, full_at: u64, now: u64) -> Result<u64, u64> {
-        let after = full_at.max(now).saturating_add(self.interval.get());
+    /// When a bucket that is full at `full_at` is full after `count` more requests at `now`, or for how many
+    /// milliseconds there are none.
+    fn take(self, full_at: u64, count: u64, now: u64) -> Result<u64, u64> {
+        let taken = self.interval.get().saturating_mul(count);
+        let after = full_at.max(now).saturating_add(taken);
         let max = now.saturating_add(self.burst.saturating_mul(self.interval.get()));
         if after > max { Err(after - max) } else { Ok(after) }
     }
@@ -74,11 +75,11 @@ impl<K: Grouped> Buckets<K> {
         }
     }
 
-    /// Counts one request of `client` at `now`, in milliseconds.
+    /// Counts so many requests of `client` at `now`, in milliseconds: all of them, or none.
     ///
     /// # Errors
-    /// For how many milliseconds there is no further one.
-    pub(super) fn take(&self, client: K, now: u64) -> Result<(), u64> {
+    /// For how many milliseconds there are not so many more.
+    pub(super) fn take(&self, client: K, count: u64, now: u64) -> Result<(), u64> {
         let Some(shard) = self.shards.get(self.place(client, SHARDS)) else { return Ok(()) };
         #[expect(
             clippy::disallowed_methods,
@@ -86,24 +87,24 @@ impl<K: Grouped> Buckets<K> {
         )]
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(full_at) = shard.find(&client) {
-            *full_at = self.quota.take(*full_at, now)?;
+            *full_at = self.quota.take(*full_at, count, now)?;
             return Ok(());
         }
-        if shard.insert(client, self.quota.take(0, now)?, |full_at| *full_at <= now) {
+        if shard.insert(client, self.quota.take(0, count, now)?, |full_at| *full_at <= now) {
             return Ok(());
         }
         drop(shard);
-        self.take_shared(&client, now)
+        self.take_shared(&client, count, now)
     }
 
-    fn take_shared(&self, client: &K, now: u64) -> Result<(), u64> {
+    fn take_shared(&self, client: &K, count: u64, now: u64) -> Result<(), u64> {
         let Some(bucket) = self.shared.get(self.place(client.group(), SHARED)) else {
             return Ok(());
         };
-        let taken = |full_at: u64| self.quota.take(full_at, now).ok();
+        let taken = |full_at: u64| self.quota.take(full_at, count, now).ok();
         match bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken) {
             Ok(_before) => Ok(()),
-            Err(full_at) => self.quota.take(full_at, now).map(drop),
+            Err(full_at) => self.quota.take(full_at, count, now).map(drop),
         }
     }
 

@@ -198,6 +198,7 @@ impl Changing<'_> {
         R: Rpc<Reply = KeyChanged>,
     {
         let (owner, key, mark) = (self.user, self.key, self.edge.mark());
+        self.edge.limits.change(owner, self.context.caller.as_deref())?;
         for _ in 0..MAX_DECISIONS {
             let object = self.edge.bus.call(self.context, &GetKey { owner, key }).await?;
             self.if_match.check(object.version)?;

@@ -23,8 +23,6 @@ use crate::unshown::Making;
 
 /// Bytes of a body that makes several keys at most: what it becomes has to fit in a message.
 pub const MAX_BULK_BODY: usize = 48 * 1_024;
-/// As many of several keys count as one that is made alone: they are one transaction.
-const MADE_FOR_ONE: usize = 10;
 
 /// Make an API key; the answer is the only one that shows it
 #[utoipa::path(post, path = "/keys/create", tag = "keys",
@@ -108,10 +106,7 @@ pub(crate) async fn create_many(
     JsonBody(body): JsonBody<CreateKeysBody, MAX_BULK_BODY>,
 ) -> Result<(StatusCode, Json<CreatedKeysBody>), Problem> {
     let wanted = body.read();
-    let count = wanted.as_ref().map_or(1, Vec::len).div_ceil(MADE_FOR_ONE);
-    for _ in 0..count {
-        edge.limits.key(acting.user)?;
-    }
+    edge.limits.keys(acting.user, wanted.as_ref().map_or(1, Vec::len))?;
     let keys = wanted.map_err(Problem::invalid)?;
     let keys = keys.into_iter().map(|key| of(&acting, key)).collect();
     let (owner, narrowed, seed) = (acting.user, acting.narrowed.clone(), edge.seed());

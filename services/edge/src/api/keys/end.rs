@@ -173,6 +173,7 @@ pub(crate) async fn delete(
             if !matches!(acting, Some(Actor::User { .. })) {
                 return Err(Problem::of(&USERS_ONLY));
             }
+            edge.limits.change(user, context.caller.as_deref())?;
             // One that was purged before is nobody's, whichever attempt of this command finds it done.
             edge.bus.call(&context, &GetKey { owner: user, key }).await?;
             edge.bus.call(&context, &PurgeKey { owner: user, key }).await?;
@@ -267,6 +268,7 @@ async fn end(
     request: RevokeKey,
 ) -> Result<(StatusCode, Json<RevokedBody>), Problem> {
     let key: KeyId = request.key;
+    edge.limits.change(request.owner, context.caller.as_deref())?;
     let changed = edge.change(context, &request).await?;
     let status = match changed {
         Changed::Confirmed(_) => StatusCode::OK,

@@ -39,7 +39,7 @@ fn buckets() -> Buckets<Client> {
 fn drain(buckets: &Buckets<Client>, client: Client, now: u64) -> (u64, u64) {
     let mut passed = 0;
     loop {
-        match buckets.take(client, now) {
+        match buckets.take(client, 1, now) {
             Ok(()) => passed += 1,
             Err(wait) => return (passed, wait),
         }
@@ -49,7 +49,7 @@ fn drain(buckets: &Buckets<Client>, client: Client, now: u64) -> (u64, u64) {
 /// Has so many clients ask once each, at `now`.
 fn flood(buckets: &Buckets<Client>, first: u64, now: u64) {
     for number in first..first + FLOOD {
-        let _ = buckets.take(Client(number), now);
+        let _ = buckets.take(Client(number), 1, now);
     }
 }
 
@@ -108,7 +108,7 @@ fn a_full_table_turns_nobody_away_and_gives_a_flood_nothing() {
     assert!(served >= 8, "{served} of 10");
     // Whoever makes up client after client in one group has one bucket for all of them.
     let fresh = 20 * GROUP..20 * GROUP + 1_000;
-    let passed = fresh.filter(|number| buckets.take(Client(*number), 0).is_ok()).count();
+    let passed = fresh.filter(|number| buckets.take(Client(*number), 1, 0).is_ok()).count();
     assert!(passed <= 100, "{passed}");
 }
 
@@ -122,7 +122,7 @@ fn a_request_costs_the_same_whether_the_table_is_empty_or_full() {
         // In the end the places of full buckets are taken, and those of others looked at in vain.
         for number in 0..FLOOD {
             HASHED.set(0);
-            let _ = buckets.take(Client(turn * FLOOD + number), turn * SECOND);
+            let _ = buckets.take(Client(turn * FLOOD + number), 1, turn * SECOND);
             let hashed = HASHED.get();
             assert!(hashed <= most, "{hashed} hashes in one request");
             total += hashed;
@@ -130,4 +130,15 @@ fn a_request_costs_the_same_whether_the_table_is_empty_or_full() {
     }
     let average = total / usize::try_from(3 * FLOOD).unwrap();
     assert!(average < usual, "{average} hashes a request");
+}
+
+#[test]
+fn several_at_once_are_let_through_together_or_not_at_all() {
+    let (buckets, client) = (buckets(), Client(1));
+    assert_eq!(buckets.take(client, 60, 0), Ok(()));
+    // There are 40 left, and 20 more come in 20 seconds.
+    assert_eq!(buckets.take(client, 60, 0), Err(20 * SECOND));
+    assert_eq!(buckets.take(client, 40, 0), Ok(()), "what was refused has cost nothing");
+    assert_eq!(buckets.take(client, 1, 0), Err(SECOND));
+    assert_eq!(buckets.take(client, 100, 100 * SECOND), Ok(()));
 }
