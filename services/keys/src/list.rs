@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use latchkey_bus::Context;
+use latchkey_contract::credential::KeyEnvironment;
 use latchkey_contract::keys::{KeyFilter, KeyPage, ListKeys, rules};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{Failure, FieldError, KeyId, Refusal};
@@ -39,6 +40,15 @@ pub(crate) fn check(filter: &KeyFilter) -> Result<(), Refusal> {
     } else {
         Err(FieldError::new("name", "must have at most 100 characters"))
     };
-    let faults: Vec<FieldError> = [tags.err(), name.err()].into_iter().flatten().collect();
+    let is_environment =
+        filter.environment.as_ref().is_none_or(|name| KeyEnvironment::parse(name).is_ok());
+    let environment = if is_environment {
+        Ok(())
+    } else {
+        Err(FieldError::new("environment", "must be the name of an environment"))
+    };
+    let external_id = filter.external_id.as_deref().map_or(Ok(()), rules::external_id);
+    let all = [tags.err(), name.err(), environment.err(), external_id.err()];
+    let faults: Vec<FieldError> = all.into_iter().flatten().collect();
     if faults.is_empty() { Ok(()) } else { Err(Refusal::Invalid(faults)) }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use latchkey_bus::Context;
-use latchkey_contract::keys::{FindKeys, FoundKey, KeyObject, KnownBy, LookUpKeys};
+use latchkey_contract::keys::{FindKeys, FoundKey, KeyObject, KnownBy, LookUpKeys, rules};
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{Failure, Refusal};
 
@@ -24,6 +24,7 @@ pub(crate) async fn look_up(
             found.into_iter().collect()
         }
         KnownBy::Hint(hint) => {
+            rules::hint(&hint).map_err(|fault| Refusal::Invalid(vec![fault]))?;
             let most = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
             let found = store::key::by_hint(&keys.db, owner, &hint, most, now).await?;
             // Two of them are chance already.

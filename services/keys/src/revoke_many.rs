@@ -9,7 +9,7 @@ use latchkey_contract::{Failure, FieldError, Refusal};
 
 use crate::store::again;
 use crate::store::revoke_many::{self, Many, ManyRevoked};
-use crate::{Keys, NAME, acting};
+use crate::{Keys, NAME, acting, list};
 
 /// A repeat takes in what its first try has ended and not every edge is known to know of.
 pub(crate) async fn revoke(
@@ -51,7 +51,10 @@ fn check(request: &RevokeKeys) -> Result<(), Refusal> {
             let message = "must name at least one thing: an empty filter would end every key";
             Err(FieldError::new("filter", message))
         }
-        Which::Filter(_) => Ok(()),
+        Which::Filter(filter) => {
+            list::check(filter)?;
+            Ok(())
+        }
     };
     let note = rules::note_of(request.note.as_deref());
     let faults: Vec<FieldError> = [named.err(), note.err()].into_iter().flatten().collect();

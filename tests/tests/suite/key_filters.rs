@@ -200,4 +200,7 @@ async fn ones_own_keys_are_found_by_text_and_by_hint_and_others_keys_are_nobodys
     look_up(json!({"key": 7})).await.invalid(&["key"]);
     look_up(json!({"key": "a", "hint": "b"})).await.invalid(&["hint"]);
     look_up(json!({"hint": "", "colour": 1})).await.invalid(&["hint", "colour"]);
+    for no_hint in ["\u{0}", "sk_EXFE q7Zk", "ä", &"x".repeat(65)] {
+        look_up(json!({"hint": no_hint})).await.invalid(&["hint"]);
+    }
 }

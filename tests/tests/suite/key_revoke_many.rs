@@ -135,6 +135,8 @@ async fn a_faulty_request_is_named_and_ends_nothing() {
         (json!({"ids": null}), &["ids"]),
         (json!({"filter": {"environment": "live", "external_id": null}}), &["filter.external_id"]),
         (json!({"filter": {"tags": "x", "lineage": key.id}}), &["filter.tags"]),
+        (json!({"filter": {"environment": "\u{0}"}}), &["filter.environment"]),
+        (json!({"filter": {"environment": "Live", "lineage": key.id}}), &["filter.environment"]),
         (json!({"filter": {"lineage": "x"}}), &["filter.lineage", "filter"]),
         (json!({"filter": {"state": "good", "lineage": key.id}}), &["filter.state"]),
         (json!({"ids": [key.id], "dryrun": true}), &["dryrun"]),

@@ -10,6 +10,8 @@ pub const MAX_NAME: usize = 100;
 pub const MAX_DESCRIPTION: usize = 1_000;
 /// Characters of an external id at most.
 pub const MAX_EXTERNAL_ID: usize = 128;
+/// Characters of what lists show of a key at most.
+pub const MAX_HINT: usize = 64;
 /// Tags of a key at most.
 pub const MAX_TAGS: usize = 20;
 /// Characters of a tag at most.
@@ -89,6 +91,17 @@ pub fn external_id(text: &str) -> Result<(), FieldError> {
     if is_good { Ok(()) } else { Err(FieldError::new("external_id", message)) }
 }
 
+/// What lists show of a key: visible ASCII characters, and the one sign for what is left out.
+///
+/// # Errors
+/// What is wrong with `hint`, and what is accepted.
+pub fn hint(text: &str) -> Result<(), FieldError> {
+    let is_good = (1..=MAX_HINT).contains(&text.chars().count())
+        && text.chars().all(|c| c.is_ascii_graphic() || c == '…');
+    let message = "must have 1 to 64 visible ASCII characters, among which … may stand";
+    if is_good { Ok(()) } else { Err(FieldError::new("hint", message)) }
+}
+
 /// How many days a key is to live, where it may live `max` of them.
 ///
 /// # Errors
@@ -165,6 +178,12 @@ mod tests {
         }
         for wrong in ["", " ", "a b", "ä", "\u{7f}", &"x".repeat(MAX_EXTERNAL_ID + 1)] {
             assert!(external_id(wrong).is_err(), "{wrong}");
+        }
+        for good in ["sk_EXFE…q7Zk", "sk_sandbox_EXFE…q7Zk", &"x".repeat(MAX_HINT)] {
+            assert!(hint(good).is_ok(), "{good}");
+        }
+        for wrong in ["", "\0", "sk_EXFE q7Zk", "ä", "\u{202e}", &"x".repeat(MAX_HINT + 1)] {
+            assert_eq!(hint(wrong).unwrap_err().field, "hint", "{wrong}");
         }
         for good in ["a", "0", "team:core", "a.b_c:d/e-f", &"x".repeat(MAX_TAG)] {
             assert!(is_tag(good), "{good}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use latchkey_contract::keys::{KnownBy, LookUpKeys};
+use latchkey_contract::keys::{KnownBy, LookUpKeys, rules};
 use latchkey_contract::problem::USERS_ONLY;
 use latchkey_contract::{Actor, CredentialHash, FieldError};
 use serde::Deserialize;
@@ -21,7 +21,7 @@ use crate::state::Edge;
 
 /// Bytes of a body that names a key at most.
 pub const MAX_LOOKUP_BODY: usize = 4 * 1_024;
-/// Characters of a key's text and of a hint at most.
+/// Bytes of a key's text and of a hint at most.
 const MAX_TEXT: usize = 512;
 
 /// What is known of a key: the description of [`LookUpMembers`].
@@ -69,9 +69,10 @@ impl LookUpMembers {
             (Some(key), None) => {
                 text("key", &key).map(|text| KnownBy::Hash(CredentialHash::of(text)))
             }
-            (None, Some(hint)) => {
-                text("hint", &hint).map(|text| KnownBy::Hint(text.replace("...", "…")))
-            }
+            (None, Some(hint)) => text("hint", &hint).and_then(|text| {
+                let hint = text.replace("...", "…");
+                rules::hint(&hint).map(|()| KnownBy::Hint(hint))
+            }),
             (Some(_), Some(_)) => {
                 Err(FieldError::new("hint", "must be left out where `key` is given"))
             }

@@ -8,6 +8,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use latchkey_contract::authority::Changed;
+use latchkey_contract::credential::KeyEnvironment;
 use latchkey_contract::keys::{
     KeyFilter, KeyOrigin, KeyState, KeysRevoked, RevocationReason, RevokeKeys, RevokedOne, Which,
     rules,
@@ -173,6 +174,10 @@ fn read_filter(fields: &mut Fields) -> KeyFilter {
     if name.as_deref().is_some_and(str::is_empty) {
         fields.fault("name", "must have at least one character");
     }
+    let environment = fields.text("environment");
+    if environment.as_deref().is_some_and(|name| KeyEnvironment::parse(name).is_err()) {
+        fields.fault("environment", "must be the name of an environment");
+    }
     let lineage = fields.integer("lineage");
     if lineage.is_some_and(|id| id <= 0) {
         fields.fault("lineage", "must be the id of a key");
@@ -180,7 +185,7 @@ fn read_filter(fields: &mut Fields) -> KeyFilter {
     KeyFilter {
         states: states.unwrap_or_default(),
         tags,
-        environment: fields.text("environment"),
+        environment,
         name,
         origin: fields.one_of("origin", origin, "must be issued or imported"),
         external_id,
