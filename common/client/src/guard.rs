@@ -21,7 +21,8 @@ use crate::required::Required;
 /// [`Principal`](crate::Principal) into the request's extensions. See the [crate]'s example.
 ///
 /// Without a good credential the answer is 401, with a good one that is not enough 403, and where nobody
-/// could say 503. A valid token wins over a key; a token that is not valid does not spoil a valid key.
+/// could say 503. A valid token wins over a key, also where it lacks a scope that the key holds; a token that is not
+/// valid, or no credential for the kind that is asked for, does not spoil a valid key.
 #[derive(Clone)]
 pub struct RequireCredential {
     verifier: Verifier,
@@ -124,7 +125,8 @@ impl RequireCredential {
     }
 }
 
-/// The first that is good and of the kind, or the outcome of the one that came furthest.
+/// The first that is good and of the kind, or the outcome of the one that came furthest. Nothing is looked at behind one that
+/// lacks nothing but a scope: it is who asks.
 fn first_accepted(
     verified: Vec<Verified>,
     kind: Option<PrincipalKind>,
@@ -141,6 +143,9 @@ fn first_accepted(
         };
         if furthest.is_none_or(|before| steps(before) < steps(failed)) {
             furthest = Some(failed);
+        }
+        if failed == Outcome::InsufficientScope {
+            break;
         }
     }
     Err(furthest)
@@ -286,6 +291,21 @@ mod tests {
         assert_eq!(told(&[Revoked, IpDenied]), IpDenied);
         assert_eq!(told(&[InsufficientScope, WrongKind]), InsufficientScope);
         assert_eq!(told(&[WrongEnvironment, IpDenied, Unknown]), IpDenied);
+    }
+
+    #[test]
+    fn a_token_that_lacks_a_scope_is_not_made_up_for_by_a_key_that_holds_it() {
+        let judge = |kind, outcome| {
+            let verified = vec![bad(outcome), good(Service)];
+            first_accepted(verified, kind).map(|principal| principal.kind)
+        };
+        for kind in [None, Some(Service)] {
+            let refused = Err(Some(Outcome::InsufficientScope));
+            assert_eq!(judge(kind, Outcome::InsufficientScope), refused);
+            for other in [Outcome::WrongKind, Outcome::Unknown, Outcome::Expired] {
+                assert_eq!(judge(kind, other), Ok(Service), "{other:?}");
+            }
+        }
     }
 
     #[test]
