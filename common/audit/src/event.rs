@@ -22,6 +22,8 @@ pub enum Action {
     UserReactivated,
     /// What a user may do and grant at most was set, or taken away.
     UserCeilingChanged,
+    /// What every user may do and grant at most who has no ceiling of their own is another than at the start before.
+    UserScopesChanged,
     /// A key was made.
     KeyCreated,
     /// What a key may do, or what is said of it, was changed.
@@ -114,6 +116,7 @@ impl Action {
             Self::UserDeactivated => "user.deactivated",
             Self::UserReactivated => "user.reactivated",
             Self::UserCeilingChanged => "user.ceiling_changed",
+            Self::UserScopesChanged => "admin.user_scopes_changed",
             Self::KeyCreated => "key.created",
             Self::KeyUpdated => "key.updated",
             Self::KeyDisabled => "key.disabled",

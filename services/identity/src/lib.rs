@@ -150,8 +150,8 @@ pub(crate) async fn start_with(
     signer::take_up(&db, &tokens, &clock).await?;
     let (watch, named) = signer::Watch::new(db.clone(), tokens.signers());
     let watch = periodic::child("signer watch", Arc::new(watch));
-    keeper.begin(&db).await?;
-    let scopes = user_scopes::Watch { keeper, db: db.clone() };
+    keeper.begin(&db, &clock).await?;
+    let scopes = user_scopes::Watch { keeper, db: db.clone(), clock: clock.clone() };
     let scopes = periodic::child("user scopes watch", Arc::new(scopes));
     let identity = Arc::new(Identity {
         tokens,

@@ -129,8 +129,8 @@ pub(crate) async fn take_up(db: &Db, tokens: &Tokens, clock: &Clock) -> Result<(
     }
 }
 
-/// A start that changes which secrets are named does so of its own accord.
-fn itself(clock: &Clock) -> Caller {
+/// A start that changes what stands in the database does so of its own accord.
+pub(crate) fn itself(clock: &Clock) -> Caller {
     let request = RequestId::new(&format!("{NAME}-start-{}", clock.unix_millis()));
     Caller::of(Actor::System { service: NAME.into() }, request)
 }

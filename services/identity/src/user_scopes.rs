@@ -11,9 +11,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use latchkey_contract::Scopes;
-use latchkey_runtime::StartError;
+use latchkey_contract::{Scopes, Timestamp};
 use latchkey_runtime::periodic::PeriodicTask;
+use latchkey_runtime::{Clock, StartError};
 use latchkey_store::{Db, StoreError, wait_while_away};
 
 use crate::store::settings as rows;
@@ -53,14 +53,14 @@ impl Keeper {
     ///
     /// # Errors
     /// [`StartError`] where the tables cannot be used.
-    pub(crate) async fn begin(&self, db: &Db) -> Result<(), StartError> {
-        let attempt = || self.set(db);
+    pub(crate) async fn begin(&self, db: &Db, clock: &Clock) -> Result<(), StartError> {
+        let attempt = || self.set(db, clock);
         wait_while_away(NAME, None, StoreError::is_away, attempt)
             .await
             .map_err(signer::unusable_tables)
     }
 
-    async fn set(&self, db: &Db) -> Result<(), StoreError> {
+    async fn set(&self, db: &Db, clock: &Clock) -> Result<(), StoreError> {
         if self.state().is_set {
             return Ok(());
         }
@@ -71,7 +71,8 @@ impl Keeper {
             return Ok(());
         }
         let before = rows::user_scopes(db).await?;
-        let letter = rows::set_user_scopes(db, &self.wanted).await?;
+        let (by, now) = (signer::itself(clock), Timestamp(clock.unix_millis()));
+        let letter = rows::set_user_scopes(db, &self.wanted, &by, now).await?;
         self.state().is_set = true;
         if let Some((letter, _)) = letter.zip(before) {
             let (revision, scopes) = (letter.at().1.0, self.wanted.as_text());
@@ -98,6 +99,7 @@ impl Keeper {
 pub(crate) struct Watch {
     pub(crate) keeper: std::sync::Arc<Keeper>,
     pub(crate) db: Db,
+    pub(crate) clock: Clock,
 }
 
 impl PeriodicTask for Watch {
@@ -106,8 +108,11 @@ impl PeriodicTask for Watch {
 
     async fn run(&self) {
         let is_set = self.keeper.state().is_set;
-        let done =
-            if is_set { self.keeper.look(&self.db).await } else { self.keeper.set(&self.db).await };
+        let done = if is_set {
+            self.keeper.look(&self.db).await
+        } else {
+            self.keeper.set(&self.db, &self.clock).await
+        };
         if let Err(error) = done {
             tracing::debug!(service = NAME, %error, "the scopes of users are looked at later");
         }

@@ -1,13 +1,14 @@
 //! The row of `identity_settings`: what verdicts depend on and a start may change.
 
+use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::changes::{invalidate_everything, revision};
-use latchkey_contract::Scopes;
 use latchkey_contract::keys::SetDefaultCeiling;
+use latchkey_contract::{Caller, Scopes, Timestamp};
 use latchkey_store::{Db, StoreError, values};
 
-use super::AUTHORITY;
 use super::outbox::{self, Letter};
 use super::signer::{ANY_SESSION, LOCK};
+use super::{AUDIT, AUTHORITY};
 
 pub(super) const READ: &str = "SELECT user_scopes FROM identity_settings WHERE id = 1";
 pub(super) const SET: &str =
@@ -23,11 +24,17 @@ pub async fn user_scopes(db: &Db) -> Result<Option<Scopes>, StoreError> {
 }
 
 /// Makes `wanted` the ceiling of all users without one of their own, together with a revision by which every edge drops
-/// what it remembers, and writes down what the key service has to be told. `None`: it was that already.
+/// what it remembers, with an event of `by`, where there was somebody whose it could be, and writes down what the key service
+/// has to be told. `None`: it was that already.
 ///
 /// # Errors
 /// [`StoreError`]; then nothing was done, or all of it.
-pub async fn set_user_scopes(db: &Db, wanted: &Scopes) -> Result<Option<Letter>, StoreError> {
+pub async fn set_user_scopes(
+    db: &Db,
+    wanted: &Scopes,
+    by: &Caller,
+    now: Timestamp,
+) -> Result<Option<Letter>, StoreError> {
     // Mostly there is nothing to do, and nobody is to be kept waiting for that.
     if user_scopes(db).await?.as_ref() == Some(wanted) {
         return Ok(None);
@@ -55,6 +62,12 @@ pub async fn set_user_scopes(db: &Db, wanted: &Scopes) -> Result<Option<Letter>,
         revision: row.revision(),
     });
     outbox::put(&mut tx, &letter).await?;
+    if !is_first {
+        let was = before.as_deref().map(scopes).transpose()?;
+        let changes = serde_json::json!({"user_scopes": {"from": was, "to": wanted}}).to_string();
+        let event = Event::done(Action::UserScopesChanged, Target::Service(crate::NAME), now, by);
+        append(&mut tx, &AUDIT, &event.took(row.revision()).changing(&changes)).await?;
+    }
     tx.commit().await?;
     Ok(Some(letter))
 }

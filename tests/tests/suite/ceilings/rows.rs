@@ -148,7 +148,7 @@ async fn a_session_is_found_with_what_was_asked_for_and_the_ceiling_of_the_same_
         let user = user(&db).await;
         let row = open(&db, user, 1, Some("b a")).await;
         assert_eq!((row.scope.as_deref(), row.ceiling), (Some("a b"), None));
-        settings::set_user_scopes(&db, &scopes("* x")).await.unwrap().unwrap();
+        settings::set_user_scopes(&db, &scopes("* x"), &ANYBODY, NOW).await.unwrap().unwrap();
         let row = open(&db, user, 2, None).await;
         assert_eq!((row.scope, row.ceiling.as_deref()), (None, Some("* x")));
         set(&db, user, Some(""), 1, 1).await;
@@ -163,7 +163,9 @@ async fn the_scopes_of_users_are_set_by_the_newest_start_with_a_revision_of_ever
     for (db, _folder) in engines().await {
         let store = Store { db: db.clone(), sql: &identity::AUTHORITY };
         let revision = async || store.revision().await.unwrap().revision();
-        let put = async |text: &str| settings::set_user_scopes(&db, &scopes(text)).await.unwrap();
+        let put = async |text: &str| {
+            settings::set_user_scopes(&db, &scopes(text), &ANYBODY, NOW).await.unwrap()
+        };
         let user = user(&db).await;
         assert_eq!(settings::user_scopes(&db).await.unwrap(), None);
         let Some(Letter::DefaultCeiling(first)) = put("* x").await else { panic!("not told") };
@@ -184,5 +186,29 @@ async fn the_scopes_of_users_are_set_by_the_newest_start_with_a_revision_of_ever
         assert_eq!(row, Some((1,)));
         assert_eq!(put("").await.map(|letter| letter.at().1), Some(Revision(2)));
         assert_eq!(settings::user_scopes(&db).await.unwrap(), Some(Scopes::default()));
+    }
+}
+
+#[tokio::test]
+async fn changed_scopes_of_users_are_an_event_that_says_what_they_were_and_are() {
+    for (db, _folder) in engines().await {
+        let put = async |text: &str| {
+            settings::set_user_scopes(&db, &scopes(text), &ANYBODY, NOW).await.unwrap()
+        };
+        let user = user(&db).await;
+        put("* x").await.unwrap();
+        open(&db, user, 1, None).await;
+        let letter = put("y").await.unwrap();
+        // The same again is none.
+        assert_eq!(put("y").await, None);
+        let all = "SELECT target_type, target_id, revision, changes FROM identity_audit_events \
+            WHERE action = 'admin.user_scopes_changed' ORDER BY id";
+        let rows: Vec<(String, String, i64, String)> = db.fetch(all, values![]).await.unwrap();
+        let [(kind, id, revision, changes)] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((kind.as_str(), id.as_str()), ("service", "identity"));
+        assert_eq!(Revision(*revision), letter.at().1);
+        let changes: serde_json::Value = serde_json::from_str(changes).unwrap();
+        let expected = serde_json::json!({"user_scopes": {"from": ["*", "x"], "to": ["y"]}});
+        assert_eq!(changes, expected);
     }
 }
