@@ -19,6 +19,7 @@ pub mod telling;
 pub mod update;
 
 mod limit;
+mod locks;
 mod matching;
 mod rehearse;
 
@@ -127,15 +128,15 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend(limit::statements(engine));
     all.push(limit::IS_FULL);
     all.extend([acting::ACTING, acting::CEILING]);
-    all.extend([held::LOCK, held::HOLD, held::SET_CHANGED, key::DISABLED_AT]);
+    all.extend([held::HOLD, held::SET_CHANGED, key::DISABLED_AT]);
     all.extend([state::SET_STATE, update::UPDATE, update::CLEAR_TAGS]);
     all.extend([revoke::REVOKE, SET_REVISION, revoke::MARK_CONFIRMED]);
-    all.extend([revoke::LOCK_FIRST, purge::STANDING, purge::PURGE]);
+    all.extend([purge::STANDING, purge::PURGE]);
     all.extend([owner::FIND, owner::TELL, telling::DISABLE, telling::ENABLE]);
     all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);
     all.extend([telling::DELETE_OLDER, telling::NEWER, telling::DISABLED]);
     all.extend([DELETE_EXPIRED, expiring::COUNT]);
-    all.extend([rotate::LOCK_LINEAGE, rotate::LINEAGE, rotate::TAKE, rotate::INSERT]);
+    all.extend([rotate::LINEAGE, rotate::TAKE, rotate::INSERT]);
     all.extend([rotate::COPY_TAGS, rotate::RETIRE, rotate::REPLACE, rotate::MARK_LEAKED]);
     let confirm = revoke_many::CONFIRM;
     all.push(if sqlite { confirm.sqlite } else { confirm.postgres });

@@ -42,6 +42,7 @@ mod headers;
 mod insiders;
 mod key_changes;
 mod key_filters;
+mod key_leaks;
 mod key_list;
 mod key_lookup;
 mod key_making;

@@ -5,18 +5,16 @@ use latchkey_authority::{Change, append_invalidation};
 use latchkey_contract::keys::{KeyObject, KeyTarget};
 use latchkey_contract::lease::{Revision, Tag};
 use latchkey_contract::refusal::Conflict;
-use latchkey_contract::{Actor, Caller, CredentialHash, KeyId, Refusal, Timestamp, UserId};
+use latchkey_contract::{Caller, CredentialHash, KeyId, Refusal, Timestamp, UserId};
 use latchkey_store::{Db, StoreError, Tx, values};
 use sqlx::FromRow;
 
 use super::acting::{Barred, reach};
 use super::key::{GET, KeyRow};
 use super::rotate::SETTLE;
-use super::{AUTHORITY, hash_of};
+use super::{AUTHORITY, hash_of, locks};
 use crate::acting::{Reach, WRITE, reads};
 
-pub(super) const LOCK: &str =
-    "UPDATE api_keys SET version = version WHERE owner_id = $1 AND id = $2";
 pub(super) const HOLD: &str = "UPDATE api_keys SET version = version \
     WHERE owner_id = $1 AND id = $2 AND purged_at IS NULL \
     RETURNING hash, leaked_at, expires_before_rotation, changed_mark, changed_position, changed_settled";
@@ -72,17 +70,19 @@ impl From<Refusal> for Found {
     }
 }
 
-/// Finds the key that a command is about.
+/// Finds the key that a command is about. One that `gives` something back finds none of an owner who is deactivated,
+/// however long ago it was sent.
 pub(super) async fn find(
     tx: &mut Tx,
     target: &KeyTarget,
+    gives: bool,
     by: &Caller,
     now: Timestamp,
 ) -> Result<Found, StoreError> {
     if let Err(forbidden) = reads(by, target.owner) {
         return Ok(Found::Barred(Barred::Forbidden(forbidden)));
     }
-    lock_first(tx, by, target.owner, target.key).await?;
+    locks::owner(tx, target.owner).await?;
     let Some(held) = hold(tx, target.owner, target.key, now).await? else {
         return Ok(Refusal::KeyNotFound.into());
     };
@@ -90,6 +90,9 @@ pub(super) async fn find(
     if held.mark.as_deref() == Some(&target.mark.0) {
         let change = held.again(tx).await?;
         return Ok(Found::Before(Done { object: held.object, change }.into()));
+    }
+    if gives && locks::is_disabled(tx, target.owner).await? {
+        return Ok(Refusal::SessionEnded.into());
     }
     let narrowed = target.narrowed.as_ref();
     let reach = match reach(tx, by, target.owner, narrowed, WRITE, now).await? {
@@ -103,22 +106,6 @@ pub(super) async fn find(
         return Ok(Refusal::Stale.into());
     }
     Ok(Found::Fresh(held.into(), reach))
-}
-
-/// Locks the key that acts before the one that it acts on, where it is the older: two that act on each other
-/// take them in the same order.
-pub(super) async fn lock_first(
-    tx: &mut Tx,
-    by: &Caller,
-    owner: UserId,
-    key: KeyId,
-) -> Result<(), StoreError> {
-    match by.actor {
-        Actor::Key { id, .. } if id < key => {
-            tx.execute(LOCK, values![owner.0, id.0]).await.map(drop)
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Locks a key of `owner`'s; `None`: there is none.

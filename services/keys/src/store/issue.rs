@@ -8,7 +8,7 @@ use latchkey_store::{Db, StoreError, Tx, Value, values};
 use super::acting::{Barred, ceiling_of, reach};
 use super::key::{KeyRow, select_keys};
 pub use super::order::{NewRow, Order, Policy};
-use super::{AUDIT, IS_DISABLED, limit};
+use super::{AUDIT, IS_DISABLED, limit, locks};
 use crate::acting::WRITE;
 
 /// A key of an owner who is not disabled, where something else holds, too.
@@ -137,6 +137,7 @@ async fn rows(
         return Ok(Ok(Vec::new()));
     };
     let (owner, now) = (*owner, *created_at);
+    locks::owner(tx, owner).await?;
     let reach = match reach(tx, by, owner, narrowed.as_ref(), WRITE, now).await? {
         Ok(reach) => reach,
         Err(barred) => return Ok(Err(barred)),

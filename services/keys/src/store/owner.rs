@@ -8,7 +8,7 @@ use latchkey_contract::{Scopes, Timestamp};
 use latchkey_store::{Db, StoreError, values};
 
 use super::telling::{self, DISABLE, ENABLE};
-use super::{AUTHORITY, IS_DISABLED, ceiling, default_ceiling};
+use super::{AUTHORITY, IS_DISABLED, ceiling, default_ceiling, locks};
 
 pub(super) const FIND: &str =
     "SELECT made, timeline, revision FROM keys_told_owners WHERE owner_id = $1";
@@ -46,6 +46,8 @@ pub async fn set(db: &Db, told: &SetOwner, now: Timestamp) -> Result<Outcome, St
     let owner = told.owner;
     let mut tx = db.begin("set an owner").await?;
     let telling = telling::lock(&mut tx).await?;
+    // What was decided on the owner as they were is done before, or not at all.
+    locks::owner(&mut tx, owner).await?;
     let row: Option<(i64, i64, i64)> = tx.fetch_first(FIND, values![owner.0]).await?;
     let row = row.map(|(made, timeline, at)| (Epoch { made, timeline }, Revision(at)));
     let disabled: Option<(bool,)> = tx.fetch_first(IS_DISABLED, values![owner.0]).await?;

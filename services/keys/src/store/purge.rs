@@ -6,9 +6,9 @@ use latchkey_contract::refusal::Conflict;
 use latchkey_contract::{Actor, Caller, Refusal, Timestamp};
 use latchkey_store::{Db, StoreError, values};
 
-use super::AUDIT;
 use super::acting::Barred;
 use super::update::CLEAR_TAGS;
+use super::{AUDIT, locks};
 
 pub(super) const STANDING: &str = "SELECT purged_at IS NOT NULL AS is_purged FROM api_keys \
     WHERE owner_id = $1 AND id = $2";
@@ -34,6 +34,10 @@ pub async fn purge(
     }
     let (owner, key) = (request.owner.0, request.key.0);
     let mut tx = db.begin("purge key").await?;
+    locks::owner(&mut tx, request.owner).await?;
+    if locks::is_disabled(&mut tx, request.owner).await? {
+        return Ok(Err(Barred::Refused(Refusal::SessionEnded)));
+    }
     if tx.fetch_first::<(i64,)>(PURGE, values![owner, key, now.0]).await?.is_none() {
         let standing: Option<(bool,)> = tx.fetch_first(STANDING, values![owner, key]).await?;
         return Ok(match standing {

@@ -10,9 +10,9 @@ use serde_json::json;
 use sqlx::FromRow;
 
 use super::acting::{self, Barred};
-use super::held::{Held, hold, lock_first};
+use super::held::{Held, hold};
 use super::rotate::MARK_LEAKED;
-use super::{AUDIT, AUTHORITY, hash_of};
+use super::{AUDIT, AUTHORITY, hash_of, locks};
 use crate::acting::{WRITE, reads};
 
 pub(super) const REVOKE: &str = "UPDATE api_keys SET version = version + 1, revoked_at = COALESCE(revoked_at, $3), \
@@ -23,9 +23,7 @@ pub(super) const REVOKE: &str = "UPDATE api_keys SET version = version + 1, revo
 pub(super) const SET_REVISION: &str = "UPDATE api_keys SET revoked_position = $2 WHERE id = $1";
 pub(super) const MARK_CONFIRMED: &str =
     "UPDATE api_keys SET is_settled = TRUE WHERE id = $1 AND revoked_position = $2";
-/// The first row of a key's lineage: whoever replaces or ends its keys takes it, so that none is born meanwhile.
-pub(super) const LOCK_FIRST: &str = "UPDATE api_keys SET version = version WHERE id = \
-    (SELECT COALESCE(lineage_id, id) FROM api_keys AS one WHERE one.owner_id = $1 AND one.id = $2)";
+
 #[derive(FromRow)]
 struct RevokedRow {
     hash: Vec<u8>,
@@ -71,8 +69,10 @@ pub async fn revoke(
     let (owner, key, reason) = (request.owner, request.key, request.reason);
     let is_leak = reason == RevocationReason::KeyCompromise;
     let mut tx = db.begin("revoke key").await?;
-    if is_leak {
-        tx.execute(LOCK_FIRST, values![owner.0, key.0]).await?;
+    // One that ends another is held, too; and nothing is born into a lineage while it is marked.
+    let is_by_other = matches!(by.actor, Actor::Key { id, .. } if id != key);
+    if is_leak || is_by_other {
+        locks::owner(&mut tx, owner).await?;
     }
     if let Some(barred) = bar(&mut tx, request, by, now).await? {
         return Ok(Revoked::Barred(barred));
@@ -117,10 +117,7 @@ async fn bar(
             }
             Ok(reads(by, owner).err().map(Barred::Forbidden))
         }
-        _ => {
-            lock_first(tx, by, owner, key).await?;
-            Ok(acting::reach(tx, by, owner, None, WRITE, now).await?.err())
-        }
+        _ => Ok(acting::reach(tx, by, owner, None, WRITE, now).await?.err()),
     }
 }
 

@@ -19,8 +19,8 @@ use super::acting::{Barred, reach};
 use super::key::{KeyRow, shown_columns};
 use super::matching::{Search, finds, lineage_of};
 use super::rehearse::{Impact, rehearse};
-use super::rotate::{LOCK_LINEAGE, MARK_LEAKED};
-use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of};
+use super::rotate::MARK_LEAKED;
+use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of, locks};
 use crate::acting::WRITE;
 
 /// Keys that one transaction ends at most.
@@ -244,9 +244,7 @@ impl Ending<'_> {
     async fn end(&mut self, keys: &[KeyId]) -> Result<Result<(), Barred>, StoreError> {
         let owner = self.request.owner;
         let mut tx = self.db.begin("revoke keys").await?;
-        if let Which::Filter(KeyFilter { lineage: Some(lineage), .. }) = self.request.which {
-            tx.execute(LOCK_LINEAGE, values![owner.0, lineage.0]).await?;
-        }
+        locks::owner(&mut tx, owner).await?;
         if let Err(barred) = reach(&mut tx, self.by, owner, None, WRITE, self.now).await? {
             return Ok(Err(barred));
         }

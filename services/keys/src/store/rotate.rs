@@ -13,15 +13,12 @@ use sqlx::FromRow;
 use super::acting::{Barred, ceiling, reach};
 use super::issue::FIND_ISSUED;
 use super::key::{GET, KeyRow, conflict};
-use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of, limit};
+use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of, limit, locks};
 use crate::acting::{ROTATE_SELF, Reach, WRITE, Wanted, is_self};
 
 /// Living keys of a lineage at most.
 pub const MAX_LIVING: i64 = 5;
 
-/// Whoever ends or replaces keys of a lineage takes its first row: nothing is born into it meanwhile.
-pub(super) const LOCK_LINEAGE: &str =
-    "UPDATE api_keys SET version = version WHERE owner_id = $1 AND id = $2";
 pub(super) const LINEAGE: &str = "SELECT \
     COUNT(CASE WHEN revoked_at IS NULL AND expires_at > $2 THEN 1 END) AS living, \
     COUNT(leaked_at) AS leaked FROM api_keys WHERE id = $1 OR lineage_id = $1";
@@ -131,12 +128,12 @@ pub async fn rotate(
     now: Timestamp,
 ) -> Result<Rotated, StoreError> {
     let mut tx = db.begin("rotate key").await?;
+    // Nobody ends the lineage meanwhile, or tells of its owner.
+    let owner = rotation.request.target.owner;
+    locks::owner(&mut tx, owner).await?;
     let Some(old) = read(&mut tx, &rotation.request.target, now).await? else {
         return Ok(Rotated::NotFound);
     };
-    // Before the key that acts, as whoever ends a lineage does, of which that may be one.
-    let owner = rotation.request.target.owner;
-    tx.execute(LOCK_LINEAGE, values![owner.0, old.lineage.id.0]).await?;
     // The first try may have ended the key that acts.
     if let Some(before) = before(&mut tx, rotation, now).await? {
         return Ok(before);

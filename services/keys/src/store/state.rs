@@ -29,7 +29,7 @@ pub async fn set(
     let SetKeyEnabled { target, enabled, note, confirm, .. } = request;
     let refused = |refusal| Ok(Err(Barred::Refused(refusal)));
     let mut tx = db.begin("set key's state").await?;
-    let (held, reach) = match find(&mut tx, target, by, now).await? {
+    let (held, reach) = match find(&mut tx, target, *enabled, by, now).await? {
         Found::Before(done) => return Ok(Ok(*done)),
         Found::Fresh(held, reach) => (held, reach),
         Found::Barred(barred) => return Ok(Err(barred)),

@@ -11,7 +11,7 @@ use latchkey_contract::{Timestamp, UserId};
 use latchkey_store::{Db, StoreError, Tx, values};
 use sqlx::FromRow;
 
-use super::{AUTHORITY, ceiling, default_ceiling};
+use super::{AUTHORITY, ceiling, default_ceiling, locks};
 
 pub(super) const READ: &str = "SELECT version, made, timeline, revision, through, for_made, for_timeline, \
     with_ceilings, ceilings_made FROM keys_telling WHERE id = 1";
@@ -205,8 +205,11 @@ async fn set_disabled(
 ) -> Result<bool, StoreError> {
     let named = page.owners.iter().filter(|told| told.disabled).map(|told| told.owner.0);
     let told: HashSet<i64> = named.filter(|owner| is_told(owner)).collect();
-    for owner in told.difference(&known) {
-        tx.execute(DISABLE, values![*owner, now.0]).await?;
+    let mut disabled: Vec<i64> = told.difference(&known).copied().collect();
+    disabled.sort_unstable();
+    for owner in disabled {
+        locks::owner(tx, UserId(owner)).await?;
+        tx.execute(DISABLE, values![owner, now.0]).await?;
     }
     for owner in known.difference(&told) {
         tx.execute(ENABLE, values![*owner]).await?;

@@ -42,7 +42,7 @@ pub async fn update(
     let target = &request.target;
     let refused = |refusal| Ok(Err(Barred::Refused(refusal)));
     let mut tx = db.begin("update key").await?;
-    let (held, reach) = match find(&mut tx, target, by, now).await? {
+    let (held, reach) = match find(&mut tx, target, true, by, now).await? {
         Found::Before(done) => return Ok(Ok(*done)),
         Found::Fresh(held, reach) => (held, reach),
         Found::Barred(barred) => return Ok(Err(barred)),

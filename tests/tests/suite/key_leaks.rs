@@ -1,0 +1,159 @@
+//! Keys of which one may be somebody else's, and what a key or a deactivated owner has no say in any more: the key
+//! service's store, each test on both engines.
+
+mod late;
+
+use e2e::{acting_user, order};
+use latchkey_contract::keys::{
+    ExpiresIn, Grace, KeyObject, KeyPatch, KeyTarget, RevocationReason, RevokeKey, RevokeKeys,
+    RotateKey, SetKeyEnabled, UpdateKey, Which,
+};
+use latchkey_contract::refusal::Conflict;
+use latchkey_contract::{
+    Actor, Caller, CredentialHash, KeyId, Mark, Owner, Refusal, RequestId, Secret, Timestamp,
+    UserId,
+};
+use latchkey_keys::store as keys;
+use latchkey_keys::store::acting::Barred;
+use latchkey_keys::store::held::Done;
+use latchkey_keys::store::issue::{Inserted, Order, Policy};
+use latchkey_keys::store::revoke_many::ManyRevoked;
+use latchkey_keys::store::rotate::{Replaced, Rotated, Rotation};
+use latchkey_keys::store::update::Allowed;
+use latchkey_store::{Db, values};
+
+use super::store::{NOW, engines};
+
+const OWNER: UserId = UserId(1);
+const ALLOWED: Allowed = Allowed { max_days: 3_650, may_restrict: true };
+const LEAKED: Refusal = Refusal::Conflict(Conflict::Leaked);
+/// When keys end here of which nothing else is said.
+const ENDS: Timestamp = Timestamp(NOW.0 + 9 * Timestamp::DAY);
+
+/// Whoever owns every key here.
+fn owner() -> Caller {
+    acting_user(OWNER.0)
+}
+
+/// A key of theirs.
+fn acting(id: KeyId) -> Caller {
+    Caller::of(Actor::Key { id, owner: Owner::User(OWNER) }, RequestId::new("test"))
+}
+
+fn said(barred: Barred) -> Refusal {
+    let Barred::Refused(refusal) = barred else { panic!("{barred:?}") };
+    refusal
+}
+
+async fn make(db: &Db, order: Order, by: &Caller) -> Result<KeyObject, Refusal> {
+    match keys::issue::insert(db, order, &Policy::default(), by).await.unwrap() {
+        Inserted::Key(made) => Ok(*made),
+        Inserted::Barred(barred) => Err(said(barred)),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn key(db: &Db, number: u8) -> KeyId {
+    make(db, order(OWNER.0, number, NOW, ENDS), &owner()).await.unwrap().id
+}
+
+/// Gives a key scopes, and its owner a ceiling that reaches as far.
+async fn grant(db: &Db, key: KeyId, scopes: &str) {
+    let ceiling = "INSERT INTO keys_ceilings (owner_id, ceiling) \
+        VALUES (1, '* latchkey:keys:write latchkey:keys:rotate-self') ON CONFLICT DO NOTHING";
+    db.execute(ceiling, values![]).await.unwrap();
+    let grant = "UPDATE api_keys SET scopes = $2 WHERE id = $1";
+    db.execute(grant, values![key.0, scopes]).await.unwrap();
+}
+
+async fn shown(db: &Db, key: KeyId) -> KeyObject {
+    keys::key::get(db, OWNER, key, NOW).await.unwrap().unwrap()
+}
+
+/// What is decided on a key as it is now.
+async fn target(db: &Db, key: KeyId, mark: u8) -> KeyTarget {
+    let version = shown(db, key).await.version;
+    KeyTarget { owner: OWNER, key, version, mark: Mark([mark; 16]), narrowed: None }
+}
+
+async fn set(
+    db: &Db,
+    target: KeyTarget,
+    enabled: bool,
+    confirm: bool,
+    by: &Caller,
+) -> Result<Done, Refusal> {
+    let note = Some("ask Ada".to_owned());
+    let request = SetKeyEnabled { target, enabled, note, confirm, wait: true };
+    keys::state::set(db, &request, true, by, NOW).await.unwrap().map_err(said)
+}
+
+async fn patch(db: &Db, target: KeyTarget, patch: KeyPatch, by: &Caller) -> Result<Done, Refusal> {
+    let request = UpdateKey { target, patch, wait: true };
+    keys::update::update(db, &request, ALLOWED, by, NOW).await.unwrap().map_err(said)
+}
+
+fn rotation(target: KeyTarget) -> RotateKey {
+    RotateKey {
+        target,
+        grace: Grace::Default,
+        expires_in: ExpiresIn::Default,
+        reason: RevocationReason::Superseded,
+        confirm: false,
+        is_self: false,
+        seed: Secret::new("s".repeat(32)),
+        wait: true,
+    }
+}
+
+/// Replaces a key with a grace by one with this hash.
+async fn rotate(db: &Db, request: &RotateKey, hash: u8, by: &Caller) -> Result<Replaced, Refusal> {
+    rotate_until(db, request, (hash, Some(NOW.plus(Timestamp::DAY))), by).await
+}
+
+async fn rotate_until(
+    db: &Db,
+    request: &RotateKey,
+    (hash, retires_at): (u8, Option<Timestamp>),
+    by: &Caller,
+) -> Result<Replaced, Refusal> {
+    let rotation = Rotation {
+        request,
+        hash: CredentialHash([hash; 32]),
+        hint: "sk_0000…0000".to_owned(),
+        retires_at,
+        expires_at: None,
+        max_life: 365 * Timestamp::DAY,
+        per_owner: None,
+    };
+    match keys::rotate::rotate(db, &rotation, by, NOW).await.unwrap() {
+        Rotated::Key(replaced) => Ok(*replaced),
+        Rotated::Barred(barred) => Err(said(barred)),
+        other @ Rotated::NotFound => panic!("{other:?}"),
+    }
+}
+
+/// A key, and the one that replaced it because it may be somebody else's; both live.
+async fn leaked(db: &Db) -> (KeyId, KeyId) {
+    let first = key(db, 1).await;
+    let request = RotateKey {
+        reason: RevocationReason::KeyCompromise,
+        confirm: true,
+        ..rotation(target(db, first, 1).await)
+    };
+    (first, rotate(db, &request, 2, &owner()).await.unwrap().object.id)
+}
+
+async fn revoke(db: &Db, key: KeyId, reason: RevocationReason, by: &Caller) {
+    let request = RevokeKey { reason, ..e2e::ending(OWNER, key) };
+    assert!(keys::revoke(db, &request, by, NOW).await.unwrap().change().is_some());
+}
+
+async fn revoke_many(db: &Db, ids: Vec<KeyId>, reason: RevocationReason) {
+    let which = Which::Ids(ids);
+    let (note, dry_run, wait) = (None, false, true);
+    let request = RevokeKeys { owner: OWNER, which, reason, note, dry_run, wait };
+    let done =
+        keys::again(|| async { keys::revoke_many::revoke(db, &request, &owner(), NOW).await });
+    assert!(matches!(done.await.unwrap(), ManyRevoked::Done(_)));
+}
