@@ -181,7 +181,8 @@ table! {
         .refused(403, "insufficient_scope", "whoever acts does not hold the scopes that this needs");
     /// A key that may be used from some addresses alone, from another one, or from nobody knows where.
     IP_DENIED = row(403, "ip-denied", "Address not allowed",
-        "The API key may not be used from this address, or the address is not known.");
+        "The API key may not be used from this address, or the address is not known.")
+        .refused(403, "ip_denied", "the key that acts may not be used from this address");
     /// A key of another environment, or a token, which is of none.
     WRONG_ENVIRONMENT = row(403, "wrong-environment", "Wrong environment",
         "The credential was made for another environment than this.");

@@ -44,6 +44,8 @@ pub enum Refusal {
     Conflict(Conflict),
     /// The same idempotency key came with another request.
     IdempotencyMismatch,
+    /// The key that acts may not be used from where its client is.
+    IpDenied,
 }
 
 /// A state that does not allow a command.
@@ -118,6 +120,7 @@ impl Refusal {
             Self::UsersOnly => &problem::USERS_ONLY,
             Self::Conflict(conflict) => conflict.problem(),
             Self::IdempotencyMismatch => &problem::IDEMPOTENCY_MISMATCH,
+            Self::IpDenied => &problem::IP_DENIED,
         }
     }
 
@@ -156,7 +159,8 @@ impl Refusal {
             | Self::InsufficientScope { .. }
             | Self::UsersOnly
             | Self::Conflict(_)
-            | Self::IdempotencyMismatch => (&[][..], None),
+            | Self::IdempotencyMismatch
+            | Self::IpDenied => (&[][..], None),
         };
         Document { code: self.code(), errors, retry_after_ms }
     }

@@ -308,7 +308,8 @@ impl From<Refusal> for Problem {
             | Refusal::KeyNotFound
             | Refusal::UserNotFound
             | Refusal::UsersOnly
-            | Refusal::IdempotencyMismatch => Self::of(refusal.problem()),
+            | Refusal::IdempotencyMismatch
+            | Refusal::IpDenied => Self::of(refusal.problem()),
         }
     }
 }

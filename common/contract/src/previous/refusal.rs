@@ -56,6 +56,7 @@ impl Message for Refusal {
             Self::UsersOnly => return Err(Untranslatable("what is for users alone")),
             Self::Conflict(_) => return Err(Untranslatable("a state that does not allow it")),
             Self::IdempotencyMismatch => return Err(Untranslatable("an idempotency key")),
+            Self::IpDenied => return Err(Untranslatable("an address that is not allowed")),
         })
     }
 

@@ -227,6 +227,7 @@ fn verdicts_that_are_new_are_told_as_the_nearest_refusal() {
     for refusal in [
         Refusal::UsersOnly,
         Refusal::IdempotencyMismatch,
+        Refusal::IpDenied,
         Refusal::Conflict(Conflict::Revoked),
         Refusal::InsufficientScope { required: vec!["a".into()] },
     ] {

@@ -89,11 +89,12 @@ fn the_bytes_never_change() {
         Refusal::UsersOnly,
         Refusal::Conflict(Conflict::Retiring),
         Refusal::IdempotencyMismatch,
+        Refusal::IpDenied,
     ];
     let bytes: Vec<u8> = refusals.iter().flat_map(body).collect();
     assert_eq!(
         bytes,
-        [0, 1, 1, b'f', 1, b'm', 1, 2, 3, 4, 5, 6, 7, 5, 8, 9, 10, 1, 1, b'a', 11, 12, 3, 13,]
+        [0, 1, 1, b'f', 1, b'm', 1, 2, 3, 4, 5, 6, 7, 5, 8, 9, 10, 1, 1, b'a', 11, 12, 3, 13, 14,]
     );
 }
 

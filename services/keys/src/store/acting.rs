@@ -120,6 +120,10 @@ pub async fn reach(
     let Some(row) = row else { return Ok(Err(Barred::Refused(Refusal::SessionEnded))) };
     let ceiling = ceiling(tx, owner).await?;
     let within = within(id, &row)?;
+    // The edge has judged it by what the list was then.
+    if !within.allowed_ips.allow(by.address) {
+        return Ok(Err(Barred::Refused(Refusal::IpDenied)));
+    }
     let scopes = within.scopes.intersection(&ceiling);
     if !scopes.cover(needed) {
         return Ok(Err(Barred::Refused(lacks([needed]))));

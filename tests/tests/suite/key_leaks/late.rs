@@ -123,6 +123,40 @@ async fn a_deactivation_is_answered_when_what_was_decided_before_is_done() {
     }
 }
 
+#[tokio::test]
+async fn a_key_acts_from_where_it_may_be_used_when_the_command_is_carried_out() {
+    for (db, _folder) in engines().await {
+        let (acts, other) = (key(&db, 1).await, key(&db, 2).await);
+        for id in [acts, other] {
+            grant(&db, id, "latchkey:keys:write").await;
+            let sql = "UPDATE api_keys SET allowed_ips = '10.0.0.0/8' WHERE id = $1";
+            db.execute(sql, values![id.0]).await.unwrap();
+        }
+        let from = |text: &str| {
+            let address = (!text.is_empty()).then(|| text.parse().unwrap());
+            Caller { address, ..acting(acts) }
+        };
+        let late = from("10.1.2.3");
+        patch(&db, target(&db, other, 1).await, described(), &late).await.unwrap();
+        let narrower = AllowedIps::of(["10.9.0.0/16"]).unwrap();
+        let narrow = KeyPatch { allowed_ips: Some(narrower), ..KeyPatch::default() };
+        for id in [acts, other] {
+            patch(&db, target(&db, id, 2).await, narrow.clone(), &owner()).await.unwrap();
+        }
+        for by in [&late, &from("")] {
+            let target = target(&db, other, 3).await;
+            let refused = patch(&db, target.clone(), described(), by).await;
+            assert_eq!(refused.unwrap_err(), Refusal::IpDenied);
+            let refused = rotate(&db, &rotation(target), 3, by).await;
+            assert_eq!(refused.unwrap_err(), Refusal::IpDenied);
+            let refused = make(&db, order(OWNER.0, 4, NOW, NOW.plus(9)), by).await;
+            assert_eq!(refused.unwrap_err(), Refusal::IpDenied);
+        }
+        let here = from("10.9.1.1");
+        patch(&db, target(&db, other, 4).await, described(), &here).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_lay_on_the_bus_until_its_owner_was_deactivated_is_not_done() {
     let builder = Cluster::builder().replicas(Service::Edge, 1).replicas(Service::Keys, 2);

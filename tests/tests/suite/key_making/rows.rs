@@ -32,6 +32,7 @@ async fn a_key_makes_none_that_may_more_than_itself_and_takes_its_own_for_what_i
     for (db, _folder) in engines().await {
         let ips = AllowedIps::of(["10.0.0.0/8"]).unwrap();
         let (_, by) = acting_key(&db, 1, |key| key.allowed_ips = Some(ips.clone())).await;
+        let by = Caller { address: Some("10.1.2.3".parse().unwrap()), ..by };
         let policy = Policy::default();
         let insert = async |number: u8, change: &dyn Fn(&mut Order)| {
             let mut key = order(1, number, NOW, NOW.plus(60_000));
