@@ -18,6 +18,7 @@ pub mod state;
 pub mod telling;
 pub mod update;
 
+mod leaked;
 mod limit;
 mod locks;
 mod matching;
@@ -56,6 +57,11 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../../../migrations/keys/0009_default_ceiling.sql"),
     ),
     Migration::new(10, "to end", include_str!("../../../migrations/keys/0010_to_end.sql")),
+    Migration::new(
+        14,
+        "leaked lineages",
+        include_str!("../../../migrations/keys/0014_leaked_lineages.sql"),
+    ),
 ];
 
 /// The statements on revisions, invalidations and members.
@@ -136,8 +142,9 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);
     all.extend([telling::DELETE_OLDER, telling::NEWER, telling::DISABLED]);
     all.extend([DELETE_EXPIRED, expiring::COUNT]);
-    all.extend([rotate::LINEAGE, rotate::TAKE, rotate::INSERT]);
-    all.extend([rotate::COPY_TAGS, rotate::RETIRE, rotate::REPLACE, rotate::MARK_LEAKED]);
+    all.extend([rotate::LIVING, rotate::TAKE, rotate::INSERT]);
+    all.extend([rotate::COPY_TAGS, rotate::RETIRE, rotate::REPLACE]);
+    all.extend([leaked::MARK, leaked::IS_LEAKED, leaked::OF_EXPIRED, leaked::FORGET]);
     let confirm = revoke_many::CONFIRM;
     all.push(if sqlite { confirm.sqlite } else { confirm.postgres });
     all.extend(matching::STATEMENTS);
@@ -320,10 +327,12 @@ pub async fn record_uses(db: &Db, uses: &[(KeyId, Timestamp)]) -> Result<(), Sto
 /// [`StoreError`]
 pub async fn delete_expired(db: &Db, before: Timestamp, most: i64) -> Result<u64, StoreError> {
     let mut tx = db.begin("delete expired keys").await?;
+    let leaked = leaked::of_expired(&mut tx, before, most).await?;
     let deleted: Vec<(i64, bool)> = tx.fetch(DELETE_EXPIRED, values![before.0, most]).await?;
     for (id, _) in deleted.iter().filter(|(_, is_tagged)| *is_tagged) {
         tx.execute(update::CLEAR_TAGS, values![*id]).await?;
     }
+    leaked::forget(&mut tx, &leaked).await?;
     tx.commit().await?;
     Ok(u64::try_from(deleted.len()).unwrap_or(u64::MAX))
 }

@@ -157,3 +157,47 @@ async fn revoke_many(db: &Db, ids: Vec<KeyId>, reason: RevocationReason) {
         keys::again(|| async { keys::revoke_many::revoke(db, &request, &owner(), NOW).await });
     assert!(matches!(done.await.unwrap(), ManyRevoked::Done(_)));
 }
+
+#[tokio::test]
+async fn what_is_born_into_a_leaked_lineage_is_enabled_by_who_confirms_it_alone() {
+    for (db, _folder) in engines().await {
+        let (_, second) = leaked(&db).await;
+        set(&db, target(&db, second, 2).await, false, false, &owner()).await.unwrap();
+        let enabled = set(&db, target(&db, second, 3).await, true, false, &owner()).await;
+        assert_eq!(enabled.unwrap_err(), LEAKED);
+        set(&db, target(&db, second, 4).await, true, true, &owner()).await.unwrap();
+        // As the third is, which was made by who had confirmed it.
+        let request = RotateKey { confirm: true, ..rotation(target(&db, second, 5).await) };
+        let third = rotate(&db, &request, 3, &owner()).await.unwrap().object.id;
+        let refused = rotate(&db, &rotation(target(&db, third, 6).await), 4, &owner()).await;
+        assert_eq!(refused.unwrap_err(), LEAKED);
+        set(&db, target(&db, third, 7).await, false, false, &owner()).await.unwrap();
+        let enabled = set(&db, target(&db, third, 8).await, true, false, &owner()).await;
+        assert_eq!(enabled.unwrap_err(), LEAKED);
+    }
+}
+
+#[tokio::test]
+async fn a_leak_is_known_for_as_long_as_a_key_of_the_lineage_is_kept() {
+    for (db, _folder) in engines().await {
+        let (first, second) = leaked(&db).await;
+        let marks = async || {
+            let sql = "SELECT COUNT(*) FROM keys_leaked_lineages";
+            db.fetch_first::<(i64,)>(sql, values![]).await.unwrap().unwrap().0
+        };
+        let end = async |key: KeyId| {
+            let sql = "UPDATE api_keys SET expires_at = $2 WHERE id = $1";
+            db.execute(sql, values![key.0, NOW.plus(-1).0]).await.unwrap();
+            assert_eq!(keys::delete_expired(&db, NOW, 10).await.unwrap(), 1);
+        };
+        end(first).await;
+        assert_eq!(marks().await, 1);
+        let refused = rotate(&db, &rotation(target(&db, second, 2).await), 3, &owner()).await;
+        assert_eq!(refused.unwrap_err(), LEAKED);
+        set(&db, target(&db, second, 3).await, false, false, &owner()).await.unwrap();
+        let enabled = set(&db, target(&db, second, 4).await, true, false, &owner()).await;
+        assert_eq!(enabled.unwrap_err(), LEAKED);
+        end(second).await;
+        assert_eq!(marks().await, 0);
+    }
+}

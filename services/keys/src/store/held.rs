@@ -17,14 +17,13 @@ use crate::acting::{Reach, WRITE, reads};
 
 pub(super) const HOLD: &str = "UPDATE api_keys SET version = version \
     WHERE owner_id = $1 AND id = $2 AND purged_at IS NULL \
-    RETURNING hash, leaked_at, expires_before_rotation, changed_mark, changed_position, changed_settled";
+    RETURNING hash, expires_before_rotation, changed_mark, changed_position, changed_settled";
 pub(super) const SET_CHANGED: &str =
     "UPDATE api_keys SET changed_position = $2, changed_settled = FALSE WHERE id = $1";
 
 #[derive(FromRow)]
 struct HeldRow {
     hash: Vec<u8>,
-    leaked_at: Option<i64>,
     expires_before_rotation: Option<i64>,
     changed_mark: Option<Vec<u8>>,
     changed_position: Option<i64>,
@@ -35,8 +34,6 @@ struct HeldRow {
 pub(super) struct Held {
     /// As it is.
     pub(super) object: KeyObject,
-    /// Whether its lineage is marked as leaked.
-    pub(super) is_leaked: bool,
     /// How far an end that a rotation moved may be moved back.
     pub(super) expires_before_rotation: Option<Timestamp>,
     hash: CredentialHash,
@@ -120,7 +117,6 @@ pub(super) async fn hold(
     let Some(shown) = tx.fetch_first::<KeyRow>(GET, values).await? else { return Ok(None) };
     Ok(Some(Held {
         object: shown.object(now)?,
-        is_leaked: row.leaked_at.is_some(),
         expires_before_rotation: row.expires_before_rotation.map(Timestamp),
         hash: hash_of(&row.hash)?,
         mark: row.changed_mark,

@@ -11,8 +11,7 @@ use sqlx::FromRow;
 
 use super::acting::{self, Barred};
 use super::held::{Held, hold};
-use super::rotate::MARK_LEAKED;
-use super::{AUDIT, AUTHORITY, hash_of, locks};
+use super::{AUDIT, AUTHORITY, hash_of, leaked, locks};
 use crate::acting::{WRITE, reads};
 
 pub(super) const REVOKE: &str = "UPDATE api_keys SET version = version + 1, revoked_at = COALESCE(revoked_at, $3), \
@@ -84,7 +83,7 @@ pub async fn revoke(
     let revoked: Option<RevokedRow> = tx.fetch_first(REVOKE, values).await?;
     let Some(row) = revoked else { return Ok(Revoked::NotFound) };
     if is_leak {
-        tx.execute(MARK_LEAKED, values![held.object.lineage.id.0, now.0]).await?;
+        leaked::mark(&mut tx, held.object.lineage.id, now).await?;
     }
     let ended = Ended {
         tag: Tag::Credential(hash_of(&row.hash)?),

@@ -19,8 +19,7 @@ use super::acting::{Barred, reach};
 use super::key::{KeyRow, shown_columns};
 use super::matching::{Search, finds, lineage_of};
 use super::rehearse::{Impact, rehearse};
-use super::rotate::MARK_LEAKED;
-use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of, locks};
+use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of, leaked, locks};
 use crate::acting::WRITE;
 
 /// Keys that one transaction ends at most.
@@ -319,7 +318,7 @@ impl Ending<'_> {
             let lineages: BTreeSet<KeyId> =
                 held.iter().map(|held| held.object.lineage.id).collect();
             for lineage in lineages {
-                tx.execute(MARK_LEAKED, values![lineage.0, self.now.0]).await?;
+                leaked::mark(tx, lineage, self.now).await?;
             }
         }
         let mut done = Vec::with_capacity(held.len());

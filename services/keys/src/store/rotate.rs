@@ -13,15 +13,15 @@ use sqlx::FromRow;
 use super::acting::{Barred, ceiling, reach};
 use super::issue::FIND_ISSUED;
 use super::key::{GET, KeyRow, conflict};
-use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of, limit, locks};
+use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of, leaked, limit, locks};
 use crate::acting::{ROTATE_SELF, Reach, WRITE, Wanted, is_self};
 
 /// Living keys of a lineage at most.
 pub const MAX_LIVING: i64 = 5;
 
-pub(super) const LINEAGE: &str = "SELECT \
-    COUNT(CASE WHEN revoked_at IS NULL AND expires_at > $2 THEN 1 END) AS living, \
-    COUNT(leaked_at) AS leaked FROM api_keys WHERE id = $1 OR lineage_id = $1";
+pub(super) const LIVING: &str = "SELECT \
+    COUNT(CASE WHEN revoked_at IS NULL AND expires_at > $2 THEN 1 END) AS living \
+    FROM api_keys WHERE id = $1 OR lineage_id = $1";
 /// The one that does it is the one whose key is replaced: a key that was, or is no longer what its reader saw, is not.
 pub(super) const TAKE: &str = "UPDATE api_keys SET version = version + 1 \
     WHERE owner_id = $1 AND id = $2 AND version = $3 AND replaced_by IS NULL AND revoked_at IS NULL \
@@ -39,8 +39,6 @@ pub(super) const RETIRE: &str = "UPDATE api_keys SET replaced_by = $2, expires_b
 /// Without: it is revoked, and no clock has a say in it.
 pub(super) const REPLACE: &str = "UPDATE api_keys SET replaced_by = $2, retires_at = $3, revoked_at = $3, \
     revoked_reason = $4, revoked_by = $5, changed_mark = $6 WHERE id = $1";
-pub(super) const MARK_LEAKED: &str = "UPDATE api_keys SET leaked_at = COALESCE(leaked_at, $2) \
-    WHERE id = $1 OR lineage_id = $1";
 /// Nobody can replace the key any more by what they read before.
 pub(super) const OVERTAKE: &str = "UPDATE api_keys SET version = version + 1 \
     WHERE owner_id = $1 AND id = $2 AND replaced_by IS NULL RETURNING id";
@@ -90,12 +88,6 @@ pub struct Replaced {
     pub change: Change,
     /// Whether it was revoked.
     pub is_revoked: bool,
-}
-
-#[derive(FromRow)]
-struct LineageRow {
-    living: i64,
-    leaked: i64,
 }
 
 #[derive(FromRow)]
@@ -272,7 +264,7 @@ async fn take(
     old: &KeyObject,
     now: Timestamp,
 ) -> Result<Result<CredentialHash, Refusal>, StoreError> {
-    let (request, lineage) = (rotation.request, old.lineage.id.0);
+    let (request, lineage) = (rotation.request, old.lineage.id);
     if let Some(refusal) = conflict(old, request.target.version) {
         return Ok(Err(refusal));
     }
@@ -280,11 +272,11 @@ async fn take(
     let taken: Option<(Vec<u8>,)> =
         tx.fetch_first(TAKE, values![owner.0, key.0, version, now.0]).await?;
     let Some((hash,)) = taken else { return Ok(Err(Refusal::Stale)) };
-    let row: Option<LineageRow> = tx.fetch_first(LINEAGE, values![lineage, now.0]).await?;
-    let LineageRow { living, leaked } = row.ok_or(StoreError::Unexpected("a count has one row"))?;
-    if leaked > 0 && !request.confirm {
+    if leaked::is_leaked(tx, lineage).await? && !request.confirm {
         return Ok(Err(Refusal::Conflict(Conflict::Leaked)));
     }
+    let row: Option<(i64,)> = tx.fetch_first(LIVING, values![lineage.0, now.0]).await?;
+    let (living,) = row.ok_or(StoreError::Unexpected("a count has one row"))?;
     let living_after = living + i64::from(rotation.retires_at.is_some());
     if living_after > MAX_LIVING {
         return Ok(Err(Refusal::Conflict(Conflict::LineageFull)));
@@ -295,7 +287,7 @@ async fn take(
         return Ok(Err(Refusal::Conflict(Conflict::TooManyKeys)));
     }
     if request.reason == RevocationReason::KeyCompromise {
-        tx.execute(MARK_LEAKED, values![lineage, now.0]).await?;
+        leaked::mark(tx, lineage, now).await?;
     }
     Ok(Ok(hash_of(&hash)?))
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::acting::Barred;
 use super::held::{Done, Found, find};
-use super::{AUDIT, key};
+use super::{AUDIT, key, leaked};
 use crate::acting::Wanted;
 
 pub(super) const SET_STATE: &str = "UPDATE api_keys SET version = version + 1, changed_mark = $4, disabled_at = $5 \
@@ -48,7 +48,8 @@ pub async fn set(
         if let Err(refusal) = reach.covers(wanted, &object.scopes) {
             return refused(refusal);
         }
-        if is_other && held.is_leaked && !confirm {
+        let lineage = object.lineage.id;
+        if is_other && !confirm && leaked::is_leaked(&mut tx, lineage).await? {
             return refused(Refusal::Conflict(Conflict::Leaked));
         }
     } else if !may_restrict {

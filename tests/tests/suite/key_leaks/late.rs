@@ -123,6 +123,37 @@ async fn a_deactivation_is_answered_when_what_was_decided_before_is_done() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leak_is_told_when_what_was_replaced_before_is_there() {
+    for (db, _folder) in engines().await {
+        if db.engine() != Engine::Postgres {
+            continue;
+        }
+        let first = key(&db, 1).await;
+        let request = rotation(target(&db, first, 1).await);
+        let second = rotate(&db, &request, 2, &owner()).await.unwrap().object.id;
+        let request = Arc::new(rotation(target(&db, second, 2).await));
+        // Somebody else is about to add a row with the same hash.
+        let held = async |db: &Db| {
+            let mut tx = db.begin("hold a hash").await.unwrap();
+            let row = "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at) \
+                SELECT 99, $2, hint, name, created_at, expires_at FROM api_keys WHERE id = $1";
+            tx.execute(row, values![first.0, &[3_u8; 32]]).await.unwrap();
+            tx
+        };
+        let (one, other) = (db.clone(), db.clone());
+        let command = async move {
+            rotate(&one, &request, 3, &owner()).await.unwrap();
+        };
+        let reason = RevocationReason::KeyCompromise;
+        let change = async move { revoke_many(&other, vec![first], reason).await };
+        Box::pin(waits(db.clone(), held, command, change)).await;
+        let third = shown(&db, second).await.lineage.replaced_by.unwrap();
+        let refused = rotate(&db, &rotation(target(&db, third, 3).await), 4, &owner()).await;
+        assert_eq!(refused.unwrap_err(), LEAKED);
+    }
+}
+
 #[tokio::test]
 async fn a_key_acts_from_where_it_may_be_used_when_the_command_is_carried_out() {
     for (db, _folder) in engines().await {
