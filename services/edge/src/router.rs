@@ -7,7 +7,7 @@ use axum::routing::get;
 use latchkey_contract::problem::{
     CONFLICT_KEYS, CONFLICT_LEAKED, CONFLICT_NOT_REVOKED, CONFLICT_RETIRING, CONFLICT_REVOKED,
     EMAIL_TAKEN, INACTIVE_USER, INSUFFICIENT_SCOPE, INVALID, KEY_NOT_FOUND, METHOD_NOT_ALLOWED,
-    NO_SUCH_ROUTE, PRECONDITION_FAILED, ProblemType, USERNAME_TAKEN, WRONG_CREDENTIALS,
+    NO_SUCH_ROUTE, PRECONDITION_FAILED, ProblemType, USERNAME_TAKEN, USERS_ONLY, WRONG_CREDENTIALS,
 };
 use latchkey_gate::Requirement;
 use utoipa_axum::routes;
@@ -122,6 +122,7 @@ fn one_key() -> [Route; 6] {
             &KEY_NOT_FOUND,
             &CONFLICT_REVOKED,
             &CONFLICT_LEAKED,
+            &USERS_ONLY,
             &PRECONDITION_FAILED,
         ])
     };
@@ -166,6 +167,7 @@ fn rotations() -> [Route; 4] {
                 &KEY_NOT_FOUND,
                 &CONFLICT_RETIRING,
                 &CONFLICT_LEAKED,
+                &USERS_ONLY,
                 &CONFLICT_KEYS,
                 &PRECONDITION_FAILED,
             ])

@@ -201,3 +201,36 @@ async fn a_leak_is_known_for_as_long_as_a_key_of_the_lineage_is_kept() {
         assert_eq!(marks().await, 0);
     }
 }
+
+#[tokio::test]
+async fn no_key_confirms_for_itself_or_another_that_a_leak_does_not_matter() {
+    for (db, _folder) in engines().await {
+        let (_, second) = leaked(&db).await;
+        let (acts, other) = (key(&db, 8).await, key(&db, 9).await);
+        for id in [acts, second, other] {
+            grant(&db, id, "latchkey:keys:write latchkey:keys:rotate-self").await;
+        }
+        let itself = |request: RotateKey| RotateKey { is_self: true, ..request };
+        for (confirm, refused) in [(false, LEAKED), (true, Refusal::UsersOnly)] {
+            let request = RotateKey { confirm, ..itself(rotation(target(&db, second, 2).await)) };
+            let told = rotate(&db, &request, 3, &acting(second)).await;
+            assert_eq!(told.unwrap_err(), refused);
+        }
+        // Nor that it goes on while it says that it may be somebody else's.
+        let reason = RevocationReason::KeyCompromise;
+        let request = itself(rotation(target(&db, other, 3).await));
+        let request = RotateKey { reason, confirm: true, ..request };
+        let told = rotate(&db, &request, 4, &acting(other)).await;
+        assert_eq!(told.unwrap_err(), Refusal::UsersOnly);
+        set(&db, target(&db, second, 5).await, false, false, &owner()).await.unwrap();
+        for (confirm, refused) in [(false, LEAKED), (true, Refusal::UsersOnly)] {
+            let target = target(&db, second, 6).await;
+            let told = set(&db, target, true, confirm, &acting(acts)).await;
+            assert_eq!(told.unwrap_err(), refused);
+        }
+        set(&db, target(&db, second, 7).await, true, true, &owner()).await.unwrap();
+        // At once it may, as it may end itself.
+        let told = rotate_until(&db, &request, (5, None), &acting(other)).await;
+        assert!(told.unwrap().is_revoked);
+    }
+}

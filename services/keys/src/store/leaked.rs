@@ -2,7 +2,8 @@
 //! its keys, so that it holds for whatever is born into it, and for as long as one of its keys has a row. Whoever reads or
 //! writes one for a command has the owner's [lock](super::locks).
 
-use latchkey_contract::{KeyId, Timestamp};
+use latchkey_contract::refusal::Conflict;
+use latchkey_contract::{Actor, Caller, KeyId, Refusal, Timestamp};
 use latchkey_store::{StoreError, Tx, values};
 
 pub(super) const MARK: &str = "INSERT INTO keys_leaked_lineages (lineage_id, leaked_at) VALUES ($1, $2) \
@@ -26,6 +27,17 @@ pub(super) async fn mark(tx: &mut Tx, lineage: KeyId, now: Timestamp) -> Result<
 pub(super) async fn is_leaked(tx: &mut Tx, lineage: KeyId) -> Result<bool, StoreError> {
     let leaked: Option<(bool,)> = tx.fetch_first(IS_LEAKED, values![lineage.0]).await?;
     Ok(leaked == Some((true,)))
+}
+
+/// Why a command may not go on that keeps in use what may be somebody else's: only a user confirms that. Whoever holds
+/// a key could be that somebody.
+pub(super) fn bar(is_leak: bool, confirm: bool, by: &Caller) -> Option<Refusal> {
+    match (is_leak, confirm, &by.actor) {
+        (false, _, _) => None,
+        (true, false, _) => Some(Refusal::Conflict(Conflict::Leaked)),
+        (true, true, Actor::Key { .. }) => Some(Refusal::UsersOnly),
+        (true, true, _) => None,
+    }
 }
 
 /// The marked lineages whose keys a sweep is about to delete, in part or all of them.

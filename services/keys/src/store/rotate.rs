@@ -140,7 +140,7 @@ pub async fn rotate(
         Ok(expires_at) => expires_at,
         Err(refusal) => return Ok(refusal.into()),
     };
-    let hash = match take(&mut tx, rotation, &old, now).await? {
+    let hash = match take(&mut tx, rotation, &old, (by, now)).await? {
         Ok(hash) => hash,
         Err(refusal) => {
             // The same message may have been carried out while this one waited for the row.
@@ -262,7 +262,7 @@ async fn take(
     tx: &mut Tx,
     rotation: &Rotation<'_>,
     old: &KeyObject,
-    now: Timestamp,
+    (by, now): (&Caller, Timestamp),
 ) -> Result<Result<CredentialHash, Refusal>, StoreError> {
     let (request, lineage) = (rotation.request, old.lineage.id);
     if let Some(refusal) = conflict(old, request.target.version) {
@@ -272,8 +272,12 @@ async fn take(
     let taken: Option<(Vec<u8>,)> =
         tx.fetch_first(TAKE, values![owner.0, key.0, version, now.0]).await?;
     let Some((hash,)) = taken else { return Ok(Err(Refusal::Stale)) };
-    if leaked::is_leaked(tx, lineage).await? && !request.confirm {
-        return Ok(Err(Refusal::Conflict(Conflict::Leaked)));
+    // A grace keeps in use what the reason says may be somebody else's.
+    let is_kept =
+        request.reason == RevocationReason::KeyCompromise && rotation.retires_at.is_some();
+    let is_leak = is_kept || leaked::is_leaked(tx, lineage).await?;
+    if let Some(refusal) = leaked::bar(is_leak, request.confirm, by) {
+        return Ok(Err(refusal));
     }
     let row: Option<(i64,)> = tx.fetch_first(LIVING, values![lineage.0, now.0]).await?;
     let (living,) = row.ok_or(StoreError::Unexpected("a count has one row"))?;

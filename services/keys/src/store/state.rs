@@ -48,9 +48,9 @@ pub async fn set(
         if let Err(refusal) = reach.covers(wanted, &object.scopes) {
             return refused(refusal);
         }
-        let lineage = object.lineage.id;
-        if is_other && !confirm && leaked::is_leaked(&mut tx, lineage).await? {
-            return refused(Refusal::Conflict(Conflict::Leaked));
+        let is_leaked = is_other && leaked::is_leaked(&mut tx, object.lineage.id).await?;
+        if let Some(refusal) = leaked::bar(is_leaked, *confirm, by) {
+            return refused(refusal);
         }
     } else if !may_restrict {
         return refused(Refusal::Conflict(Conflict::OlderRelease));
