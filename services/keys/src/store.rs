@@ -86,10 +86,10 @@ pub const CHORES: ChoreSql = chores!("keys");
 const IS_DISABLED: &str =
     "SELECT EXISTS (SELECT 1 FROM keys_disabled_owners WHERE owner_id = $1) AS is_disabled";
 /// The pairs are a key's id and a time in milliseconds. A time that is further ahead than a late report can be
-/// behind (`usage::MAX_AGE` and `MAX_SKEW`) was never one of a use: it is put right.
+/// behind (`usage::MAX_AGE` and `MAX_SKEW`) was never one of a use: it is put right. Of a purged key nothing is said any more.
 const RECORD_USES: BatchedPairs = batched_pairs!(
     "UPDATE api_keys SET last_used_at = pairs.b FROM ",
-    " WHERE api_keys.id = pairs.a AND (last_used_at IS NULL OR last_used_at < pairs.b \
+    " WHERE api_keys.id = pairs.a AND purged_at IS NULL AND (last_used_at IS NULL OR last_used_at < pairs.b \
         OR last_used_at > pairs.b + 3610000)"
 );
 /// The outer condition is the one that holds at the write: a row that was found may have been changed since.

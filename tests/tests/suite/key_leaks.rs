@@ -2,6 +2,7 @@
 //! service's store, each test on both engines.
 
 mod late;
+mod said;
 
 use e2e::{acting_user, order};
 use latchkey_contract::keys::{
