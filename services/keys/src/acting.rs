@@ -1,7 +1,7 @@
 //! Who acts on keys, and how far: a user on their own, or a key of theirs within what it may do itself.
 //!
 //! Whoever acts with less than everything (a key, or a token whose scopes were narrowed at login) makes and changes only
-//! keys that lie within itself, before and after.
+//! keys that lie within itself, before and after. What verifiers are told of a key besides (its metadata) is free.
 
 use latchkey_contract::keys::RotateKey;
 use latchkey_contract::scope::Scopes;
@@ -36,6 +36,8 @@ pub struct Within {
     pub environment: String,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// Whose key it is in the owner's own system, where that was said: then all that it makes and changes is theirs.
+    pub external_id: Option<String>,
 }
 
 /// What a key is, or is to be, of which somebody has to hold at least as much.
@@ -49,6 +51,8 @@ pub struct Wanted<'a> {
     pub environment: &'a str,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// Whose key it is in the owner's own system.
+    pub external_id: Option<&'a str>,
 }
 
 /// Whether whoever acts may see the keys of `owner`: the owner, or a key of theirs, whose scopes an edge has judged.
@@ -102,6 +106,7 @@ impl Reach {
         let Self::Key(own) = self else { return Ok(()) };
         let is_within = wanted.allowed_ips.is_within(&own.allowed_ips)
             && wanted.environment == own.environment
+            && own.external_id.as_deref().is_none_or(|own| wanted.external_id == Some(own))
             && wanted.expires_at <= own.expires_at;
         // What is missing is no scope that could be granted: the key reaches elsewhere, or for longer.
         if is_within { Ok(()) } else { Err(Refusal::InsufficientScope { required: Vec::new() }) }
@@ -123,6 +128,7 @@ mod tests {
             allowed_ips: AllowedIps::of(["10.0.0.0/8"]).unwrap(),
             environment: "live".to_owned(),
             expires_at: Timestamp(100),
+            external_id: Some("cus_1".to_owned()),
         }
     }
 
@@ -134,6 +140,7 @@ mod tests {
             allowed_ips: &ips,
             environment: "sandbox",
             expires_at: Timestamp(1_000),
+            external_id: Some("cus_2"),
         };
         let (all, read, none) =
             (scopes("* latchkey:keys:write"), scopes("orders:read"), scopes(""));
@@ -157,6 +164,7 @@ mod tests {
             allowed_ips: &part,
             environment: "live",
             expires_at: Timestamp(100),
+            external_id: Some("cus_1"),
         };
         let reach = Reach::Key(own.clone());
         assert_eq!(reach.covers(good, &ceiling), Ok(()));
@@ -164,10 +172,17 @@ mod tests {
             Wanted { allowed_ips: &any, ..good },
             Wanted { environment: "sandbox", ..good },
             Wanted { expires_at: Timestamp(101), ..good },
+            Wanted { external_id: Some("cus_2"), ..good },
+            Wanted { external_id: None, ..good },
             Wanted { scopes: &scopes("orders:read users:read"), ..good },
         ] {
             let refused = reach.covers(wider, &ceiling);
             assert!(matches!(refused, Err(Refusal::InsufficientScope { .. })), "{wider:?}");
+        }
+        // One that is nobody's in particular makes keys for whom it likes.
+        let free = Reach::Key(Within { external_id: None, ..own.clone() });
+        for external_id in [None, Some("cus_1"), Some("cus_2")] {
+            assert_eq!(free.covers(Wanted { external_id, ..good }, &ceiling), Ok(()));
         }
     }
 }

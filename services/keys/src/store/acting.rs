@@ -14,7 +14,7 @@ use crate::acting::{Reach, Within, lacks};
 pub(super) const ACTING: &str = "UPDATE api_keys SET version = version \
     WHERE id = $2 AND owner_id = $1 AND revoked_at IS NULL AND disabled_at IS NULL AND expires_at > $3 \
     AND NOT EXISTS (SELECT 1 FROM keys_disabled_owners WHERE keys_disabled_owners.owner_id = $1) \
-    RETURNING scopes, allowed_ips, environment, expires_at";
+    RETURNING scopes, allowed_ips, environment, expires_at, external_id";
 pub(super) const CEILING: &str = "SELECT COALESCE((SELECT ceiling FROM keys_ceilings WHERE owner_id = $1), \
     (SELECT default_ceiling FROM keys_telling WHERE id = 1)) AS ceiling";
 
@@ -24,6 +24,7 @@ struct ActingRow {
     allowed_ips: Option<String>,
     environment: String,
     expires_at: i64,
+    external_id: Option<String>,
 }
 
 /// Why nothing is done.
@@ -137,5 +138,6 @@ fn within(id: KeyId, row: &ActingRow) -> Result<Within, StoreError> {
     let allowed_ips = AllowedIps::parse(row.allowed_ips.as_deref().unwrap_or_default());
     let (Ok(scopes), Ok(allowed_ips)) = (scopes, allowed_ips) else { return Err(unreadable) };
     let (environment, expires_at) = (row.environment.clone(), Timestamp(row.expires_at));
-    Ok(Within { id, scopes, allowed_ips, environment, expires_at })
+    let external_id = row.external_id.clone();
+    Ok(Within { id, scopes, allowed_ips, environment, expires_at, external_id })
 }

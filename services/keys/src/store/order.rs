@@ -45,7 +45,7 @@ pub struct Order {
     pub description: String,
     /// What verifiers are told of it.
     pub metadata: Metadata,
-    /// Whose key it is in the owner's own system.
+    /// Whose key it is in the owner's own system; `None`: as of the key that acts, or nobody's in particular.
     pub external_id: Option<String>,
     /// Each once, in order.
     pub tags: Vec<String>,
@@ -118,11 +118,14 @@ impl Order {
         let allowed_ips = self.allowed_ips.unwrap_or_else(|| {
             acting.map_or_else(AllowedIps::default, |own| own.allowed_ips.clone())
         });
+        let external_id =
+            self.external_id.or_else(|| acting.and_then(|own| own.external_id.clone()));
         let wanted = Wanted {
             scopes: &scopes,
             allowed_ips: &allowed_ips,
             environment: &self.environment,
             expires_at,
+            external_id: external_id.as_deref(),
         };
         reach.covers(wanted, ceiling)?;
         let is_bare = scopes == Scopes::everything()
@@ -132,7 +135,7 @@ impl Order {
             return Err(Refusal::Conflict(Conflict::OlderRelease));
         }
         let Self { owner, hash, hint, name, created_at, description, metadata, .. } = self;
-        let (environment, external_id, tags) = (self.environment, self.external_id, self.tags);
+        let (environment, tags) = (self.environment, self.tags);
         let created_by = Some(owner);
         Ok(NewRow {
             owner,

@@ -253,8 +253,9 @@ async fn life(
 }
 
 fn wanted(old: &KeyObject) -> Wanted<'_> {
-    let KeyObject { scopes, allowed_ips, environment, expires_at, .. } = old;
-    Wanted { scopes, allowed_ips, environment, expires_at: *expires_at }
+    let KeyObject { scopes, allowed_ips, environment, expires_at, external_id, .. } = old;
+    let (expires_at, external_id) = (*expires_at, external_id.as_deref());
+    Wanted { scopes, allowed_ips, environment, expires_at, external_id }
 }
 
 /// Takes the old key for this rotation alone; its hash.

@@ -43,6 +43,7 @@ pub async fn set(
             allowed_ips: &object.allowed_ips,
             environment: &object.environment,
             expires_at: object.expires_at,
+            external_id: object.external_id.as_deref(),
         };
         // What the owner may not do any more the key may not either, whatever it was granted.
         if let Err(refusal) = reach.covers(wanted, &object.scopes) {

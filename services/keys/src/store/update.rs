@@ -171,8 +171,9 @@ fn judge(
 }
 
 fn wanted(key: &KeyObject) -> Wanted<'_> {
-    let KeyObject { scopes, allowed_ips, environment, expires_at, .. } = key;
-    Wanted { scopes, allowed_ips, environment, expires_at: *expires_at }
+    let KeyObject { scopes, allowed_ips, environment, expires_at, external_id, .. } = key;
+    let (expires_at, external_id) = (*expires_at, external_id.as_deref());
+    Wanted { scopes, allowed_ips, environment, expires_at, external_id }
 }
 
 /// The one UPDATE that decides; whether it did.

@@ -32,6 +32,47 @@ fn of(number: u8, external_id: Option<&str>) -> Order {
 }
 
 #[tokio::test]
+async fn a_key_of_somebody_in_the_owner_s_system_makes_and_changes_theirs_alone() {
+    let beyond = Refusal::InsufficientScope { required: Vec::new() };
+    for (db, _folder) in engines().await {
+        let (acts, free) = (key(&db, 1).await, key(&db, 2).await);
+        for id in [acts, free] {
+            grant(&db, id, "latchkey:keys:write").await;
+        }
+        let name = |text: Option<&str>| {
+            let external_id = Some(text.map(str::to_owned));
+            KeyPatch { external_id, ..KeyPatch::default() }
+        };
+        patch(&db, target(&db, acts, 1).await, name(Some("cus_1")), &owner()).await.unwrap();
+        let (acts, free) = (acting(acts), acting(free));
+        let own = make(&db, of(3, None), &acts).await.unwrap();
+        assert_eq!(own.external_id.as_deref(), Some("cus_1"));
+        make(&db, of(4, Some("cus_1")), &acts).await.unwrap();
+        assert_eq!(make(&db, of(5, Some("cus_2")), &acts).await.unwrap_err(), beyond);
+        let nobodys = make(&db, of(6, None), &free).await.unwrap();
+        let others = make(&db, of(7, Some("cus_2")), &free).await.unwrap();
+        for id in [nobodys.id, others.id] {
+            let refused = [
+                patch(&db, target(&db, id, 2).await, name(Some("cus_1")), &acts).await.unwrap_err(),
+                set(&db, target(&db, id, 2).await, true, false, &acts).await.unwrap_err(),
+                rotate(&db, &rotation(target(&db, id, 2).await), 8, &acts).await.unwrap_err(),
+            ];
+            for refusal in refused {
+                assert_eq!(refusal, beyond);
+            }
+        }
+        for to in [None, Some("cus_2")] {
+            let refused = patch(&db, target(&db, own.id, 3).await, name(to), &acts).await;
+            assert_eq!(refused.unwrap_err(), beyond);
+        }
+        let new = rotate(&db, &rotation(target(&db, own.id, 4).await), 9, &acts).await.unwrap();
+        assert_eq!(new.object.external_id.as_deref(), Some("cus_1"));
+        // One that is nobody's in particular makes keys for everybody.
+        patch(&db, target(&db, others.id, 5).await, name(Some("cus_3")), &free).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn of_a_purged_key_no_use_is_written_down_and_of_a_note_that_there_was_one() {
     for (db, _folder) in engines().await {
         let (purged, kept) = (key(&db, 1).await, key(&db, 2).await);
