@@ -165,8 +165,9 @@ async fn add_all(
     let mut keys = Vec::with_capacity(rows.len());
     for row in rows {
         let Some(id) = add(tx, &row, policy.per_owner).await? else { return Ok(Inserted::Nothing) };
-        let event = Event::done(Action::KeyCreated, Target::Key(id), row.created_at, by);
-        append(tx, &AUDIT, &event).await?;
+        let (event, said) =
+            (Event::done(Action::KeyCreated, Target::Key(id), row.created_at, by), row.said());
+        append(tx, &AUDIT, &event.changing(&said)).await?;
         keys.push(row.object(id));
     }
     Ok(if IssueKeys::fits(&keys) { Inserted::Key(keys) } else { Inserted::TooHeavy })

@@ -18,9 +18,9 @@ pub(super) const FORGET: &str = "DELETE FROM keys_leaked_lineages WHERE lineage_
     AND NOT EXISTS (SELECT 1 FROM api_keys WHERE id = $1) \
     AND NOT EXISTS (SELECT 1 FROM api_keys WHERE lineage_id = $1)";
 
-/// Marks a lineage, unless it was.
-pub(super) async fn mark(tx: &mut Tx, lineage: KeyId, now: Timestamp) -> Result<(), StoreError> {
-    tx.execute(MARK, values![lineage.0, now.0]).await.map(drop)
+/// Marks a lineage; `false`: it was before.
+pub(super) async fn mark(tx: &mut Tx, lineage: KeyId, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(tx.execute(MARK, values![lineage.0, now.0]).await? > 0)
 }
 
 /// Whether a lineage is marked.
@@ -32,12 +32,13 @@ pub(super) async fn is_leaked(tx: &mut Tx, lineage: KeyId) -> Result<bool, Store
 /// Why a command may not go on that keeps in use what may be somebody else's: only a user confirms that. Whoever holds
 /// a key could be that somebody.
 pub(super) fn bar(is_leak: bool, confirm: bool, by: &Caller) -> Option<Refusal> {
-    match (is_leak, confirm, &by.actor) {
-        (false, _, _) => None,
-        (true, false, _) => Some(Refusal::Conflict(Conflict::Leaked)),
-        (true, true, Actor::Key { .. }) => Some(Refusal::UsersOnly),
-        (true, true, _) => None,
+    if !is_leak {
+        return None;
     }
+    if !confirm {
+        return Some(Refusal::Conflict(Conflict::Leaked));
+    }
+    matches!(by.actor, Actor::Key { .. }).then_some(Refusal::UsersOnly)
 }
 
 /// The marked lineages whose keys a sweep is about to delete, in part or all of them.

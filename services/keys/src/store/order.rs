@@ -6,6 +6,7 @@ use latchkey_contract::scope::Scopes;
 use latchkey_contract::{
     AllowedIps, CredentialHash, KeyId, Metadata, Owner, Refusal, Timestamp, UserId,
 };
+use serde_json::{Value, json};
 
 use crate::acting::{Reach, Wanted};
 
@@ -157,6 +158,20 @@ impl Order {
 }
 
 impl NewRow {
+    /// What the log says of the new key: what it may do, where from, for what and how long.
+    pub(super) fn said(&self) -> String {
+        let new = |to: Value| json!({"from": null, "to": to});
+        let mut said = json!({
+            "scopes": new(json!(self.scopes)),
+            "environment": new(json!(self.environment)),
+            "expires_at": new(json!(self.expires_at)),
+        });
+        if !self.allowed_ips.is_empty() {
+            said["allowed_ips"] = new(json!(self.allowed_ips));
+        }
+        said.to_string()
+    }
+
     /// The key as it is shown, once it has this id.
     pub(super) fn object(self, id: KeyId) -> KeyObject {
         KeyObject {

@@ -2,7 +2,7 @@
 
 use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::{Change, Ended, end_once};
-use latchkey_contract::keys::{RevocationReason, RevokeKey, Revoker};
+use latchkey_contract::keys::{KeyObject, RevocationReason, RevokeKey, Revoker};
 use latchkey_contract::lease::{Revision, Tag};
 use latchkey_contract::{Actor, Caller, KeyId, Refusal, Timestamp};
 use latchkey_store::{Db, StoreError, Tx, values};
@@ -10,7 +10,7 @@ use serde_json::json;
 use sqlx::FromRow;
 
 use super::acting::{self, Barred};
-use super::held::{Held, hold};
+use super::held::hold;
 use super::{AUDIT, AUTHORITY, hash_of, leaked, locks};
 use crate::acting::{WRITE, reads};
 
@@ -91,7 +91,7 @@ pub async fn revoke(
         is_confirmed: row.is_confirmed,
     };
     let change = end_once(&mut tx, &AUTHORITY, ended, (SET_REVISION, key.0.into()), now).await?;
-    write_down(&mut tx, request, (&held, &change), by, now).await?;
+    write_down(&mut tx, (&held.object, reason), &change, by, now).await?;
     tx.commit().await?;
     Ok(Revoked::Change(change))
 }
@@ -120,28 +120,28 @@ async fn bar(
     }
 }
 
-/// Writes the event of a first revoke, or of a reason that was raised.
-async fn write_down(
+/// Writes the event of a first revoke of a key, of which this is how it was before, or of a reason that was raised.
+pub(super) async fn write_down(
     tx: &mut Tx,
-    request: &RevokeKey,
-    (held, change): (&Held, &Change),
+    (key, reason): (&KeyObject, RevocationReason),
+    change: &Change,
     by: &Caller,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let before = held.object.revocation.as_ref().map(|revocation| revocation.reason);
+    let before = key.revocation.as_ref().map(|revocation| revocation.reason);
     let is_first = change.earlier.is_none();
-    let is_raised = request.reason == RevocationReason::KeyCompromise
-        && before.is_some_and(|before| before != request.reason);
+    let is_raised =
+        reason == RevocationReason::KeyCompromise && before.is_some_and(|before| before != reason);
     if !is_first && !is_raised {
         return Ok(());
     }
-    let event = Event::done(Action::KeyRevoked, Target::Key(request.key), now, by);
-    let event = event.because(request.reason.given());
+    let event = Event::done(Action::KeyRevoked, Target::Key(key.id), now, by);
+    let event = event.because(reason.given());
     if is_first {
         return append(tx, &AUDIT, &event.took(change.revision())).await;
     }
     let from = before.map(RevocationReason::name);
-    let changes = json!({"reason": {"from": from, "to": request.reason.name()}}).to_string();
+    let changes = json!({"reason": {"from": from, "to": reason.name()}}).to_string();
     append(tx, &AUDIT, &event.changing(&changes)).await
 }
 

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
-use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::{Change, Ended, append_invalidation, end_once};
 use latchkey_contract::keys::{
     KeyFilter, KeyObject, RevocationReason, RevokeKeys, RevokedOne, Revoker, Which, rules,
@@ -19,7 +18,8 @@ use super::acting::{Barred, reach};
 use super::key::{KeyRow, shown_columns};
 use super::matching::{Search, finds, lineage_of};
 use super::rehearse::{Impact, rehearse};
-use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of, leaked, locks};
+use super::revoke::write_down;
+use super::{AUTHORITY, SET_REVISION, hash_of, leaked, locks};
 use crate::acting::WRITE;
 
 /// Keys that one transaction ends at most.
@@ -103,8 +103,6 @@ struct Done {
 struct Held {
     object: KeyObject,
     ended: Ended,
-    /// Whether it has ended, and turns out to be somebody else's.
-    is_raised: bool,
 }
 
 /// Ends keys, or says which it would end.
@@ -291,12 +289,9 @@ impl Ending<'_> {
 
     fn held(&self, row: HeldRow) -> Result<Held, StoreError> {
         let object = row.key.object(self.now)?;
-        let before = object.revocation.as_ref().map(|revocation| revocation.reason);
-        let is_raised = self.request.reason == RevocationReason::KeyCompromise
-            && before.is_some_and(|before| before != RevocationReason::KeyCompromise);
         let tag = Tag::Credential(hash_of(&row.hash)?);
         let (earlier, is_confirmed) = (row.revoked_revision, row.is_confirmed);
-        Ok(Held { object, ended: Ended { tag, earlier, is_confirmed }, is_raised })
+        Ok(Held { object, ended: Ended { tag, earlier, is_confirmed } })
     }
 
     /// Ends what is held, each with a revision of its own. The counter's row is taken when every key's is.
@@ -322,15 +317,10 @@ impl Ending<'_> {
             }
         }
         let mut done = Vec::with_capacity(held.len());
-        for Held { object, ended, is_raised } in held {
+        for Held { object, ended } in held {
             let set = (SET_REVISION, object.id.0.into());
             let change = end_once(tx, &AUTHORITY, ended, set, self.now).await?;
-            if change.earlier.is_none() || is_raised {
-                let target = Target::Key(object.id);
-                let event = Event::done(Action::KeyRevoked, target, self.now, self.by);
-                let event = event.because(reason.given()).took(change.revision());
-                append(tx, &AUDIT, &event).await?;
-            }
+            write_down(tx, (&object, *reason), &change, self.by, self.now).await?;
             done.push((object.id, Done { last_used_at: object.last_used_at, change }));
         }
         Ok(done)

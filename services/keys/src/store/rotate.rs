@@ -3,11 +3,14 @@
 use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::changes::revision;
 use latchkey_authority::{Change, Ended, append_invalidation, end_once};
-use latchkey_contract::keys::{KeyObject, KeyTarget, RevocationReason, Revoker, RotateKey};
+use latchkey_contract::keys::{
+    KeyObject, KeyState, KeyTarget, RevocationReason, Revoker, RotateKey,
+};
 use latchkey_contract::lease::{Revision, Tag};
 use latchkey_contract::refusal::Conflict;
 use latchkey_contract::{Actor, Caller, CredentialHash, KeyId, Refusal, Timestamp};
 use latchkey_store::{Db, StoreError, Tx, values};
+use serde_json::json;
 use sqlx::FromRow;
 
 use super::acting::{Barred, ceiling, reach};
@@ -140,8 +143,8 @@ pub async fn rotate(
         Ok(expires_at) => expires_at,
         Err(refusal) => return Ok(refusal.into()),
     };
-    let hash = match take(&mut tx, rotation, &old, (by, now)).await? {
-        Ok(hash) => hash,
+    let taken = match take(&mut tx, rotation, &old, (by, now)).await? {
+        Ok(taken) => taken,
         Err(refusal) => {
             // The same message may have been carried out while this one waited for the row.
             let before = before(&mut tx, rotation, now).await?;
@@ -152,15 +155,16 @@ pub async fn rotate(
         // The account was deactivated after the edge had asked who acts.
         return Ok(Refusal::SessionEnded.into());
     };
-    let (change, retires_at) = retire(&mut tx, rotation, (&old, hash), id, (by, now)).await?;
+    let (change, retires_at) = retire(&mut tx, rotation, (&old, taken.hash), id, (by, now)).await?;
     let (request, new) = (rotation.request, read_key(&mut tx, rotation, now).await?);
-    let changes = changes_of(&old, id, retires_at);
+    let is_revoked = rotation.retires_at.is_none();
+    let replaced = Replaced { object: new, retires_at, change, is_revoked };
+    let changes = changes_of(&old, &replaced, taken.is_marked);
     let event = Event::done(Action::KeyRotated, Target::Key(old.id), now, by);
     let event = event.because(request.reason.given()).took(change.revision());
     append(&mut tx, &AUDIT, &event.changing(&changes)).await?;
     tx.commit().await?;
-    let is_revoked = rotation.retires_at.is_none();
-    Ok(Rotated::Key(Box::new(Replaced { object: new, retires_at, change, is_revoked })))
+    Ok(Rotated::Key(Box::new(replaced)))
 }
 
 /// Sees to it that a rotation whose answer nobody waits for any more is either done or never will be: the new key, where
@@ -258,13 +262,20 @@ fn wanted(old: &KeyObject) -> Wanted<'_> {
     Wanted { scopes, allowed_ips, environment, expires_at, external_id }
 }
 
-/// Takes the old key for this rotation alone; its hash.
+/// The old key of a rotation.
+struct Taken {
+    hash: CredentialHash,
+    /// Whether its lineage is marked as leaked from now on.
+    is_marked: bool,
+}
+
+/// Takes the old key for this rotation alone.
 async fn take(
     tx: &mut Tx,
     rotation: &Rotation<'_>,
     old: &KeyObject,
     (by, now): (&Caller, Timestamp),
-) -> Result<Result<CredentialHash, Refusal>, StoreError> {
+) -> Result<Result<Taken, Refusal>, StoreError> {
     let (request, lineage) = (rotation.request, old.lineage.id);
     if let Some(refusal) = conflict(old, request.target.version) {
         return Ok(Err(refusal));
@@ -291,10 +302,9 @@ async fn take(
     {
         return Ok(Err(Refusal::Conflict(Conflict::TooManyKeys)));
     }
-    if request.reason == RevocationReason::KeyCompromise {
-        leaked::mark(tx, lineage, now).await?;
-    }
-    Ok(Ok(hash_of(&hash)?))
+    let is_marked =
+        request.reason == RevocationReason::KeyCompromise && leaked::mark(tx, lineage, now).await?;
+    Ok(Ok(Taken { hash: hash_of(&hash)?, is_marked }))
 }
 
 /// Adds the new key; `None`: its owner is disabled.
@@ -359,11 +369,16 @@ async fn read_key(
 }
 
 /// What the event says of the old key.
-fn changes_of(old: &KeyObject, new: KeyId, retires_at: Timestamp) -> String {
-    let changes = serde_json::json!({
-        "replaced_by": {"from": null, "to": new.0},
-        "expires_at": {"from": old.expires_at, "to": retires_at},
+fn changes_of(old: &KeyObject, by: &Replaced, is_marked: bool) -> String {
+    let state = if by.is_revoked { KeyState::Revoked } else { KeyState::Retiring };
+    let mut changes = json!({
+        "replaced_by": {"from": null, "to": by.object.id.0},
+        "state": {"from": old.state.name(), "to": state.name()},
+        "expires_at": {"from": old.expires_at, "to": by.retires_at},
     });
+    if is_marked {
+        changes["is_leaked"] = json!({"from": false, "to": true});
+    }
     changes.to_string()
 }
 

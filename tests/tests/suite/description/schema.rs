@@ -61,7 +61,8 @@ pub(super) fn type_of(value: &Value) -> &'static str {
     }
 }
 
-/// What keeps `value` from being as `schema` says; an object may have no member that it does not name.
+/// What keeps `value` from being as `schema` says; an object may have no member that it does not name,
+/// unless it says that it may.
 pub(super) fn fault(
     document: &Value,
     schema: &Value,
@@ -84,6 +85,10 @@ pub(super) fn fault(
     }
     for (name, member) in value.as_object().into_iter().flatten() {
         let known = &schema["properties"][name];
+        // It says of itself that what it is made of depends.
+        if known.is_null() && schema["additionalProperties"] == true {
+            continue;
+        }
         if known.is_null() {
             return Some(format!("{place}: {name} is not described"));
         }

@@ -93,3 +93,48 @@ async fn of_a_purged_key_no_use_is_written_down_and_of_a_note_that_there_was_one
         }
     }
 }
+
+#[tokio::test]
+async fn the_log_says_what_a_new_key_may_and_what_became_of_the_old_one() {
+    for (db, _folder) in engines().await {
+        let first = key(&db, 1).await;
+        let made = json!({
+            "scopes": {"from": null, "to": ["*"]},
+            "environment": {"from": null, "to": "live"},
+            "expires_at": {"from": null, "to": ENDS},
+        });
+        assert_eq!(changes(&db, "key.created").await, [made]);
+        let second =
+            rotate(&db, &rotation(target(&db, first, 1).await), 2, &owner()).await.unwrap();
+        let second = second.object;
+        let reason = RevocationReason::KeyCompromise;
+        let request = RotateKey { reason, ..rotation(target(&db, second.id, 2).await) };
+        let third = rotate_until(&db, &request, (3, None), &owner()).await.unwrap().object;
+        let rotated = changes(&db, "key.rotated").await;
+        assert_eq!(rotated[0]["replaced_by"]["to"], second.id.0);
+        assert_eq!(rotated[0]["state"], json!({"from": "active", "to": "retiring"}));
+        assert!(rotated[0].get("is_leaked").is_none(), "{rotated:?}");
+        assert_eq!(rotated[1]["replaced_by"]["to"], third.id.0);
+        assert_eq!(rotated[1]["state"], json!({"from": "active", "to": "revoked"}));
+        assert_eq!(rotated[1]["is_leaked"], json!({"from": false, "to": true}));
+    }
+}
+
+#[tokio::test]
+async fn a_reason_that_is_raised_is_told_in_one_way_of_one_key_and_of_several() {
+    for (db, _folder) in engines().await {
+        let (one, two) = (key(&db, 1).await, key(&db, 2).await);
+        for id in [one, two] {
+            revoke(&db, id, RevocationReason::Superseded, &owner()).await;
+        }
+        let leak = RevokeKey { reason: RevocationReason::KeyCompromise, ..e2e::ending(OWNER, one) };
+        keys::revoke(&db, &leak, &owner(), NOW).await.unwrap();
+        revoke_many(&db, vec![two], RevocationReason::KeyCompromise).await;
+        let raised = json!({"reason": {"from": "superseded", "to": "key_compromise"}});
+        let told = changes(&db, "key.revoked").await;
+        assert_eq!(told, [Value::Null, Value::Null, raised.clone(), raised]);
+        let sql = "SELECT COUNT(revision) FROM keys_audit_events WHERE action = 'key.revoked'";
+        let revisions: Option<(i64,)> = db.fetch_first(sql, values![]).await.unwrap();
+        assert_eq!(revisions, Some((2,)), "a raise takes none");
+    }
+}

@@ -36,8 +36,8 @@ pub struct EventBody {
     request_id: String,
     /// The number that the change took, as in its receipt.
     revision: Option<i64>,
-    /// What each changed field was and is.
-    #[schema(value_type = Option<Object>)]
+    /// What each changed field was and is, by its name: which there are depends on what was done.
+    #[schema(value_type = Option<HashMap<String, Value>>, additional_properties)]
     changes: Option<Value>,
     /// The link by which it is sealed.
     hash: Option<String>,
