@@ -138,3 +138,31 @@ async fn a_reason_that_is_raised_is_told_in_one_way_of_one_key_and_of_several() 
         assert_eq!(revisions, Some((2,)), "a raise takes none");
     }
 }
+
+#[tokio::test]
+async fn an_end_is_moved_while_it_is_to_come_and_a_key_that_retires_counts_as_before() {
+    for (db, _folder) in engines().await {
+        let old = key(&db, 1).await;
+        let end =
+            |at: Timestamp| KeyPatch { expires: Some(ExpiresIn::At(at)), ..KeyPatch::default() };
+        rotate(&db, &rotation(target(&db, old, 1).await), 2, &owner()).await.unwrap();
+        let policy = Policy { per_owner: Some(2), ..Policy::default() };
+        let is_full = async || {
+            let next = order(OWNER.0, 3, NOW, ENDS);
+            let made = keys::issue::insert(&db, next, &policy, &owner()).await.unwrap();
+            made == Inserted::Full
+        };
+        assert!(is_full().await);
+        let later = patch(&db, target(&db, old, 2).await, end(ENDS), &owner()).await.unwrap();
+        assert_eq!(later.object.lineage.retires_at, Some(ENDS));
+        assert!(is_full().await);
+        // What has ended when the change is written stays so, also where it had not when that was asked.
+        let target = target(&db, old, 3).await;
+        let request = UpdateKey { target, patch: end(ENDS.plus(-1)), wait: true };
+        let over = keys::update::update(&db, &request, ALLOWED, &owner(), ENDS).await.unwrap();
+        assert_eq!(over.map_err(said).unwrap_err(), Refusal::Conflict(Conflict::Expired));
+        let request = UpdateKey { patch: end(ENDS.plus(9)), ..request };
+        let over = keys::update::update(&db, &request, ALLOWED, &owner(), ENDS).await.unwrap();
+        assert_eq!(over.map_err(said).unwrap_err(), Refusal::Conflict(Conflict::Expired));
+    }
+}
