@@ -25,6 +25,7 @@ const SOON: Duration = Duration::from_mins(1);
 
 /// A key that `statement` has made what it is to be.
 async fn key(api: &Api, database: &str, user: &User, statement: &'static str) -> Key {
+    database::until_told(database).await;
     let key = api.key(&user.token, &unique("scoped")).await;
     assert_eq!(database::execute(database, statement, &key.name).await, 1);
     key
