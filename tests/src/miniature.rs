@@ -179,10 +179,10 @@ impl Miniature {
         self.clocks.set_back(0, self.edges.len(), millis);
     }
 
-    /// Sets the clocks of the key services back by so many milliseconds, and of nobody else.
-    pub fn set_keys_back(&self, millis: i64) {
+    /// Sets the clocks of so many key services back by as many milliseconds, and of nobody else.
+    pub fn set_keys_back(&self, services: usize, millis: i64) {
         // They are made in turn with those of the identity services, before the edges'.
-        for replica in 0..REPLICAS as usize {
+        for replica in 0..services {
             self.clocks.set_back(self.edges.len() + 2 * replica, 1, millis);
         }
     }

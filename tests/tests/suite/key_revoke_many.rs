@@ -259,15 +259,25 @@ impl Scene {
 async fn a_rotation_of_a_lineage_that_is_being_ended_leaves_no_key_that_lives() {
     for scene in scenes().await {
         for number in 0..60 {
-            let key = scene.key(2 * number + 1).await;
+            let first = scene.key(3 * number + 1).await;
+            // The first of its lineage, or one in its place: their rows are not the same.
+            let key = if number % 4 < 2 {
+                first
+            } else {
+                let Rotated::Key(next) = scene.rotate(first, 1, 3 * number + 3).await.unwrap()
+                else {
+                    panic!("the first key is replaced")
+                };
+                next.object.id
+            };
             let filter = if number % 2 == 0 {
-                KeyFilter { lineage: Some(key), ..KeyFilter::default() }
+                KeyFilter { lineage: Some(first), ..KeyFilter::default() }
             } else {
                 KeyFilter { environment: Some("live".to_owned()), ..KeyFilter::default() }
             };
             let rotating = Arc::clone(&scene);
             let rotating =
-                tokio::spawn(async move { rotating.rotate(key, 1, 2 * number + 2).await });
+                tokio::spawn(async move { rotating.rotate(key, 1, 3 * number + 2).await });
             if number % 3 == 0 {
                 tokio::task::yield_now().await;
             }

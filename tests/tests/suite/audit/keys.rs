@@ -45,7 +45,7 @@ async fn each_act_on_a_key_is_one_event_and_a_repeat_that_changes_nothing_is_non
     acts.nothing(revoke(), 200).await;
     let purge = || api.delete(&format!("{at}?purge=true")).bearer(token);
     acts.act(purge(), 200, &by_user("purged success -", &key), "-").await;
-    acts.nothing(purge(), 200).await;
+    acts.nothing(purge(), 404).await;
 
     // By keys, on themselves.
     let (key, text) = acts.key(token, &json!(["latchkey:keys:rotate-self"])).await;
