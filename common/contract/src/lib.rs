@@ -43,6 +43,7 @@ pub mod refusal;
 pub mod rpc;
 pub mod scope;
 pub mod secret;
+pub mod signing;
 pub mod text;
 pub mod verdict;
 pub mod verify;

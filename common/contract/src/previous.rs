@@ -52,6 +52,11 @@ same!(
     crate::identity::SetCeiling,
     crate::identity::CeilingSet,
     crate::identity::Ready,
+    crate::signing::ReadSigningKeys,
+    crate::signing::PublishedKeys,
+    crate::signing::ListSigningKeys,
+    crate::signing::SigningKey,
+    crate::signing::RevokeSigningKey,
     // Keys.
     crate::keys::IssueKeys,
     crate::keys::GetKey,

@@ -195,6 +195,9 @@ table! {
     /// Nothing is at this path.
     NO_SUCH_ROUTE = row(404, "no-such-route", "Not found",
         "There is nothing at this path: /docs lists what there is.");
+    /// Metadata are bound to an issuer that is an address (RFC 8414 §2).
+    NO_METADATA = row(404, "not-enabled", "Not enabled",
+        "There is no metadata: PUBLIC_URL has to be set, and JWT_ISSUER to be equal to it.");
     /// No such key, or another user's.
     KEY_NOT_FOUND = row(404, "key-not-found", "Not found", "API key not found")
         .refused(404, "key_not_found", "there is no such key");

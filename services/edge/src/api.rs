@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod discovery;
 pub mod docs;
 pub mod health;
 pub mod keys;

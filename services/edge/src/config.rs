@@ -36,6 +36,17 @@ pub const CORS_ORIGINS: Variable<Parsed<Vec<HeaderValue>>> = Variable {
     default: Preset::Value("http://localhost:3000,http://localhost:8000"),
     help: "web pages that may call the API from a browser",
 };
+/// Where clients find the API.
+pub const PUBLIC_URL: Variable<Parsed<String>> = Variable {
+    name: "PUBLIC_URL",
+    kind: Parsed {
+        read: public_url,
+        accepted: "the origin that clients use: https://HOST, or http:// on localhost",
+        placeholder: "URL",
+    },
+    default: Preset::Described("none"),
+    help: "where clients find the API; with JWT_ISSUER equal to it, /.well-known/oauth-authorization-server says where what is",
+};
 /// How many proxies stand before the edge.
 pub const TRUSTED_PROXIES: Variable<Number<usize>> = Variable {
     name: "TRUSTED_PROXIES",
@@ -54,8 +65,8 @@ pub const KEEP_ALIVE_SECONDS: Variable<Number<u64>> = Variable {
 /// The variables of this service.
 #[must_use]
 pub fn tables() -> Vec<Table> {
-    let own: [&dyn Setting; 4] =
-        [&LISTEN_ADDR, &CORS_ORIGINS, &TRUSTED_PROXIES, &KEEP_ALIVE_SECONDS];
+    let own: [&dyn Setting; 5] =
+        [&LISTEN_ADDR, &PUBLIC_URL, &CORS_ORIGINS, &TRUSTED_PROXIES, &KEEP_ALIVE_SECONDS];
     let memory = [memory::table(), revocation::table_of_bounds()];
     [Table::new("HTTP", &own), limits::table()].into_iter().chain(memory).collect()
 }
@@ -65,6 +76,8 @@ pub fn tables() -> Vec<Table> {
 pub struct Config {
     /// Where HTTP is served.
     pub listen: SocketAddr,
+    /// Where clients find the API.
+    pub public_url: Option<String>,
     /// Which web pages may call the API.
     pub origins: Vec<HeaderValue>,
     /// How many proxies stand before the edge.
@@ -85,6 +98,7 @@ impl Config {
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             listen: environment.read(&LISTEN_ADDR)?,
+            public_url: environment.find(&PUBLIC_URL)?,
             origins: environment.read(&CORS_ORIGINS)?,
             trusted_proxies: environment.read(&TRUSTED_PROXIES)?,
             keep_alive: Duration::from_secs(environment.read(&KEEP_ALIVE_SECONDS)?),
@@ -112,6 +126,20 @@ impl Config {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// An origin by which nobody can be listened to.
+fn public_url(text: &str) -> Result<String, Fault> {
+    let wrong = |fault: &str| Fault::Because(fault.to_owned());
+    let url = origin::normal(text).map_err(wrong)?;
+    let Some(host) = url.strip_prefix("http://") else { return Ok(url) };
+    let host =
+        host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(host, |it| it.0);
+    if ["localhost", "127.0.0.1", "[::1]"].contains(&host) {
+        Ok(url)
+    } else {
+        Err(wrong("is http: only localhost may be"))
     }
 }
 
@@ -159,6 +187,31 @@ mod tests {
             let monitor = Environment::of(own).read(&variable).unwrap();
             let checked = config.check_beside(&variable, monitor);
             assert_eq!(checked.is_ok(), is_free, "{listen} {monitor:?} {checked:?}");
+        }
+    }
+
+    #[test]
+    fn the_public_url_is_https_or_here() {
+        for (text, url) in [
+            ("https://id.example.com", "https://id.example.com"),
+            ("https://ID.example.com:443/", "https://id.example.com"),
+            ("http://localhost:8000", "http://localhost:8000"),
+            ("http://127.0.0.1", "http://127.0.0.1"),
+            ("http://[::1]:8000", "http://[::1]:8000"),
+            ("http://[::1]", "http://[::1]"),
+        ] {
+            assert_eq!(public_url(text).unwrap(), url, "{text}");
+        }
+        for bad in [
+            "http://id.example.com",
+            "http://localhost.example.com",
+            "http://127.0.0.2:8000",
+            "id.example.com",
+            "https://id.example.com/path",
+            "https://u@id.example.com",
+            "https://id.example.com?x",
+        ] {
+            assert!(public_url(bad).is_err(), "{bad}");
         }
     }
 

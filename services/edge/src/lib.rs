@@ -23,6 +23,7 @@
 //! | `admission` | who waits for room |
 //! | [`limits`] | how often one client or user may |
 //! | `unshown` | new keys, until their client is shown them |
+//! | `published`, `endpoints` | the keys that anybody may check tokens by, and what metadata name |
 //! | [`layers`] | the edge as a service: pages of other origins, and the one layer around everything |
 //! | `around` | that layer: admission, id, deadline, problem documents, metrics |
 //! | [`problem`] | what an error answer has besides its row in the contract's table |
@@ -44,6 +45,7 @@ pub mod config;
 mod connection;
 mod cors;
 pub mod credential;
+mod endpoints;
 mod fast_path;
 mod fields;
 mod guard;
@@ -60,6 +62,7 @@ pub mod openapi;
 mod origin;
 mod patterns;
 pub mod problem;
+mod published;
 pub mod readiness;
 pub mod replica;
 mod request_id;
@@ -83,6 +86,7 @@ use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Child, Clock, Entropy, Exit, Root, StartError, periodic};
 
 pub use config::Config;
+use endpoints::Endpoints;
 pub use name::NAME;
 use readiness::EdgeReadiness;
 pub use route::{Facts, Route};
@@ -167,8 +171,13 @@ fn serving(routes: Vec<Route>, config: &Config, deps: Deps) -> Built {
     let entropy = asking.entropy.clone();
     let ready = Arc::clone(&readiness);
     let description = openapi::text(&routes).into();
+    let published = published::Published::new(bus.clone(), asking.clock.clone());
+    let endpoints = Endpoints::of(&routes);
     let edge = Arc::new(Edge {
         bus,
+        published,
+        endpoints,
+        public_url: config.public_url.clone(),
         gate,
         limits,
         unshown,

@@ -7,14 +7,15 @@ use axum::routing::get;
 use latchkey_contract::problem::{
     CONFLICT_KEYS, CONFLICT_LEAKED, CONFLICT_NOT_REVOKED, CONFLICT_RETIRING, CONFLICT_REVOKED,
     EMAIL_TAKEN, INACTIVE_USER, INSUFFICIENT_SCOPE, INVALID, KEY_NOT_FOUND, METHOD_NOT_ALLOWED,
-    NO_SUCH_ROUTE, PRECONDITION_FAILED, ProblemType, USERNAME_TAKEN, USERS_ONLY, WRONG_CREDENTIALS,
+    NO_METADATA, NO_SUCH_ROUTE, PRECONDITION_FAILED, ProblemType, USERNAME_TAKEN, USERS_ONLY,
+    WRONG_CREDENTIALS,
 };
 use latchkey_gate::Requirement;
 use utoipa_axum::routes;
 
 use crate::admission::Lane;
 use crate::api::keys::{change, end, revoke_many, rotate};
-use crate::api::{audit, auth, docs, health, keys, protected};
+use crate::api::{audit, auth, discovery, docs, health, keys, protected};
 use crate::body::{MAX_AUTH_BODY, MAX_BODY};
 use crate::credential::{KeyScope, Read, Write};
 use crate::limits::LimitClass;
@@ -38,6 +39,9 @@ pub fn list() -> Vec<Route> {
             .who(TOKEN)
             .problems(&[&INSUFFICIENT_SCOPE, &INVALID])
             .lane(Lane::Lists),
+        Route::new(routes!(discovery::keys)),
+        Route::new(routes!(discovery::metadata)).problems(&[&NO_METADATA]),
+        Route::new(routes!(discovery::configuration)).problems(&[&NO_METADATA]),
         Route::new(routes!(health::root)),
         Route::new(routes!(health::live)),
         Route::new(routes!(health::ready)),

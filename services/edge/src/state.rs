@@ -9,13 +9,20 @@ use latchkey_contract::{CallError, Mark, Rpc, Secret};
 use latchkey_gate::Gate;
 use latchkey_runtime::Entropy;
 
+use crate::endpoints::Endpoints;
 use crate::limits::Limits;
+use crate::published::Published;
 use crate::readiness::EdgeReadiness;
 use crate::unshown::UnshownKeys;
 
 /// What the handlers share.
 pub struct Edge {
     pub(crate) bus: Bus,
+    pub(crate) published: Published,
+    /// Which endpoints metadata name.
+    pub(crate) endpoints: Endpoints,
+    /// Where clients find this, and what tokens have to be issued by for metadata to say so.
+    pub(crate) public_url: Option<String>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) limits: Limits,
     pub(crate) unshown: Arc<UnshownKeys>,

@@ -1,13 +1,15 @@
 //! The service's own variables.
 
-use latchkey_contract::{Scopes, Secret};
-use latchkey_revocation::config::{self as revocation, Settings};
+use latchkey_contract::{Scopes, Secret, Timestamp};
+use latchkey_revocation::config as revocation;
 use latchkey_runtime::config::{
-    Confidential, Fault, LongText, Number, OrNothing, Parsed, Preset, Text,
+    Confidential, Fault, LongText, Number, OneOf, OrNothing, Parsed, Preset, Text,
 };
 use latchkey_runtime::{ConfigError, Environment, Setting, Table, Variable};
 use latchkey_service::limits::{self, RATE_LIMIT};
 
+use crate::signing::algorithm::KeyAlgorithm;
+use crate::signing::keeper::Settings;
 use crate::{password, role_scopes, token};
 
 /// Characters of the shortest `SECRET_KEY`: 256 bits where each holds 8, as RFC 7518 §3.2 asks for HS256.
@@ -58,6 +60,21 @@ pub const JWT_AUDIENCE: Variable<Text> = Variable {
     default: Preset::Value("latchkey"),
     help: "the `aud` claim of access tokens, written and required",
 };
+/// How access tokens are signed.
+pub const JWT_ALGORITHM: Variable<OneOf> = Variable {
+    name: "JWT_ALGORITHM",
+    kind: OneOf(&["HS256", "ES256", "EdDSA", "RS256"]),
+    default: Preset::Value("HS256"),
+    help: "how access tokens are signed: HS256 with SECRET_KEY; the others with keys that the service makes, keeps and replaces \
+        by itself, and that anybody can check tokens by (/.well-known/jwks.json); the last start decides for all replicas",
+};
+/// How long a signing key signs.
+pub const SIGNING_KEY_DAYS: Variable<Number<i64>> = Variable {
+    name: "SIGNING_KEY_DAYS",
+    kind: Number { min: 2, max: 3_650, note: "" },
+    default: Preset::Value("90"),
+    help: "how long a signing key signs before the next one does, which is published a day before",
+};
 /// Characters of the shortest password.
 pub const PASSWORD_MIN_LENGTH: Variable<Number<usize>> = Variable {
     name: "PASSWORD_MIN_LENGTH",
@@ -105,12 +122,14 @@ pub const ARGON2_PARALLELISM: Variable<Number<u32>> = Variable {
 /// The variables of this service.
 #[must_use]
 pub fn tables() -> Vec<Table> {
-    let tokens: [&dyn Setting; 5] = [
+    let tokens: [&dyn Setting; 7] = [
         &SECRET_KEY,
         &SECRET_KEY_PREVIOUS,
         &ACCESS_TOKEN_EXPIRE_MINUTES,
         &JWT_ISSUER,
         &JWT_AUDIENCE,
+        &JWT_ALGORITHM,
+        &SIGNING_KEY_DAYS,
     ];
     let passwords: [&dyn Setting; 4] =
         [&PASSWORD_MIN_LENGTH, &ARGON2_MEMORY_KIB, &ARGON2_ITERATIONS, &ARGON2_PARALLELISM];
@@ -129,6 +148,8 @@ pub fn tables() -> Vec<Table> {
 pub struct Config {
     /// How tokens are made.
     pub token: token::Config,
+    /// How signing keys are kept.
+    pub signing: Settings,
     /// How passwords are hashed.
     pub password: password::Config,
     /// Characters of the shortest password.
@@ -140,7 +161,7 @@ pub struct Config {
     /// How the audit log is sealed.
     pub audit: latchkey_audit::config::Settings,
     /// How a logout waits for the edges.
-    pub revocation: Settings,
+    pub revocation: revocation::Settings,
 }
 
 impl Config {
@@ -162,6 +183,11 @@ impl Config {
                 audience: environment.read(&JWT_AUDIENCE)?,
                 lifetime_seconds: i64::from(minutes) * 60,
             },
+            signing: Settings {
+                algorithm: KeyAlgorithm::of(environment.read(&JWT_ALGORITHM)?),
+                period: environment.read(&SIGNING_KEY_DAYS)? * Timestamp::DAY,
+                life: i64::from(minutes) * 60 * Timestamp::SECOND,
+            },
             password: password::Config {
                 memory_kib: environment.read(&ARGON2_MEMORY_KIB)?,
                 iterations: environment.read(&ARGON2_ITERATIONS)?,
@@ -171,7 +197,7 @@ impl Config {
             user_scopes: environment.read(&USER_SCOPES)?,
             rate_limit: environment.read(&RATE_LIMIT)?,
             audit: latchkey_audit::config::Settings::read(environment)?,
-            revocation: Settings::read(environment)?,
+            revocation: revocation::Settings::read(environment)?,
         };
         config.check()?;
         Ok(config)

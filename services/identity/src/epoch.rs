@@ -19,7 +19,7 @@ pub async fn begin(db: &Db, clock: &Clock, entropy: &Entropy) -> Result<(), Star
     let work = async {
         store::session::end_every(db, now).await?;
         let mut tx = db.begin("new epoch").await?;
-        store::new_epoch(&mut tx, made).await?;
+        store::new_epoch(&mut tx, made, now).await?;
         operator::note_epoch(&mut tx, &store::AUDIT, &by, now).await?;
         tx.commit().await
     };

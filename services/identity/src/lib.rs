@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! bus -> routes -> account | session | verify | audit -> store
-//!                      \        \__ token <- signer (whose tokens are accepted)
+//!                      \        \__ token <- signer (whose tokens are accepted), signing (keys that anybody checks by)
 //!                       \__ password (hashing workers)
 //! ```
 //!
 //! Actors: the root supervises the endpoint, the password workers, the keeper of their costs, the verifier,
-//! the listener for acknowledgements, the watches over signers and over the scopes of users, the janitor, the sweeper,
+//! the listener for acknowledgements, the watches over signers, over the scopes of users and over signing keys, the janitor, the sweeper,
 //! the outbox and the sealer of the audit log.
 
 pub mod account;
@@ -17,6 +17,7 @@ pub mod ceiling;
 pub mod change;
 pub mod config;
 pub mod epoch;
+pub mod fingerprint;
 pub mod names;
 pub mod operator;
 pub mod outbox;
@@ -27,6 +28,7 @@ pub mod rules;
 pub mod serving;
 pub mod session;
 pub mod signer;
+pub mod signing;
 pub mod store;
 pub mod sweeper;
 pub mod throttle;
@@ -53,6 +55,8 @@ use latchkey_runtime::batch::BatchClient;
 use latchkey_runtime::supervisor::Running;
 use latchkey_runtime::{Clock, Entropy, Exit, StartError, periodic};
 use latchkey_store::Db;
+
+use signing::keeper::KeyKeeper;
 
 pub use config::Config;
 
@@ -89,6 +93,7 @@ pub struct Identity {
     passwords: password::Passwords,
     tokens: token::Tokens,
     named: signer::Named,
+    keeper: Arc<signing::keeper::KeyKeeper>,
     sessions: BatchClient<Lookup<store::session::SessionRows>>,
     bus: Bus,
     authority: Arc<Authority<IdentityAuthority>>,
@@ -153,9 +158,15 @@ pub(crate) async fn start_with(
     keeper.begin(&db, &clock).await?;
     let scopes = user_scopes::Watch { keeper, db: db.clone(), clock: clock.clone() };
     let scopes = periodic::child("user scopes watch", Arc::new(scopes));
+    let signing = (config.signing, tokens.keys().clone());
+    let signing = KeyKeeper::new(signing, db.clone(), (clock.clone(), entropy.clone()));
+    let signing = Arc::new(signing);
+    signing.begin().await?;
+    let signing_keys = periodic::child("signing keys", Arc::clone(&signing));
     let identity = Arc::new(Identity {
         tokens,
         named: named.clone(),
+        keeper: signing,
         config,
         db,
         clock,
@@ -165,7 +176,7 @@ pub(crate) async fn start_with(
         bus: bus.clone(),
         authority,
     });
-    let first = [workers, verifier, listener, watch, scopes];
+    let first = [workers, verifier, listener, watch, scopes, signing_keys];
     let running = root::start(bus, identity, first, shipper)
         .await
         .map_err(|error| StartError::new(Exit::Internal, error.to_string()))?;

@@ -161,7 +161,8 @@ fn said(change: &AccountChange, done: &Done) -> Result<String, StartError> {
     }
 }
 
-fn shown(receipt: &Receipt) -> String {
+/// A receipt, as commands print it.
+pub(crate) fn shown(receipt: &Receipt) -> String {
     let Receipt { revision, edges_confirmed, waited_ms } = receipt;
     format!("revision {}, {edges_confirmed} edges confirmed, {waited_ms} ms", revision.0)
 }

@@ -7,7 +7,15 @@ use crate::NAME;
 /// The step that brought ceilings and narrowed sessions.
 const SCOPES: i64 = 13;
 
+/// The step that brought signing keys.
+const SIGNING_KEYS: i64 = 15;
+
 /// Whether everybody who uses the tables knows ceilings and narrowed sessions. Once they do they always will.
 pub(crate) async fn knows_scopes(db: &Db) -> Result<bool, StoreError> {
     Ok(db.lowest(NAME).await? >= SCOPES)
+}
+
+/// Whether everybody who uses the tables reads tokens of signing keys. Once they do they always will.
+pub(crate) async fn knows_signing_keys(db: &Db) -> Result<bool, StoreError> {
+    Ok(db.lowest(NAME).await? >= SIGNING_KEYS)
 }

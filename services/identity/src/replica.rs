@@ -16,7 +16,8 @@ use latchkey_store::Db;
 use crate::operator::{self, UserCommand};
 use crate::serving::Serving;
 use crate::signer::{self, SecretCommand};
-use crate::{Config, Deps, NAME, config, names, store};
+use crate::signing::command::SigningKeyCommand;
+use crate::{Config, Deps, NAME, config, names, signing, store};
 
 /// Where metrics and health checks are served.
 pub const MONITOR_ADDR: MonitorAddress = monitor::variable("127.0.0.1:9101");
@@ -45,6 +46,9 @@ pub enum OwnCommand {
     /// Change whose access tokens are accepted, in the database itself
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// List or revoke the keys that sign access tokens, over the bus, as its user `operator`
+    #[command(subcommand)]
+    SigningKey(SigningKeyCommand),
 }
 
 /// The replica while it runs.
@@ -109,6 +113,12 @@ impl Command for OwnCommand {
             Self::Audit(command) => read_audit(environment, command).await,
             Self::User(command) => set_user(environment, command).await,
             Self::Secret(command) => change_secrets(environment, command).await,
+            Self::SigningKey(command) => {
+                let bus = as_operator(environment).await?;
+                let done = signing::command::carry_out(&bus, &command, &Entropy::System);
+                process::print_line(&done.await?);
+                Ok(())
+            }
         }
     }
 }
@@ -134,10 +144,15 @@ async fn change_secrets(
     Ok(())
 }
 
-async fn set_user(environment: &Environment, command: UserCommand) -> Result<(), StartError> {
+/// The bus, to give commands on.
+async fn as_operator(environment: &Environment) -> Result<Bus, StartError> {
     let options = NatsOptions::read(environment, operator::NAME, &Entropy::System)?
         .giving_commands_of(Sender::Operator)?;
-    let bus = Bus::connect(options).await?;
+    Bus::connect(options).await
+}
+
+async fn set_user(environment: &Environment, command: UserCommand) -> Result<(), StartError> {
+    let bus = as_operator(environment).await?;
     process::print_line(&operator::set(&bus, &command.into(), &Entropy::System).await?);
     Ok(())
 }

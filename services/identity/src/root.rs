@@ -19,7 +19,7 @@ use crate::{Identity, outbox, routes, store};
 pub(crate) async fn start(
     bus: Bus,
     identity: Arc<Identity>,
-    first: [Child; 5],
+    first: [Child; 6],
     shipper: Option<Shipper>,
 ) -> Result<Running, SpawnErr> {
     let sweeper = Sweeper { db: identity.db.clone(), clock: identity.clock.clone() };

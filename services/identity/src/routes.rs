@@ -12,7 +12,10 @@ use latchkey_contract::identity::{
     Ready, SetActive, SetCeiling, SignUp, VerifyTokens,
 };
 
+use latchkey_contract::signing::{ListSigningKeys, ReadSigningKeys, RevokeSigningKey};
+
 use crate::signer::NotNamed;
+use crate::signing::requests;
 use crate::{Identity, NAME, account, activation, audit, ceiling, change, session, verify};
 
 pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
@@ -30,6 +33,9 @@ pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
         .on::<FindUser, _, _>(with(identity, activation::find))
         .on::<NameUser, _, _>(with(identity, activation::name))
         .on::<ListEvents<IdentityAuthority>, _, _>(with(identity, audit::list))
+        .on::<ReadSigningKeys, _, _>(with(identity, requests::published))
+        .on::<ListSigningKeys, _, _>(with(identity, requests::list))
+        .on::<RevokeSigningKey, _, _>(with(identity, requests::revoke))
         .on::<Join<IdentityAuthority>, _, _>(with(&identity.authority, Authority::join))
         .on::<Renew<IdentityAuthority>, _, _>(with(&identity.authority, Authority::renew))
         .on::<Leave<IdentityAuthority>, _, _>(with(&identity.authority, Authority::leave))

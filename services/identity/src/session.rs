@@ -14,6 +14,7 @@ use latchkey_contract::{
 use metrics::counter;
 
 use crate::signer::NotNamed;
+use crate::signing::set::CannotSign;
 use crate::store::AUDIT;
 use crate::store::account::{self as users, Login};
 use crate::store::ceiling as ceilings;
@@ -138,22 +139,18 @@ async fn open(
     user: &Login,
     (mark, scope): (Option<Mark>, Option<Scopes>),
 ) -> Result<LoggedIn, Failure> {
-    let now = identity.now();
-    let session = SessionId(identity.entropy.bytes());
     let id = UserId(user.id);
-    let access_token = identity.tokens.sign(id, session, now, scope.as_ref())?;
-    let row = NewSession {
-        id: session,
-        user: id,
-        created_at: now,
-        expires_at: identity.tokens.expiry(now),
-        token: CredentialHash::of(access_token.expose()),
-        signer: identity.tokens.signer(),
-        mark,
-        scope,
-    };
-    let access_token = match rows::open(&identity.db, &row, user.version, context.caller()?).await?
-    {
+    let mut made = make(identity, id, (mark, scope.clone()))?;
+    let caller = context.caller()?;
+    let mut opened = rows::open(&identity.db, &made.1, user.version, caller).await?;
+    if opened == Opened::NotNamed {
+        // Its key may have been revoked since this process looked: then another one signs.
+        identity.tokens.keys().load(&identity.db).await?;
+        made = make(identity, id, (mark, scope))?;
+        opened = rows::open(&identity.db, &made.1, user.version, caller).await?;
+    }
+    let (access_token, row) = made;
+    let access_token = match opened {
         Opened::New => access_token,
         Opened::Before(session) => same_token(identity, id, &session)?,
         Opened::NotNamed => return Err(Failure::Unavailable(Box::new(NotNamed))),
@@ -169,13 +166,43 @@ async fn open(
     Ok(LoggedIn { access_token, expires_in, scope })
 }
 
+/// A session to be, and its token.
+fn make(
+    identity: &Identity,
+    user: UserId,
+    (mark, scope): (Option<Mark>, Option<Scopes>),
+) -> Result<(Secret, NewSession), Failure> {
+    let (now, session) = (identity.now(), SessionId(identity.entropy.bytes()));
+    let signed = identity.tokens.sign(user, session, now, scope.as_ref()).map_err(unsigned)?;
+    let row = NewSession {
+        id: session,
+        user,
+        created_at: now,
+        expires_at: identity.tokens.expiry(now),
+        token: CredentialHash::of(signed.token.expose()),
+        signer: signed.signer,
+        mark,
+        scope,
+    };
+    Ok((signed.token, row))
+}
+
+/// Where no key is there it will be, or another replica has it.
+fn unsigned(error: CannotSign) -> Failure {
+    match error {
+        CannotSign::NoKey => Failure::Unavailable(Box::new(error)),
+        error => Failure::from(error),
+    }
+}
+
 /// The token of a session that a doubled message opened before. It is the same text, unless the service is
 /// configured otherwise by now.
 fn same_token(identity: &Identity, user: UserId, opened: &OpenedBefore) -> Result<Secret, Failure> {
-    let token =
-        identity.tokens.sign(user, opened.session, opened.created_at, opened.scope.as_ref())?;
+    let signed =
+        identity.tokens.sign(user, opened.session, opened.created_at, opened.scope.as_ref());
+    let signed = signed.map_err(unsigned)?;
     match opened.token {
-        Some(hash) if hash == CredentialHash::of(token.expose()) => Ok(token),
+        Some(hash) if hash == CredentialHash::of(signed.token.expose()) => Ok(signed.token),
         _ => Err(Failure::Overloaded),
     }
 }

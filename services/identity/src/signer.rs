@@ -24,6 +24,7 @@ use metrics::gauge;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::store::era;
 use crate::store::signer::{self as rows, Adoption, Others};
 use crate::token::{Fingerprint, Tokens};
 use crate::{NAME, config, store};
@@ -43,7 +44,9 @@ const WITHDRAWN: &str = "SECRET_KEY of this process was taken back for good: it 
 const TAKEN_BACK: &str = "another one has taken its place, and what was taken back is not accepted again (where \
     SECRET_KEY is not set, this is about the file secret.key beside the database)";
 const REPLACED: &str = "SECRET_KEY, JWT_ISSUER or JWT_AUDIENCE is another than at the last start: tokens from before \
-    are refused. SECRET_KEY_PREVIOUS with the former secret would have gone on accepting them";
+    are refused, and every session has ended. SECRET_KEY_PREVIOUS with the former secret would have gone on accepting them";
+const FORMER: &str = "a former secret is not given as SECRET_KEY_PREVIOUS any more: its tokens from before are refused, and \
+    sessions go on";
 
 /// What an operator can do to the secrets.
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -111,8 +114,11 @@ pub(crate) async fn take_up(db: &Db, tokens: &Tokens, clock: &Clock) -> Result<(
         let attempt = || rows::take_up(db, &own, others, &by, now);
         let adoption = wait_while_away(NAME, None, StoreError::is_away, attempt).await;
         let adoption = adoption.map_err(unusable_tables)?;
-        if let Adoption::Named { .. } = adoption {
+        if let Adoption::Named { sessions_end, .. } = adoption {
             log_adoption(&adoption);
+            if sessions_end && let Err(error) = era::end_former(db, now).await {
+                tracing::warn!(service = NAME, %error, "the rows of ended sessions do not say it");
+            }
             return Ok(());
         }
         if adoption == Adoption::Withdrawn && others == Others::Withdrawn {
@@ -136,10 +142,15 @@ pub(crate) fn itself(clock: &Clock) -> Caller {
 }
 
 fn log_adoption(adoption: &Adoption) {
-    let Adoption::Named { added, withdrawn, revision: Some(revision) } = adoption else { return };
+    let Adoption::Named { added, withdrawn, sessions_end, revision: Some(revision) } = adoption
+    else {
+        return;
+    };
     let revision = revision.0;
-    if *withdrawn > 0 {
+    if *sessions_end {
         tracing::warn!(service = NAME, revision, "{REPLACED}");
+    } else if *withdrawn > 0 {
+        tracing::info!(service = NAME, revision, withdrawn, "{FORMER}");
     } else {
         tracing::info!(
             service = NAME,
@@ -205,12 +216,17 @@ pub async fn enforce(
     let by = operator::caller(&Entropy::System);
     let adoption = rows::take_up(db, &own, others, &by, now).await;
     let adoption = adoption.map_err(|error| failed(&error))?;
-    let (withdrawn, revision) = match adoption {
-        Adoption::Named { withdrawn, revision, .. } => (withdrawn, revision),
+    let (withdrawn, sessions_end, revision) = match adoption {
+        Adoption::Named { withdrawn, sessions_end, revision, .. } => {
+            (withdrawn, sessions_end, revision)
+        }
         Adoption::Withdrawn => return Err(config::SECRET_KEY.wrong(TAKEN_BACK).into()),
         Adoption::Unknown => return Err(not_named_yet(db).await),
     };
     outwait(&clock).await;
+    if sessions_end {
+        era::end_former(db, now).await.map_err(|error| failed(&error))?;
+    }
     let done = match revision {
         Some(revision) => format!("{withdrawn} others were taken back (revision {})", revision.0),
         None => "no other was".to_owned(),

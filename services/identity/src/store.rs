@@ -4,6 +4,8 @@ pub mod account;
 pub mod activity;
 pub mod ceiling;
 pub mod client;
+pub mod era;
+mod lock;
 pub mod names;
 pub mod outbox;
 pub mod owners;
@@ -12,11 +14,13 @@ pub mod reads;
 pub mod session;
 pub mod settings;
 pub mod signer;
+pub mod signing_key;
 pub mod throttle;
 
 use latchkey_audit::{AuditSql, ListSql, audit, listing};
 use latchkey_authority::changes;
 use latchkey_authority::statements::Sql;
+use latchkey_contract::Timestamp;
 use latchkey_store::{ChoreSql, Engine, Migration, SkipIds, StoreError, Tx, chores, skip_ids};
 
 /// The service's tables, step by step.
@@ -50,6 +54,11 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration::new(11, "chores", include_str!("../../../migrations/identity/0011_chores.sql")),
     Migration::new(12, "audit", include_str!("../../../migrations/identity/0012_audit.sql")),
     Migration::new(13, "ceilings", include_str!("../../../migrations/identity/0013_ceilings.sql")),
+    Migration::new(
+        15,
+        "signing keys",
+        include_str!("../../../migrations/identity/0015_signing_keys.sql"),
+    ),
 ];
 
 /// The statements on revisions, invalidations and members.
@@ -97,7 +106,9 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([session::END_OPEN, session::END, session::SET_REVISION, session::MARK_CONFIRMED]);
     all.extend([session::END_ALL, session::END_THROUGH, session::DELETE_EXPIRED]);
     all.extend([session::PAGE, session::END_PAGE]);
-    all.extend([signer::ALL, signer::LOCK, signer::ANY_SESSION, signer::NAME, signer::WITHDRAW]);
+    all.extend([signer::ALL, lock::REVISION, signer::ANY_SESSION, signer::NAME, signer::WITHDRAW]);
+    all.extend([signer::LAST, signer::SET_LAST, era::NEXT, era::END_FORMER]);
+    all.extend(signing_key::all());
     all.extend([settings::READ, settings::SET]);
     all.extend([throttle::FIND, throttle::RESERVE, throttle::FAIL, throttle::SUCCEED]);
     all.extend([throttle::GIVE_BACK, throttle::NOTE, throttle::EXPIRE, throttle::DELETE_OLD]);
@@ -111,7 +122,10 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn new_epoch(tx: &mut Tx, made: i64) -> Result<(), StoreError> {
+pub async fn new_epoch(tx: &mut Tx, made: i64, now: Timestamp) -> Result<(), StoreError> {
+    // The backup may hold sessions and signing keys of which it does not know that they had ended.
+    era::begin_next(tx).await?;
+    signing_key::revoke_each(tx, 0, now).await?;
     SKIP_IDS.run(tx).await?;
     changes::new_epoch(tx, &AUTHORITY, made).await
 }

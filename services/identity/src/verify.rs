@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use latchkey_authority::MemberKey;
-use latchkey_authority::lookup::look_up;
+use latchkey_authority::lookup::{LookupAnswer, look_up};
 use latchkey_bus::Context;
 use latchkey_contract::identity::{IdentityAuthority, VerifyTokens};
 use latchkey_contract::lease::MemberResult;
@@ -15,10 +15,13 @@ use latchkey_contract::{
     SessionId, Stored, Timestamp, UserDetail, UserId, Verdict, Verdicts,
 };
 
+use latchkey_store::StoreError;
+
 use crate::Identity;
+use crate::fingerprint::Fingerprint;
 use crate::store::session::SessionRow;
 use crate::store::signer::fingerprint;
-use crate::token::{Fingerprint, Unread, VerifiedClaims};
+use crate::token::{Unread, VerifiedClaims};
 
 /// Answers one request's tokens, from one snapshot of the database.
 pub(crate) async fn tokens(
@@ -30,24 +33,26 @@ pub(crate) async fn tokens(
         let fault = FieldError::new("tokens", format!("must be at most {MAX_BATCH}"));
         return Err(Refusal::Invalid(vec![fault]).into());
     }
-    let read: Vec<Result<VerifiedClaims, Unread>> =
-        request.tokens.iter().map(|token| identity.tokens.read(token)).collect();
-    let asked: Vec<SessionId> = read.iter().flatten().map(|verified| verified.session).collect();
-    let member = request.member.map(|id| MemberKey::of(&context, id));
-    let found = look_up(&identity.sessions, asked, member).await?;
-    let signers: Vec<Fingerprint> =
-        found.facts.iter().map(|fact| fingerprint(fact)).collect::<Result<_, _>>()?;
-    let lacks_one = signers.iter().any(|signer| !identity.tokens.reads(*signer));
+    let mut read = read_all(&identity, &request);
+    let (mut found, mut signers) = find(&identity, &context, &request, &read).await?;
+    if read.iter().any(|read| names_unknown(read, &signers)) {
+        // The rows name a key that came about since this process looked: then it can say more than that it does not know it.
+        identity.tokens.keys().load(&identity.db).await?;
+        read = read_all(&identity, &request);
+        (found, signers) = find(&identity, &context, &request, &read).await?;
+    }
+    let lacks_one = signers.secrets.iter().any(|signer| !identity.tokens.reads(*signer));
     let (mut sessions, now) = (found.rows.iter(), identity.now());
     let judged = request.tokens.iter().zip(read).map(|(token, verified)| {
         let verified = match verified {
             Ok(verified) => verified,
             // It may be good: whoever holds that secret can say.
             Err(Unread::OtherSigner) if lacks_one => return None,
-            Err(Unread::OtherSigner | Unread::Invalid) => return Some(Verdict::Malformed),
+            Err(Unread::OtherKey(key)) if signers.keys.contains(&key) => return None,
+            Err(_) => return Some(Verdict::Malformed),
         };
         let row = sessions.next().and_then(Option::as_ref);
-        Some(if signers.contains(&verified.signer) {
+        Some(if signers.accept(verified.signer) {
             judge(token, verified, row, now)
         } else {
             Verdict::Malformed
@@ -55,6 +60,54 @@ pub(crate) async fn tokens(
     });
     let verdicts = judged.collect();
     Ok(found.answer(verdicts))
+}
+
+/// Whose tokens are accepted, in the snapshot of a verification.
+struct Accepted {
+    secrets: Vec<Fingerprint>,
+    /// By their thumbprints.
+    keys: Vec<[u8; 32]>,
+}
+
+impl Accepted {
+    /// What the facts say: the fingerprint of a secret, or the thumbprint of a key.
+    fn of(facts: &[Vec<u8>]) -> Result<Self, StoreError> {
+        let (mut secrets, mut keys) = (Vec::new(), Vec::new());
+        for fact in facts {
+            match fact.as_slice().try_into() {
+                Ok(thumbprint) => keys.push(thumbprint),
+                Err(_length) => secrets.push(fingerprint(fact)?),
+            }
+        }
+        Ok(Self { secrets, keys })
+    }
+
+    fn accept(&self, signer: Fingerprint) -> bool {
+        self.secrets.contains(&signer)
+            || self.keys.iter().any(|thumbprint| Fingerprint::of_key(thumbprint) == signer)
+    }
+}
+
+fn read_all(identity: &Identity, request: &VerifyTokens) -> Vec<Result<VerifiedClaims, Unread>> {
+    request.tokens.iter().map(|token| identity.tokens.read(token)).collect()
+}
+
+/// The sessions of what could be read, and whose tokens are accepted, from one snapshot.
+async fn find(
+    identity: &Identity,
+    context: &Context,
+    request: &VerifyTokens,
+    read: &[Result<VerifiedClaims, Unread>],
+) -> Result<(LookupAnswer<SessionRow>, Accepted), Failure> {
+    let asked: Vec<SessionId> = read.iter().flatten().map(|verified| verified.session).collect();
+    let member = request.member.map(|id| MemberKey::of(context, id));
+    let found = look_up(&identity.sessions, asked, member).await?;
+    let accepted = Accepted::of(&found.facts)?;
+    Ok((found, accepted))
+}
+
+fn names_unknown(read: &Result<VerifiedClaims, Unread>, signers: &Accepted) -> bool {
+    matches!(read, Err(Unread::OtherKey(key)) if signers.keys.contains(key))
 }
 
 /// What a genuine token is worth at `now`, given its session's row.
@@ -73,7 +126,7 @@ fn judge(
     if verified.not_before.is_some_and(|start| now < start) {
         return Verdict::Malformed;
     }
-    if row.ended_at.is_some() {
+    if row.has_ended() {
         return Verdict::Revoked;
     }
     let expires_at = verified.expires_at.min(Timestamp(row.expires_at));

@@ -46,7 +46,7 @@ async fn new_epoch(db: &Db, clock: &Clock, entropy: &Entropy) -> Result<(), Stor
     let by = caller(entropy);
     identity::session::end_every(db, now).await?;
     let mut tx = db.begin("new epoch").await?;
-    identity::new_epoch(&mut tx, made()).await?;
+    identity::new_epoch(&mut tx, made(), now).await?;
     note_epoch(&mut tx, &identity::AUDIT, &by, now).await?;
     keys::new_epoch(&mut tx, made()).await?;
     note_epoch(&mut tx, &keys::AUDIT, &by, now).await?;

@@ -18,6 +18,7 @@ use latchkey_edge::Server;
 use latchkey_identity::config::SECRET_KEY;
 use latchkey_identity::operator::UserCommand;
 use latchkey_identity::signer::{self, SecretCommand};
+use latchkey_identity::signing::command::SigningKeyCommand;
 use latchkey_keys::operator::KeyCommand;
 use latchkey_runtime::monitor::MonitorAddress;
 use latchkey_runtime::{Clock, Entropy, Environment, StartError, Table, process};
@@ -51,6 +52,9 @@ pub enum OwnCommand {
     /// Change whose access tokens are accepted; with SQLite while no process runs: a start does it, too
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// List or revoke the keys that sign access tokens, in the running process, on this machine
+    #[command(subcommand)]
+    SigningKey(SigningKeyCommand),
     /// Check or print the audit log of both services, while the process runs or not
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -142,6 +146,7 @@ impl Command for OwnCommand {
     async fn carry_out(self, environment: &Environment) -> Result<(), StartError> {
         match self {
             Self::User(command) => ask(environment, &Asked::Account(command.into())).await,
+            Self::SigningKey(command) => ask(environment, &Asked::SigningKey(command)).await,
             Self::Key(command) => ask(environment, &Asked::Key { key: command.read()? }).await,
             Self::Secret(SecretCommand::Enforce { new }) => {
                 process::print_line(&enforce(environment, new).await?);

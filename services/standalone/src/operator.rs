@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use latchkey_bus::Bus;
 use latchkey_identity::operator::{self, AccountCommand};
+use latchkey_identity::signing::command::{self as signing_keys, SigningKeyCommand};
 use latchkey_keys::operator::Wanted;
 use latchkey_runtime::{Entropy, Exit, StartError};
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ const SOCKET: &str = "operator.sock";
 /// Commands at the same time at most; further ones wait to be accepted.
 const MAX_COMMANDS: usize = 4;
 /// Bytes of a line at most.
-const MAX_LINE: u64 = 4_096;
+const MAX_LINE: u64 = 16_384;
 /// How long a line may take to arrive.
 const LINE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a command waits for its answer: longer than the services take.
@@ -41,6 +42,8 @@ pub enum Asked {
     },
     /// A change of a user.
     Account(AccountCommand),
+    /// What is done to signing keys.
+    SigningKey(SigningKeyCommand),
 }
 
 /// What a command prints, or why it was not done.
@@ -140,6 +143,7 @@ async fn answer(stream: UnixStream, bus: &Bus) -> io::Result<()> {
     let said = match &asked {
         Asked::Key { key } => latchkey_keys::operator::ask(bus, key, &Entropy::System).await,
         Asked::Account(command) => operator::set(bus, command, &Entropy::System).await,
+        Asked::SigningKey(command) => signing_keys::carry_out(bus, command, &Entropy::System).await,
     };
     let said: Said = said.map_err(|error| (error.exit.into(), error.message));
     let mut reply = serde_json::to_string(&said).map_err(io::Error::other)?;

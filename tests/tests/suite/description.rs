@@ -25,6 +25,10 @@ async fn every_answer_is_as_it_is_described() {
         assert_eq!(fault(&document, schema, &answer.json(), &place), None);
         tried.push(format!("{method} {path}"));
     }
+    // Metadata are there where the issuer is an address: `jwks` tries them.
+    for name in ["oauth-authorization-server", "openid-configuration"] {
+        tried.push(format!("get /.well-known/{name}"));
+    }
     // It answers as the route by id does, to a key that may.
     tried.push("post /keys/self/rotate".to_owned());
     for (path, operations) in document["paths"].as_object().unwrap() {

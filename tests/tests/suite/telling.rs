@@ -84,7 +84,7 @@ fn edge() -> MemberKey {
 
 async fn new_epoch(db: &Db, made: i64) {
     let mut tx = db.begin("new epoch").await.unwrap();
-    identity::new_epoch(&mut tx, made).await.unwrap();
+    identity::new_epoch(&mut tx, made, NOW).await.unwrap();
     keys::new_epoch(&mut tx, made).await.unwrap();
     tx.commit().await.unwrap();
 }

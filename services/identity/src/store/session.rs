@@ -11,19 +11,19 @@ use latchkey_store::{Batched, Db, StoreError, Value, values};
 use sqlx::FromRow;
 
 use super::{AUDIT, AUTHORITY};
-use crate::token::Fingerprint;
+use crate::fingerprint::Fingerprint;
 
 /// The next session's number, if the account is still what it was read as and its token's signer is accepted. It keeps everybody else who changes the
 /// account waiting until the session is there.
 pub(super) const NUMBER: &str = "UPDATE users SET last_session = last_session + 1 \
     WHERE id = $1 AND version = $2 AND is_active AND EXISTS \
     (SELECT 1 FROM identity_signers WHERE fingerprint = $3 AND withdrawn_at IS NULL) \
-    RETURNING last_session";
+    RETURNING last_session, (SELECT era FROM identity_settings WHERE id = 1)";
 pub(super) const IS_NAMED: &str = "SELECT named_at FROM identity_signers \
     WHERE fingerprint = $1 AND withdrawn_at IS NULL";
 pub(super) const INSERT: &str = "INSERT INTO sessions \
-    (id, user_id, created_at, expires_at, token_hash, number, mark, signer, scope) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (mark) DO NOTHING RETURNING id";
+    (id, user_id, created_at, expires_at, token_hash, number, mark, signer, scope, era) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (mark) DO NOTHING RETURNING id";
 pub(super) const FIND_MARK: &str = "SELECT id, created_at, token_hash, scope FROM sessions \
     WHERE mark = $1 AND user_id = $2 AND ended_at IS NULL";
 /// Whoever ends several sessions of an account takes the account first.
@@ -52,12 +52,15 @@ pub(super) const FIND: Batched = verification!(
     "identity",
     columns: "sessions.id, sessions.user_id, sessions.expires_at, sessions.ended_at, \
         sessions.token_hash, users.username, users.email, users.is_active, sessions.scope, \
-        COALESCE(users.ceiling, identity_settings.user_scopes) AS ceiling",
-    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+        COALESCE(users.ceiling, identity_settings.user_scopes) AS ceiling, \
+        sessions.era, identity_settings.era AS present_era",
+    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
     from: "sessions JOIN users ON users.id = sessions.user_id \
         LEFT JOIN identity_settings ON identity_settings.id = 1",
     where: "sessions.id",
-    facts: "fingerprint", "identity_signers WHERE withdrawn_at IS NULL"
+    facts: "fact", "(SELECT fingerprint AS fact FROM identity_signers \
+        WHERE withdrawn_at IS NULL AND kid IS NULL UNION ALL \
+        SELECT thumbprint FROM signing_keys WHERE revoked_at IS NULL) AS accepted"
 );
 
 /// Sessions that one statement ends at most.
@@ -136,6 +139,18 @@ pub struct SessionRow {
     pub scope: Option<String>,
     /// What the user may do at most; `None` where no release that knows ceilings has set one.
     pub ceiling: Option<String>,
+    /// When it was opened, as eras are counted.
+    pub era: i64,
+    /// The era that counts now: a session of an earlier one has ended. `None` where there are no settings.
+    pub present_era: Option<i64>,
+}
+
+impl SessionRow {
+    /// Whether it was ended, by itself or with every other.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended_at.is_some() || self.present_era.is_some_and(|present| self.era < present)
+    }
 }
 
 /// A row of a verification: the service's own columns are there in rows of sessions alone.
@@ -153,6 +168,8 @@ struct FoundRow {
     is_active: Option<bool>,
     scope: Option<String>,
     ceiling: Option<String>,
+    era: Option<i64>,
+    present_era: Option<i64>,
 }
 
 impl FoundRow {
@@ -168,6 +185,8 @@ impl FoundRow {
             is_active: self.is_active?,
             scope: self.scope,
             ceiling: self.ceiling,
+            era: self.era?,
+            present_era: self.present_era,
         })
     }
 }
@@ -216,9 +235,10 @@ pub async fn open(
     let NewSession { id, user, created_at, expires_at, token, signer, mark, scope } = session;
     let mark = mark.as_ref().map(|mark| mark.0.as_slice());
     let mut tx = db.begin("open session").await?;
-    let number: Option<(i64,)> =
+    let number: Option<(i64, Option<i64>)> =
         tx.fetch_first(NUMBER, values![user.0, version, &signer.0]).await?;
-    let Some((number,)) = number else {
+    // The era in which its signer was accepted: where all sessions end meanwhile, this one has ended, too.
+    let Some((number, era)) = number else {
         let named: Option<(i64,)> = tx.fetch_first(IS_NAMED, values![&signer.0]).await?;
         return Ok(if named.is_some() { Opened::Overtaken } else { Opened::NotNamed });
     };
@@ -232,7 +252,8 @@ pub async fn open(
         number,
         mark,
         &signer.0,
-        scope
+        scope,
+        era.unwrap_or_default()
     ];
     let added: Option<(Vec<u8>,)> = tx.fetch_first(INSERT, row).await?;
     if added.is_some() {

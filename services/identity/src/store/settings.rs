@@ -7,8 +7,8 @@ use latchkey_contract::{Caller, Scopes, Timestamp};
 use latchkey_store::{Db, StoreError, values};
 
 use super::outbox::{self, Letter};
-use super::signer::{ANY_SESSION, LOCK};
-use super::{AUDIT, AUTHORITY};
+use super::signer::ANY_SESSION;
+use super::{AUDIT, AUTHORITY, lock};
 
 pub(super) const READ: &str = "SELECT user_scopes FROM identity_settings WHERE id = 1";
 pub(super) const SET: &str =
@@ -40,7 +40,7 @@ pub async fn set_user_scopes(
         return Ok(None);
     }
     let mut tx = db.begin("set the scopes of users").await?;
-    tx.execute(LOCK, &[]).await?;
+    tx.execute(lock::REVISION, &[]).await?;
     let row: Option<(Option<String>,)> = tx.fetch_first(READ, &[]).await?;
     let before = row.and_then(|(text,)| text);
     if before.as_deref() == Some(wanted.as_text()) {

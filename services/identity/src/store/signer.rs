@@ -1,4 +1,4 @@
-//! The rows of `identity_signers`: which secrets' tokens are accepted, and which were taken back.
+//! The rows of `identity_signers` that are of secrets: whose tokens are accepted, and whose were taken back.
 
 use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::invalidate_everything;
@@ -7,18 +7,19 @@ use latchkey_contract::{Caller, Timestamp};
 use latchkey_store::{Db, StoreError, Tx, values};
 use sqlx::FromRow;
 
-use super::{AUDIT, AUTHORITY};
-use crate::token::Fingerprint;
+use super::{AUDIT, AUTHORITY, era, lock, signing_key};
+use crate::fingerprint::Fingerprint;
 
-pub(super) const ALL: &str = "SELECT fingerprint, withdrawn_at FROM identity_signers";
-/// Whoever changes the rows takes the revision's row first: of two starts at the same time one decides after the
-/// other.
-pub(super) const LOCK: &str = "UPDATE identity_position SET position = position WHERE id = 1";
+pub(super) const ALL: &str =
+    "SELECT fingerprint, withdrawn_at FROM identity_signers WHERE kid IS NULL";
 pub(super) const ANY_SESSION: &str = "SELECT user_id FROM sessions LIMIT 1";
 pub(super) const NAME: &str = "INSERT INTO identity_signers \
     (fingerprint, named_position, named_at) VALUES ($1, $2, $3)";
 pub(super) const WITHDRAW: &str = "UPDATE identity_signers \
     SET withdrawn_position = $2, withdrawn_at = $3 WHERE fingerprint = $1";
+/// The secret of the last start.
+pub(super) const LAST: &str = "SELECT signing_secret FROM identity_settings WHERE id = 1";
+pub(super) const SET_LAST: &str = "UPDATE identity_settings SET signing_secret = $1 WHERE id = 1";
 
 /// What the rows say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Signers {
     pub named: Vec<Fingerprint>,
     /// Whose tokens are not accepted any more.
     pub withdrawn: Vec<Fingerprint>,
+    /// Who signed at the last start, where a release that writes it down has started.
+    pub last: Option<Fingerprint>,
 }
 
 /// What a process does about the secrets that the rows name and it does not hold.
@@ -49,6 +52,8 @@ pub enum Adoption {
         added: usize,
         /// Secrets that were taken back.
         withdrawn: usize,
+        /// Whether the one that signed at the last start is among them: every session has ended.
+        sessions_end: bool,
         /// The change's number; `None` where there was nothing to change, or nobody to tell.
         revision: Option<Revision>,
     },
@@ -57,6 +62,8 @@ pub enum Adoption {
     /// Its own was taken back, and stays so. Nothing was done.
     Withdrawn,
 }
+
+type LastRow = (Option<Vec<u8>>,);
 
 #[derive(FromRow)]
 struct SignerRow {
@@ -67,11 +74,15 @@ struct SignerRow {
 struct Plan {
     name: Vec<Fingerprint>,
     withdraw: Vec<Fingerprint>,
+    /// The secret of this start, where that of the last was another.
+    last: Option<Fingerprint>,
+    sessions_end: bool,
 }
 
 impl Signers {
-    fn of(rows: &[SignerRow]) -> Result<Self, StoreError> {
-        let mut signers = Self::default();
+    fn of(rows: &[SignerRow], last: Option<&LastRow>) -> Result<Self, StoreError> {
+        let last = last.and_then(|(last,)| last.as_deref()).map(fingerprint).transpose()?;
+        let mut signers = Self { last, ..Self::default() };
         for row in rows {
             let fingerprint = fingerprint(&row.fingerprint)?;
             match row.withdrawn_at {
@@ -90,15 +101,15 @@ impl Signers {
 
     /// What makes the rows name `own`, of which the first signs.
     fn plan(&self, own: &[Fingerprint], others: Others) -> Result<Plan, Adoption> {
-        if own.first().is_none_or(|signing| self.withdrawn.contains(signing)) {
+        let Some(signing) = own.first().filter(|mine| !self.withdrawn.contains(mine)) else {
             return Err(Adoption::Withdrawn);
-        }
+        };
         let may = match others {
             Others::Stay => {
                 self.named.is_empty() || own.iter().any(|mine| self.named.contains(mine))
             }
             Others::Withdrawn => true,
-            Others::WithdrawnByNamed => own.first().is_some_and(|mine| self.named.contains(mine)),
+            Others::WithdrawnByNamed => self.named.contains(signing),
         };
         if !may {
             return Err(Adoption::Unknown);
@@ -106,16 +117,24 @@ impl Signers {
         let is_new =
             |mine: &&Fingerprint| !self.named.contains(mine) && !self.withdrawn.contains(mine);
         let is_other = |named: &&Fingerprint| others != Others::Stay && !own.contains(named);
+        let withdraw: Vec<_> = self.named.iter().filter(is_other).copied().collect();
+        // A release that knows nothing of it leaves it open who signed: whoever is named goes on.
+        let sessions_end = match self.last {
+            Some(last) => withdraw.contains(&last),
+            None => !withdraw.is_empty() && !self.named.contains(signing),
+        };
         Ok(Plan {
             name: own.iter().filter(is_new).copied().collect(),
-            withdraw: self.named.iter().filter(is_other).copied().collect(),
+            withdraw,
+            last: (self.last != Some(*signing)).then_some(*signing),
+            sessions_end,
         })
     }
 }
 
 impl Plan {
     fn is_empty(&self) -> bool {
-        self.name.is_empty() && self.withdraw.is_empty()
+        self.name.is_empty() && self.withdraw.is_empty() && self.last.is_none()
     }
 }
 
@@ -124,7 +143,8 @@ impl Plan {
 /// # Errors
 /// [`StoreError`]
 pub async fn read(db: &Db) -> Result<Signers, StoreError> {
-    Signers::of(&db.fetch::<SignerRow>(ALL, &[]).await?)
+    let last: Option<LastRow> = db.fetch_first(LAST, &[]).await?;
+    Signers::of(&db.fetch::<SignerRow>(ALL, &[]).await?, last.as_ref())
 }
 
 /// Has the rows name `own`, of which the first signs. What changes, changes together with the revision, so that
@@ -139,7 +159,8 @@ pub async fn take_up(
     by: &Caller,
     now: Timestamp,
 ) -> Result<Adoption, StoreError> {
-    const NOTHING: Adoption = Adoption::Named { added: 0, withdrawn: 0, revision: None };
+    const NOTHING: Adoption =
+        Adoption::Named { added: 0, withdrawn: 0, sessions_end: false, revision: None };
     // Mostly there is nothing to do, and nobody is to be kept waiting for that.
     match read(db).await?.plan(own, others) {
         Ok(plan) if plan.is_empty() => return Ok(NOTHING),
@@ -147,14 +168,16 @@ pub async fn take_up(
         Err(refused) => return Ok(refused),
     }
     let mut tx = db.begin("name signers").await?;
-    tx.execute(LOCK, &[]).await?;
-    let signers = Signers::of(&tx.fetch::<SignerRow>(ALL, &[]).await?)?;
+    tx.execute(lock::REVISION, &[]).await?;
+    let last: Option<LastRow> = tx.fetch_first(LAST, &[]).await?;
+    let signers = Signers::of(&tx.fetch::<SignerRow>(ALL, &[]).await?, last.as_ref())?;
     let plan = match signers.plan(own, others) {
         Ok(plan) if plan.is_empty() => return Ok(NOTHING),
         Ok(plan) => plan,
         Err(refused) => return Ok(refused),
     };
-    let revision = if is_first(&mut tx, &signers).await? {
+    let (added, withdrawn) = (plan.name.len(), plan.withdraw.len());
+    let revision = if added + withdrawn == 0 || is_first(&mut tx, &signers).await? {
         None
     } else {
         Some(invalidate_everything(&mut tx, &AUTHORITY).await?.revision())
@@ -166,7 +189,14 @@ pub async fn take_up(
     for fingerprint in &plan.withdraw {
         tx.execute(WITHDRAW, values![&fingerprint.0, number, now.0]).await?;
     }
-    let (added, withdrawn) = (plan.name.len(), plan.withdraw.len());
+    if let Some(last) = plan.last {
+        tx.execute(SET_LAST, values![&last.0]).await?;
+    }
+    let sessions_end = plan.sessions_end;
+    if sessions_end {
+        signing_key::revoke_each(&mut tx, number, now).await?;
+        era::begin_next(&mut tx).await?;
+    }
     if let Some(revision) = revision {
         let action =
             if withdrawn > 0 { Action::SigningKeyRevoked } else { Action::SigningKeyRotated };
@@ -175,7 +205,7 @@ pub async fn take_up(
         append(&mut tx, &AUDIT, &event.took(revision).changing(&changes)).await?;
     }
     tx.commit().await?;
-    Ok(Adoption::Named { added, withdrawn, revision })
+    Ok(Adoption::Named { added, withdrawn, sessions_end, revision })
 }
 
 /// The fingerprint in a row.
@@ -190,7 +220,7 @@ pub fn fingerprint(bytes: &[u8]) -> Result<Fingerprint, StoreError> {
 
 /// Whether there was nothing that anybody could remember: no secret named, and no session opened.
 async fn is_first(tx: &mut Tx, signers: &Signers) -> Result<bool, StoreError> {
-    if *signers != Signers::default() {
+    if !signers.named.is_empty() || !signers.withdrawn.is_empty() {
         return Ok(false);
     }
     let session: Option<(i64,)> = tx.fetch_first(ANY_SESSION, &[]).await?;

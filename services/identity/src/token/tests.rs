@@ -35,7 +35,7 @@ fn verified() -> VerifiedClaims {
 }
 
 fn signed(tokens: &Tokens) -> Secret {
-    tokens.sign(verified().user, verified().session, NOW, None).unwrap()
+    tokens.sign(verified().user, verified().session, NOW, None).unwrap().token
 }
 
 /// Signs any JSON with our key.
@@ -105,6 +105,34 @@ fn a_token_is_read_with_every_secret_and_says_whose_it_is() {
     for elsewhere in [tokens(SECRET, "x", "latchkey"), tokens(other, "latchkey", "x")] {
         assert_eq!(both().read(&signed(&elsewhere)), Err(Unread::OtherSigner));
     }
+}
+
+#[test]
+fn a_header_names_the_secret_and_a_token_without_a_name_is_tried_with_each() {
+    let other = "another secret of at least 32 chars";
+    let both = with_previous(SECRET, Some(other), "latchkey", "latchkey");
+    let kid = |tokens: &Tokens| decode_header(signed(tokens).expose()).unwrap().kid.unwrap();
+    // printf latchkey-hs0123456789abcdef0123456789abcdef | sha256sum
+    assert_eq!(kid(&both), "c0eeda10cd2fbaa4");
+    let former = tokens(other, "latchkey", "latchkey");
+    assert_ne!(kid(&former), kid(&both));
+    let with = |secret: &str, kid: Option<&str>| {
+        let header = Header { kid: kid.map(str::to_owned), ..Header::new(Algorithm::HS256) };
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        both.read(&Secret::new(encode(&header, &good_claims(), &key).unwrap()))
+    };
+    assert_eq!(with(SECRET, None).map(|read| read.signer), Ok(ours().signer()));
+    assert_eq!(with(other, None).map(|read| read.signer), Ok(former.signer()));
+    // A name is exact: no other secret is tried.
+    assert_eq!(with(other, Some(&kid(&both))), Err(Unread::OtherSigner));
+    assert_eq!(with(SECRET, Some(&kid(&former))), Err(Unread::OtherSigner));
+    assert_eq!(with(SECRET, Some(&kid(&both).to_uppercase())), Err(Unread::OtherSigner));
+    assert_eq!(with(SECRET, Some("")), Err(Unread::OtherSigner));
+    assert_eq!(with(SECRET, Some(&"k".repeat(65))), Err(Unread::Invalid));
+    let critical = Header { crit: Some(vec!["exp".to_owned()]), ..Header::new(Algorithm::HS256) };
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let critical = encode(&critical, &good_claims(), &key).unwrap();
+    assert_eq!(both.read(&Secret::new(critical)), Err(Unread::Invalid));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use latchkey_contract::keys::{
     FindKeys, GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, NewKey, PurgeKey,
     RevokeKey, RevokeKeys, RotateKey, SetKeyEnabled, UpdateKey,
 };
+use latchkey_contract::signing::{ListSigningKeys, RevokeSigningKey};
 use latchkey_contract::wire::{self, CONTRACT, PREVIOUS};
 use latchkey_contract::{
     Actor, CallError, Caller, KeyId, Mark, Refusal, Rpc, Secret, Sender, SessionId, UserId,
@@ -24,7 +25,7 @@ use super::members::on_the_bus;
 use super::{SOON, USERS, client, cluster, refused, shipped};
 
 /// Every command, with who may give it.
-const COMMANDS: [(&str, Sender); 23] = [
+const COMMANDS: [(&str, Sender); 25] = [
     of::<SignUp>(),
     of::<LogIn>(),
     of::<LogOut>(),
@@ -48,9 +49,12 @@ const COMMANDS: [(&str, Sender); 23] = [
     of::<FindUser>(),
     of::<NameUser>(),
     of::<FindKeys>(),
+    of::<ListSigningKeys>(),
+    of::<RevokeSigningKey>(),
 ];
 /// What an edge asks besides, for which nobody acts.
-const NOBODY_ACTS: [&str; 6] = ["verify", "ready", "join", "renew", "uses", "invalidate"];
+const NOBODY_ACTS: [&str; 7] =
+    ["verify", "ready", "join", "renew", "uses", "invalidate", "signing-keys"];
 
 const fn of<R: Rpc>() -> (&'static str, Sender) {
     match R::SENDER {

@@ -95,6 +95,7 @@ async fn reading(asker: &Asker<'_>) -> Vec<Tried> {
             asker.api.get("/protected/any").api_key(&asker.key.key).send().await,
         ),
         ("get", "/protected/service", asker.api.as_service(&asker.key.key).await),
+        ("get", "/.well-known/jwks.json", asker.get("/.well-known/jwks.json").await),
         ("get", "/", asker.get("/").await),
         ("get", "/health", asker.get("/health").await),
         ("get", "/health/ready", asker.get("/health/ready").await),

@@ -8,7 +8,7 @@ use latchkey_contract::{CredentialHash, Mark, SessionId, Timestamp, UserId};
 use latchkey_identity::store::password::{self, Outcome};
 use latchkey_identity::store::session::{self, NewSession, Opened};
 use latchkey_identity::store::signer::{self, Adoption, Others, Signers};
-use latchkey_identity::store::{AUTHORITY, account};
+use latchkey_identity::store::{AUTHORITY, account, era};
 use latchkey_identity::token::Fingerprint;
 use latchkey_revocation::authority;
 use latchkey_store::Db;
@@ -20,10 +20,17 @@ const FURTHER: Fingerprint = Fingerprint([2; 16]);
 const THIRD: Fingerprint = Fingerprint([3; 16]);
 
 fn named(added: usize, withdrawn: usize, revision: i64) -> Adoption {
-    Adoption::Named { added, withdrawn, revision: Some(Revision(revision)) }
+    let revision = Some(Revision(revision));
+    Adoption::Named { added, withdrawn, sessions_end: false, revision }
 }
 
-const NOTHING: Adoption = Adoption::Named { added: 0, withdrawn: 0, revision: None };
+fn ending_sessions(added: usize, withdrawn: usize, revision: i64) -> Adoption {
+    let revision = Some(Revision(revision));
+    Adoption::Named { added, withdrawn, sessions_end: true, revision }
+}
+
+const NOTHING: Adoption =
+    Adoption::Named { added: 0, withdrawn: 0, sessions_end: false, revision: None };
 
 #[tokio::test]
 async fn whoever_holds_a_named_secret_names_others_and_what_is_taken_back_stays_so() {
@@ -34,13 +41,14 @@ async fn whoever_holds_a_named_secret_names_others_and_what_is_taken_back_stays_
         assert_eq!(take_up(&[SIGNER], Others::Stay).await, NOTHING);
         assert_eq!(take_up(&[FURTHER], Others::Stay).await, Adoption::Unknown);
         assert_eq!(take_up(&[FURTHER, THIRD], Others::Stay).await, Adoption::Unknown);
-        let only = Signers { named: vec![SIGNER], withdrawn: vec![] };
+        let only = Signers { named: vec![SIGNER], withdrawn: vec![], last: Some(SIGNER) };
         assert_eq!(signer::read(&db).await.unwrap(), only);
         assert_eq!(take_up(&[FURTHER, SIGNER], Others::Stay).await, named(1, 0, 1));
         // A replica that was not told of it changes nothing.
         assert_eq!(take_up(&[SIGNER], Others::Stay).await, NOTHING);
         assert_eq!(take_up(&[THIRD], Others::WithdrawnByNamed).await, Adoption::Unknown);
         assert_eq!(take_up(&[THIRD, SIGNER], Others::WithdrawnByNamed).await, Adoption::Unknown);
+        assert_eq!(take_up(&[FURTHER], Others::Stay).await, NOTHING);
         assert_eq!(take_up(&[FURTHER], Others::WithdrawnByNamed).await, named(0, 1, 2));
         for others in [Others::Stay, Others::Withdrawn, Others::WithdrawnByNamed] {
             assert_eq!(take_up(&[SIGNER], others).await, Adoption::Withdrawn);
@@ -48,7 +56,7 @@ async fn whoever_holds_a_named_secret_names_others_and_what_is_taken_back_stays_
             assert_eq!(take_up(&[FURTHER, SIGNER], others).await, NOTHING);
         }
         assert_eq!(take_up(&[THIRD, SIGNER], Others::Stay).await, Adoption::Unknown);
-        let end = Signers { named: vec![FURTHER], withdrawn: vec![SIGNER] };
+        let end = Signers { named: vec![FURTHER], withdrawn: vec![SIGNER], last: Some(FURTHER) };
         assert_eq!(signer::read(&db).await.unwrap(), end);
     }
 }
@@ -90,7 +98,7 @@ async fn a_change_of_signers_is_in_every_snapshot_and_told_to_every_member() {
         rows.join(&member, 2, NOW).await.unwrap().unwrap();
         let adoption =
             signer::take_up(&db, &[FURTHER], Others::Withdrawn, &ANYBODY, NOW).await.unwrap();
-        assert_eq!(adoption, named(1, 1, 1));
+        assert_eq!(adoption, ending_sessions(1, 1, 1));
         assert_eq!(open(&db, 3, SIGNER).await, Opened::NotNamed);
         assert_eq!(open(&db, 4, FURTHER).await, Opened::New);
 
@@ -107,6 +115,60 @@ async fn a_change_of_signers_is_in_every_snapshot_and_told_to_every_member() {
             assert_eq!(matches!(renewed.missed, Missed::TooMany), everything, "{since}");
             assert_eq!(renewed.revision, Revision(1));
         }
+    }
+}
+
+/// Whether sessions have ended, as a verification sees them.
+async fn ended<const N: usize>(db: &Db, numbers: [u8; N]) -> [bool; N] {
+    let ids = numbers.map(|number| [number; 16]);
+    let ids: Vec<&[u8]> = ids.iter().map(<[u8; 16]>::as_slice).collect();
+    let (_, rows) = session::find(db, &ids, &[]).await.unwrap();
+    numbers.map(|number| rows.iter().find(|row| row.id == [number; 16]).unwrap().has_ended())
+}
+
+#[tokio::test]
+async fn every_session_ends_with_the_secret_of_the_last_start_and_none_with_one_before_it() {
+    for (db, _folder) in engines().await {
+        let take_up = async |own: &[Fingerprint]| {
+            signer::take_up(&db, own, Others::Withdrawn, &ANYBODY, NOW).await.unwrap()
+        };
+        sign_ada_up(&db).await;
+        assert_eq!(open(&db, 1, SIGNER).await, Opened::New);
+        // As a release before left it: who signed is not written down.
+        db.execute("UPDATE identity_settings SET signing_secret = NULL", &[]).await.unwrap();
+        assert_eq!(take_up(&[FURTHER, SIGNER]).await, named(1, 0, 1));
+        assert_eq!(open(&db, 2, FURTHER).await, Opened::New);
+        assert_eq!(take_up(&[FURTHER]).await, named(0, 1, 2));
+        assert_eq!(ended(&db, [1, 2]).await, [false, false]);
+        assert_eq!(take_up(&[THIRD]).await, ending_sessions(1, 1, 3));
+        assert_eq!(open(&db, 3, THIRD).await, Opened::New);
+        assert_eq!(ended(&db, [1, 2, 3]).await, [true, true, false]);
+        era::end_former(&db, NOW).await.unwrap();
+        let open = "SELECT number FROM sessions WHERE ended_at IS NULL";
+        let open: Vec<(i64,)> = db.fetch(open, &[]).await.unwrap();
+        assert_eq!(open, [(3,)]);
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_began_before_every_session_ended_opens_one_that_has_ended() {
+    for (db, _folder) in engines().await {
+        let latchkey_store::Db::Postgres(_) = &db else { continue };
+        sign_ada_up(&db).await;
+        // It has its number, and its era, and goes on when all have ended.
+        let mut tx = db.begin("log in").await.unwrap();
+        let number = "UPDATE users SET last_session = last_session + 1 WHERE id = 1 RETURNING \
+            (SELECT era FROM identity_settings WHERE id = 1)";
+        let (era,): (i64,) = tx.fetch_first(number, &[]).await.unwrap().unwrap();
+        let end = signer::take_up(&db, &[FURTHER], Others::Withdrawn, &ANYBODY, NOW).await.unwrap();
+        assert_eq!(end, ending_sessions(1, 1, 1));
+        let insert = "INSERT INTO sessions (id, user_id, created_at, expires_at, number, signer, era) \
+            VALUES ($1, 1, $2, $3, 1, $4, $5)";
+        let row =
+            latchkey_store::values![&[1; 16], NOW.0, NOW.plus(Timestamp::DAY).0, &SIGNER.0, era];
+        tx.execute(insert, row).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(ended(&db, [1]).await, [true]);
     }
 }
 
