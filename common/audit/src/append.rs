@@ -38,18 +38,38 @@ pub struct AuditSql {
     pub seal: PerEngine<&'static str>,
 }
 
-/// `audit!("keys")`: the statements on the rows of `keys_audit_events`.
+/// `audit!("identity")`: the statements on the rows of `identity_audit_events`. Where these say whose key an event is about,
+/// `owner_of_key` is what stands before and behind the key's id to give its owner.
 #[macro_export]
 macro_rules! audit {
     ($service:literal) => {
+        $crate::audit!(@of $service, "", "")
+    };
+    ($service:literal, owner_of_key: $before:literal, $behind:literal) => {
+        $crate::audit!(
+            @of $service,
+            ", owner_id",
+            concat!(
+                ", COALESCE(",
+                $before,
+                "CASE WHEN $8 = 'key' THEN CAST(CAST($9 AS TEXT) AS BIGINT) WHEN $5 = 'key' THEN $6 END",
+                $behind,
+                ", 0)"
+            )
+        )
+    };
+    (@of $service:literal, $owner:expr, $owner_value:expr) => {
         $crate::AuditSql {
             service: $service,
             append: concat!(
                 "INSERT INTO ",
                 $service,
                 "_audit_events (at, action, outcome, reason, actor_type, actor_id, actor_name, target_type, target_id, \
-                 ip, user_agent, request_id, revision, changes) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+                 ip, user_agent, request_id, revision, changes",
+                $owner,
+                ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14",
+                $owner_value,
+                ")"
             ),
             unsealed: concat!($crate::audit!(@read $service), " WHERE seq IS NULL ORDER BY id LIMIT $1"),
             last: concat!(

@@ -11,7 +11,7 @@ use latchkey_contract::authority::Authority;
 use latchkey_contract::caller::Kept;
 use latchkey_contract::wire::MAX_BATCH;
 use latchkey_contract::{FieldError, Refusal};
-use latchkey_store::{Db, StoreError, values};
+use latchkey_store::{Db, Engine, PerEngine, StoreError, values};
 
 use crate::record::Record;
 
@@ -33,46 +33,100 @@ const LEFT_OUT: &str = r#"{"left_out":true}"#;
 #[derive(Clone, Copy, Debug)]
 pub struct ListSql {
     /// By falling id.
-    pub newest_first: &'static str,
+    pub newest_first: PerEngine<&'static str>,
     /// By rising id.
-    pub oldest_first: &'static str,
+    pub oldest_first: PerEngine<&'static str>,
 }
 
-/// `listing!("keys", "target_type = …")`: the statements on `keys_audit_events`, of events of which the user is the actor or
-/// the target, or which one of the conditions holds for. Each is looked for by an index of its own.
+/// `listing!("keys", ["owner_id" = "$1"])`: the statements on `keys_audit_events`, of events of which the user is the actor
+/// or the target, or whose columns have one of these values. Each is looked for by an index of its own, of these columns and
+/// the id, in its order: no more are read than are looked at, however many there are. Postgres would go along all events by
+/// their ids where it takes those of one user to be many and near each other, so it is told neither that a column has one
+/// value nor that ids are the order; SQLite would not use the id of such a condition, and does what it is told.
 #[macro_export]
 macro_rules! listing {
-    ($service:literal $(, $theirs:literal)*) => {
+    ($service:literal $(, [$($column:literal = $value:literal),+])*) => {
         $crate::ListSql {
-            newest_first: $crate::listing!(@all $service, "<", " DESC" $(, $theirs)*),
-            oldest_first: $crate::listing!(@all $service, ">", "" $(, $theirs)*),
+            newest_first: $crate::listing!(
+                @each $service, "<", ">", "0", " DESC" $(, [$($column = $value),+])*
+            ),
+            oldest_first: $crate::listing!(
+                @each $service, ">", "<", "9223372036854775807", "" $(, [$($column = $value),+])*
+            ),
         }
     };
-    (@all $service:literal, $behind:literal, $order:literal $(, $theirs:literal)*) => {
+    (@each $service:literal, $behind:literal, $before:literal, $last:literal, $order:literal
+        $(, [$($column:literal = $value:literal),+])*) => {
+        $crate::PerEngine {
+            sqlite: $crate::listing!(
+                @all sqlite, $service, $behind, $before, $last, $order $(, [$($column = $value),+])*
+            ),
+            postgres: $crate::listing!(
+                @all postgres, $service, $behind, $before, $last, $order $(, [$($column = $value),+])*
+            ),
+        }
+    };
+    (@all $engine:ident, $service:literal, $behind:literal, $before:literal, $last:literal, $order:literal
+        $(, [$($column:literal = $value:literal),+])*) => {
         concat!(
             $crate::audit!(@read $service),
             " WHERE id IN (SELECT id FROM (",
-            $crate::listing!(@some $service, "actor_type = 'user' AND actor_id = $1", "id", $behind, $order),
+            $crate::listing!(
+                @some $engine, $service, $behind, $before, $last, $order,
+                ["actor_type" = "'user'", "actor_id" = "$1"]
+            ),
             " UNION ",
-            $crate::listing!(@some $service, "target_type = 'user' AND target_id = $2", "id", $behind, $order),
-            // Not by the index of ids: events of a few keys are rare among all.
-            $(" UNION ", $crate::listing!(@some $service, $theirs, "id + 0", $behind, $order),)*
+            $crate::listing!(
+                @some $engine, $service, $behind, $before, $last, $order,
+                ["target_type" = "'user'", "target_id" = "$2"]
+            ),
+            $(
+                " UNION ",
+                $crate::listing!(
+                    @some $engine, $service, $behind, $before, $last, $order, [$($column = $value),+]
+                ),
+            )*
             ") AS seen ORDER BY id",
             $order,
             " LIMIT $4) ORDER BY id",
             $order
         )
     };
-    (@some $service:literal, $where:literal, $by:literal, $behind:literal, $order:literal) => {
+    (@some sqlite, $service:literal, $behind:literal, $before:literal, $last:literal, $order:literal,
+        [$($column:literal = $value:literal),+]) => {
         concat!(
             "SELECT id FROM (SELECT id FROM ",
             $service,
             "_audit_events WHERE ",
-            $where,
-            " AND id ",
+            $($column, " = ", $value, " AND ",)+
+            "id ",
             $behind,
-            " $3 ORDER BY ",
-            $by,
+            " $3 ORDER BY id",
+            $order,
+            " LIMIT $4) AS few"
+        )
+    };
+    (@some postgres, $service:literal, $behind:literal, $before:literal, $last:literal, $order:literal,
+        [$($column:literal = $value:literal),+]) => {
+        concat!(
+            "SELECT id FROM (SELECT id FROM ",
+            $service,
+            "_audit_events WHERE (",
+            $($column, ", ",)+
+            "id) ",
+            $behind,
+            " (",
+            $($value, ", ",)+
+            "$3) AND (",
+            $($column, ", ",)+
+            "id) ",
+            $before,
+            " (",
+            $($value, ", ",)+
+            $last,
+            ") ORDER BY ",
+            $($column, $order, ", ",)+
+            "id",
             $order,
             " LIMIT $4) AS few"
         )
@@ -82,8 +136,8 @@ macro_rules! listing {
 impl ListSql {
     /// Every statement, for the test that prepares each on both databases.
     #[must_use]
-    pub fn all(&self) -> [&'static str; 2] {
-        [self.newest_first, self.oldest_first]
+    pub fn all(&self, engine: Engine) -> [&'static str; 2] {
+        [self.newest_first.of(engine), self.oldest_first.of(engine)]
     }
 }
 
@@ -121,7 +175,8 @@ pub async fn page<A: Authority>(
     ask: &ListEvents<A>,
 ) -> Result<EventPage, StoreError> {
     let (sql, first) =
-        if ask.oldest_first { (sql.oldest_first, 0) } else { (sql.newest_first, i64::MAX) };
+        if ask.oldest_first { (&sql.oldest_first, 0) } else { (&sql.newest_first, i64::MAX) };
+    let sql: &'static str = sql.of(db.engine());
     let (owner, name) = (ask.owner.0, ask.owner.to_string());
     let filter = Filter::of(&ask.filter);
     let mut page = Page::new(ask.after.unwrap_or(first), ask.limit as usize);
@@ -129,7 +184,7 @@ pub async fn page<A: Authority>(
         // One more than wanted tells whether there are more.
         let wanted = i64::try_from(page.room()).unwrap_or(LOOKED_AT) + 1;
         let most = if filter.takes_all() { wanted } else { LOOKED_AT };
-        let rows: Vec<Record> = db.fetch(sql, values![owner, &name, page.behind, most]).await?;
+        let rows: Vec<Record> = db.list(sql, values![owner, &name, page.behind, most]).await?;
         let is_last = i64::try_from(rows.len()).unwrap_or(most) < most;
         for row in rows {
             let event = shown(row.event());

@@ -1,7 +1,9 @@
 //! One connection for one statement or one transaction, and what becomes of it afterwards: it goes back
 //! to its pool only where it is certain that nothing is left open on it.
 
+mod lists;
 mod release;
+mod work;
 
 use std::fmt;
 use std::mem;
@@ -14,14 +16,17 @@ use metrics::{Counter, Histogram, counter, histogram};
 use sqlx::Pool;
 use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use crate::driver::{Driver, FromAnyRow};
 use crate::release::Release;
-use crate::statement::{self, Known, Watch};
+use crate::statement::{self, Known};
 use crate::writes::Writes;
 use crate::{StoreError, error};
+use lists::Lists;
 use release::{End, release};
+use work::{Stage, millis, see_to_its_end};
 
 /// Holding the only connection that writes for longer is told: a request does not wait longer for it.
 const LONG_HOLD: Duration = Duration::from_secs(1);
@@ -41,6 +46,7 @@ struct Shared<D: Driver> {
     holder: Option<Mutex<Option<Holder>>>,
     /// Whether this process may use the tables at all, where others could have taken them.
     release: Option<Arc<Release>>,
+    lists: Lists,
 }
 
 /// Who has a connection, and since when.
@@ -62,19 +68,10 @@ pub(crate) struct Held<D: Driver> {
     has_written: bool,
     /// Whether something was sent to the database whose end was not seen.
     is_uncertain: bool,
+    /// A list's place among lists, for as long as it has the connection.
+    place: Option<OwnedSemaphorePermit>,
     /// The transaction's, which ends when the connection is free again and it is known what became of it.
     span: Span,
-}
-
-/// What a connection is in use for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// A single statement.
-    Statement,
-    /// A transaction, as far as it is known.
-    Open,
-    /// A transaction that is over.
-    Committed,
 }
 
 impl<D: Driver> Connections<D> {
@@ -97,6 +94,7 @@ impl<D: Driver> Connections<D> {
         let waits = histogram!("latchkey_db_pool_wait_seconds", "pool" => name);
         let discarded = counter!("latchkey_db_connections_discarded_total", "pool" => name);
         discarded.increment(0);
+        let lists = Lists::among(pool.options().get_max_connections());
         Self(Arc::new(Shared {
             pool,
             name,
@@ -105,6 +103,7 @@ impl<D: Driver> Connections<D> {
             writes: Writes::default(),
             holder,
             release,
+            lists,
         }))
     }
 
@@ -149,8 +148,19 @@ impl<D: Driver> Connections<D> {
             stage: Stage::Statement,
             has_written: false,
             is_uncertain: false,
+            place: None,
             span: Span::none(),
         })
+    }
+
+    /// A connection for a list. However many there are, they leave connections for everything else.
+    async fn hold_for_list(&self, what: &'static str) -> Result<Held<D>, StoreError> {
+        let patience = self.0.pool.options().get_acquire_timeout();
+        let place = self.0.lists.place(patience).await;
+        let place = place.ok_or_else(|| self.explain(sqlx::Error::PoolTimedOut))?;
+        let mut held = self.hold(what).await?;
+        held.place = Some(place);
+        Ok(held)
     }
 
     /// Whether this process may use the tables still.
@@ -169,6 +179,16 @@ impl<D: Driver> Connections<D> {
     ) -> Result<Vec<T>, StoreError> {
         let (known, arguments) = (statement::known(sql), arguments?);
         self.hold(known.summary).await?.fetch(&known, sql, arguments).await
+    }
+
+    /// Every row of a list, on a connection of its own.
+    pub(crate) async fn list<T: FromAnyRow>(
+        &self,
+        sql: &'static str,
+        arguments: Result<D::Arguments, sqlx::Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        let (known, arguments) = (statement::known(sql), arguments?);
+        self.hold_for_list(known.summary).await?.fetch(&known, sql, arguments).await
     }
 
     /// How many rows a statement wrote, on a connection of its own.
@@ -353,29 +373,6 @@ impl<D: Driver> Held<D> {
     }
 }
 
-/// Does `work` in time; `is_uncertain` stays set where its end is not seen.
-async fn see_to_its_end<T>(
-    is_uncertain: &mut bool,
-    until: Option<Instant>,
-    (known, system): (&Known, &'static str),
-    work: impl Future<Output = Result<T, sqlx::Error>> + Send,
-) -> Result<T, StoreError> {
-    let watch = Watch::begin(known, system);
-    *is_uncertain = true;
-    let done = match until {
-        Some(until) => timeout_at(until, work).await,
-        None => Ok(work.await),
-    };
-    let done = match done {
-        Ok(done) => {
-            *is_uncertain = false;
-            done
-        }
-        Err(_late) => Err(error::late()),
-    };
-    Ok(done.inspect_err(|error| watch.fail(error))?)
-}
-
 impl<D: Driver> Drop for Held<D> {
     fn drop(&mut self) {
         // Outside the runtime nobody is left to use the pool.
@@ -385,15 +382,13 @@ impl<D: Driver> Drop for Held<D> {
         };
         let (end, of, holder, stage) = (self.end(), self.of.clone(), self.holder, self.stage);
         let span = mem::replace(&mut self.span, Span::none());
+        let place = self.place.take();
         drop(runtime.spawn(async move {
             let is_kept = release(connection, end).await;
+            drop(place);
             if let Some(outcome) = of.report(holder, stage, is_kept) {
                 span.set(|| KeyValue::new("latchkey.transaction.outcome", outcome));
             }
         }));
     }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

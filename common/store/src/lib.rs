@@ -213,6 +213,26 @@ impl Db {
         }
     }
 
+    /// Every row of a statement that reads a list for somebody: such statements have half of the connections at most, so that
+    /// they never keep everything else waiting.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also where there was no room for one more in time.
+    pub async fn list<T: FromAnyRow>(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<T>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => {
+                sqlite.connections_for(sql).list(sql, sqlx::Sqlite::arguments(values)).await
+            }
+            Self::Postgres(postgres) => {
+                postgres.connections.list(sql, sqlx::Postgres::arguments(values)).await
+            }
+        }
+    }
+
     /// The first row of a statement, if there is one.
     ///
     /// # Errors

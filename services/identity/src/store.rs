@@ -87,7 +87,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     let mut all = authority.all();
     all.extend(CHORES.statements.of(engine).all());
     all.extend(AUDIT.all(engine));
-    all.extend(LISTING.all());
+    all.extend(LISTING.all(engine));
     all.push(reads::LAST);
     all.extend([find, skip_ids]);
     all.extend([account::TAKEN, account::INSERT, account::FIND_LOGIN, account::FIND_LOGIN_BY_ID]);

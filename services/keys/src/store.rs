@@ -33,8 +33,8 @@ use latchkey_contract::lease::Epoch;
 use latchkey_contract::scope::Scopes;
 use latchkey_contract::{AllowedIps, CredentialHash, Grants, KeyId, Timestamp};
 use latchkey_store::{
-    Batched, BatchedPairs, ChoreSql, Db, Engine, Migration, SkipIds, StoreError, Tx, batched_pairs,
-    chores, skip_ids, values,
+    Backfill, Batched, BatchedPairs, ChoreSql, Db, Engine, Migration, SkipIds, StoreError, Tx,
+    batched_pairs, chores, skip_ids, values,
 };
 use sqlx::FromRow;
 
@@ -62,23 +62,35 @@ pub const MIGRATIONS: &[Migration] = &[
         "leaked lineages",
         include_str!("../../../migrations/keys/0014_leaked_lineages.sql"),
     ),
+    Migration {
+        backfill: Some(OWN_EVENTS),
+        ..Migration::new(
+            15,
+            "owners of events",
+            include_str!("../../../migrations/keys/0015_owners_of_events.sql"),
+        )
+    },
 ];
 
 /// The statements on revisions, invalidations and members.
 pub const AUTHORITY: Sql = latchkey_authority::sql!("keys");
 
-/// The statements on the audit log.
-pub const AUDIT: AuditSql = audit!("keys");
+/// The statements on the audit log: an event has the owner of the key that it is about, or that acts.
+pub const AUDIT: AuditSql =
+    audit!("keys", owner_of_key: "(SELECT owner_id FROM api_keys WHERE api_keys.id = ", ")");
 
-/// What a user sees of it: also what was done to their keys and by these, as long as there are rows of them. (Of a key
-/// without a row it is what they did themselves.) Of more keys than can be counted here it is the newest.
-pub const LISTING: ListSql = listing!(
-    "keys",
-    "target_type = 'key' AND target_id IN (SELECT CAST(own.id AS TEXT) FROM \
-        (SELECT id FROM api_keys WHERE owner_id = $1 ORDER BY id DESC LIMIT 10000) AS own)",
-    "actor_type = 'key' AND actor_id IN (SELECT own.id FROM \
-        (SELECT id FROM api_keys WHERE owner_id = $1 ORDER BY id DESC LIMIT 10000) AS own)"
-);
+/// What a user sees of it: also what was done to their keys and by these.
+pub const LISTING: ListSql = listing!("keys", ["owner_id" = "$1"]);
+
+/// Gives events from before step 15, and those of a release before it, their owner, where there is a row of the key; those of
+/// nobody's keys have 0.
+pub const OWN_EVENTS: Backfill = Backfill {
+    sql: "UPDATE keys_audit_events SET owner_id = COALESCE((SELECT owner_id FROM api_keys WHERE api_keys.id = \
+        CASE WHEN target_type = 'key' THEN CAST(target_id AS BIGINT) WHEN actor_type = 'key' THEN actor_id END), 0) \
+        WHERE owner_id IS NULL AND id IN \
+        (SELECT id FROM keys_audit_events WHERE owner_id IS NULL ORDER BY id LIMIT $1)",
+    batch: 1_000,
+};
 
 /// The statements on the rows of chores.
 pub const CHORES: ChoreSql = chores!("keys");
@@ -124,7 +136,8 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     let mut all = authority.all();
     all.extend(CHORES.statements.of(engine).all());
     all.extend(AUDIT.all(engine));
-    all.extend(LISTING.all());
+    all.extend(LISTING.all(engine));
+    all.push(OWN_EVENTS.sql);
     all.push(skip_ids);
     all.extend([find, record_uses, IS_DISABLED]);
     all.extend([key::GET, key::LIST, key::BY_HINT, key::BY_HASH]);

@@ -191,7 +191,7 @@ pub async fn list(
     limit: i64,
     now: Timestamp,
 ) -> Result<Vec<KeyObject>, StoreError> {
-    let rows: Vec<KeyRow> = db.fetch(LIST, values![owner.0, after.0, limit]).await?;
+    let rows: Vec<KeyRow> = db.list(LIST, values![owner.0, after.0, limit]).await?;
     rows.into_iter().map(|row| row.object(now)).collect()
 }
 
@@ -220,7 +220,7 @@ pub async fn by_hint(
     limit: i64,
     now: Timestamp,
 ) -> Result<Vec<KeyObject>, StoreError> {
-    let rows: Vec<KeyRow> = db.fetch(BY_HINT, values![owner.0, hint, limit]).await?;
+    let rows: Vec<KeyRow> = db.list(BY_HINT, values![owner.0, hint, limit]).await?;
     rows.into_iter().map(|row| row.object(now)).collect()
 }
 

@@ -54,6 +54,7 @@ struct Way {
     /// The same by the index of external ids.
     external: &'static str,
     bound: &'static str,
+    external_bound: &'static str,
     /// Before the first key, and behind the last.
     first: i64,
     last: i64,
@@ -63,6 +64,8 @@ const RISING: Way = Way {
     filtered: filtered!(">", "<=", "", ""),
     external: filtered!(">", "<=", " AND external_id = $11", ""),
     bound: "SELECT id FROM api_keys WHERE owner_id = $1 AND id > $2 ORDER BY id LIMIT 1 OFFSET $3",
+    external_bound: "SELECT id FROM api_keys WHERE owner_id = $1 AND external_id = $4 AND id > $2 \
+        ORDER BY id LIMIT 1 OFFSET $3",
     first: 0,
     last: i64::MAX,
 };
@@ -70,13 +73,16 @@ const FALLING: Way = Way {
     filtered: filtered!("<", ">=", "", " DESC"),
     external: filtered!("<", ">=", " AND external_id = $11", " DESC"),
     bound: "SELECT id FROM api_keys WHERE owner_id = $1 AND id < $2 ORDER BY id DESC LIMIT 1 OFFSET $3",
+    external_bound: "SELECT id FROM api_keys WHERE owner_id = $1 AND external_id = $4 AND id < $2 \
+        ORDER BY id DESC LIMIT 1 OFFSET $3",
     first: i64::MAX,
     last: 0,
 };
 
 /// Every statement.
 pub(super) fn statements() -> Vec<&'static str> {
-    [RISING, FALLING].iter().flat_map(|way| [way.filtered, way.external, way.bound]).collect()
+    let of = |way: &Way| [way.filtered, way.external, way.bound, way.external_bound];
+    [RISING, FALLING].iter().flat_map(of).collect()
 }
 
 /// What a filter is to a statement.
@@ -95,13 +101,7 @@ pub async fn page(db: &Db, request: &ListKeys, now: Timestamp) -> Result<KeyPage
     let way = if request.newest_first { FALLING } else { RISING };
     let start = request.after.map_or(way.first, |key| key.0);
     let sql = if filter.external_id.is_some() { way.external } else { way.filtered };
-    // Where an index finds them, or each row is one, no more are read than are shown.
-    let bound: Option<(i64,)> = if filter.external_id.is_some() || filter.is_empty() {
-        None
-    } else {
-        db.fetch_first(way.bound, values![owner, start, MAX_READ - 1]).await?
-    };
-    let until = bound.map(|(id,)| id);
+    let until = bound(db, &way, request, start).await?;
     let patterns = Patterns::of(filter);
     let limit = request.limit as usize;
     // Of those that a pattern finds some may have another name.
@@ -112,7 +112,7 @@ pub async fn page(db: &Db, request: &ListKeys, now: Timestamp) -> Result<KeyPage
         // One more than are taken tells whether there are more.
         let most = i64::try_from(rows_at_once + 1).unwrap_or(i64::MAX);
         let range = [owner, after, until.unwrap_or(way.last), most, now.0];
-        let rows: Vec<KeyRow> = db.fetch(sql, &patterns.values(range, filter)).await?;
+        let rows: Vec<KeyRow> = db.list(sql, &patterns.values(range, filter)).await?;
         let is_last = rows.len() <= rows_at_once;
         for row in rows.into_iter().take(rows_at_once) {
             let key = row.object(now)?;
@@ -129,6 +129,30 @@ pub async fn page(db: &Db, request: &ListKeys, now: Timestamp) -> Result<KeyPage
             return Ok(filling.page(Some(after)));
         }
     }
+}
+
+/// The last row that may be read for a page; `None` where that is as many as are shown: an index finds them, or each row
+/// is one.
+async fn bound(
+    db: &Db,
+    way: &Way,
+    request: &ListKeys,
+    start: i64,
+) -> Result<Option<i64>, StoreError> {
+    let (owner, filter) = (request.owner.0, &request.filter);
+    let external_id = filter.external_id.as_deref();
+    let besides = KeyFilter { external_id: None, ..filter.clone() };
+    if besides.is_empty() {
+        return Ok(None);
+    }
+    let rows: Vec<(i64,)> = match external_id {
+        Some(external_id) => {
+            let values = values![owner, start, MAX_READ - 1, external_id];
+            db.list(way.external_bound, values).await?
+        }
+        None => db.list(way.bound, values![owner, start, MAX_READ - 1]).await?,
+    };
+    Ok(rows.first().map(|(id,)| *id))
 }
 
 /// A page of keys that were read already, by rising id, of which there may be one more than it is to have.
