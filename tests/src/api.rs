@@ -93,6 +93,23 @@ impl Call {
         self.body("application/json", body.to_string())
     }
 
+    /// Sets a form, as browsers write it.
+    pub fn form(self, fields: &[(&str, &str)]) -> Self {
+        let encode = |text: &str| -> String {
+            let byte = |byte: u8| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
+                    char::from(byte).to_string()
+                }
+                other => format!("%{other:02X}"),
+            };
+            text.bytes().map(byte).collect()
+        };
+        let pairs =
+            fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+        let body = pairs.collect::<Vec<_>>().join("&");
+        self.body("application/x-www-form-urlencoded", body)
+    }
+
     /// Sets a body of any kind.
     pub fn body(self, media: &str, body: impl Into<reqwest::Body>) -> Self {
         Self(self.0.header("content-type", media).body(body))

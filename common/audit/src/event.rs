@@ -14,6 +14,11 @@ pub enum Action {
     UserLoginFailed,
     /// A session was ended by whom it belongs to, or all of theirs.
     UserLoggedOut,
+    /// One session was ended: by its user from another one, by whoever has a token of it, or because newer ones took its
+    /// place.
+    SessionEnded,
+    /// A session was ended because a refresh token of it was shown again after it had been used.
+    SessionRefreshReused,
     /// A password was changed, or somebody tried with a wrong one.
     UserPasswordChanged,
     /// An account was deactivated.
@@ -116,6 +121,8 @@ impl Action {
             Self::UserLoggedIn => "user.logged_in",
             Self::UserLoginFailed => "user.login_failed",
             Self::UserLoggedOut => "user.logged_out",
+            Self::SessionEnded => "session.ended",
+            Self::SessionRefreshReused => "session.refresh_reused",
             Self::UserPasswordChanged => "user.password_changed",
             Self::UserDeactivated => "user.deactivated",
             Self::UserReactivated => "user.reactivated",

@@ -1,10 +1,11 @@
 //! The writer's half of a change: what takes a revision, inside the transaction that it belongs to.
 
-use latchkey_contract::lease::{Epoch, Revision, SharedTag, Tag};
-use latchkey_contract::{CredentialHash, Owner, Timestamp};
+use latchkey_contract::lease::{Epoch, Revision, Tag};
+use latchkey_contract::{CredentialHash, Timestamp};
 use latchkey_store::{StoreError, Tx, Value, values};
 use sqlx::FromRow;
 
+use crate::record;
 use crate::statements::Sql;
 
 /// What cannot be: the row is made at the start.
@@ -42,7 +43,7 @@ impl RevisionRow {
 }
 
 /// A change that is on disk.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// What it changes.
     pub tag: Tag<CredentialHash>,
@@ -62,7 +63,8 @@ impl Change {
 }
 
 /// Takes the next revision and records what it changes, inside the transaction that changes it. A record of neither
-/// a credential nor an owner is one of everything.
+/// a credential nor an owner is one of everything, and so is, to a release that does not know it, one of a session
+/// ([`record`](crate::record)).
 ///
 /// # Errors
 /// [`StoreError`]
@@ -73,15 +75,9 @@ pub async fn append_invalidation(
     now: Timestamp,
 ) -> Result<RevisionRow, StoreError> {
     let taken = take(tx, sql).await?;
-    let (credential, owner) = match &tag {
-        Tag::Credential(hash) => (Value::from(&hash.0), Value::Int(None)),
-        Tag::Shared(SharedTag::Owner(Owner::User(user))) => {
-            (Value::Bytes(None), Value::from(user.0))
-        }
-        Tag::All | Tag::Unknown(_) => (Value::Bytes(None), Value::Int(None)),
-    };
-    let values = [taken.revision().0.into(), credential, owner, now.0.into()];
-    tx.execute(sql.of(tx.engine()).record, &values).await?;
+    let (credential, owner) = record::of(&tag);
+    let values = values![taken.revision().0, credential.as_deref(), owner, now.0];
+    tx.execute(sql.of(tx.engine()).record, values).await?;
     Ok(taken)
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use latchkey_bus::limit::Permit;
 use latchkey_contract::authority::{
     Authority as Named, Changed, Invalidating, Receipt as Confirmation,
 };
@@ -46,12 +47,30 @@ impl<A: Named> Authority<A> {
         let wait_ms = self.bounds().wait() / Moment::MILLISECOND;
         let exact_from = self.now().plus(i64::try_from(wait_ms).unwrap_or(i64::MAX));
         let revision = change.revision();
+        self.see_to_its_end(permit, change, mark_confirmed);
+        Ok(Changed::Committed { revision, exact_from })
+    }
+
+    /// Sees a change to its end that nobody waits for. Where too many are under way already nobody is told of it: edges
+    /// learn of it when they renew their leases.
+    pub fn tell<F>(self: &Arc<Self>, change: Change, mark_confirmed: F)
+    where
+        F: Future<Output = Result<(), StoreError>> + Send + 'static,
+    {
+        if let Some(permit) = self.unwatched.try_enter() {
+            self.see_to_its_end(permit, change, mark_confirmed);
+        }
+    }
+
+    fn see_to_its_end<F>(self: &Arc<Self>, permit: Permit, change: Change, mark_confirmed: F)
+    where
+        F: Future<Output = Result<(), StoreError>> + Send + 'static,
+    {
         let authority = Arc::clone(self);
         self.tasks.spawn(async move {
             authority.confirm(change, mark_confirmed).await;
             drop(permit);
         });
-        Ok(Changed::Committed { revision, exact_from })
     }
 
     /// Sees a change to its end.

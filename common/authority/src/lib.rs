@@ -21,6 +21,7 @@ mod awaited;
 #[cfg(test)]
 mod bench;
 mod confirm;
+mod record;
 
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use latchkey_bus::Context;
-use latchkey_contract::lease::{Epoch, Invalidation, MemberId, Revision, SharedTag, Tag};
-use latchkey_contract::{CredentialHash, Owner, Timestamp, UserId};
+use latchkey_contract::lease::{Epoch, Invalidation, MemberId, Revision};
+use latchkey_contract::{CredentialHash, Timestamp};
 use latchkey_revocation::MemberState;
 use latchkey_revocation::authority::{Changes, MAX_MISSED, Snapshot};
 use latchkey_revocation::janitor::Row;
@@ -12,6 +12,7 @@ use latchkey_store::{Db, StoreError, Value, values};
 use sqlx::FromRow;
 
 use crate::changes::{NO_REVISION, RevisionRow, revision};
+use crate::record;
 use crate::statements::{Sql, Statements};
 
 /// What each row of a verification's statement holds besides the service's own columns.
@@ -363,16 +364,8 @@ fn state_of(text: &str) -> Option<MemberState> {
     }
 }
 
-/// What a record says; one that cannot be read is of everything.
 fn invalidation(row: &RenewRow) -> Invalidation<CredentialHash> {
-    let credential: Option<[u8; 32]> = row.credential.as_deref().and_then(|c| c.try_into().ok());
-    let tag = match (credential, row.owner_id) {
-        (Some(hash), None) => Tag::Credential(CredentialHash(hash)),
-        (None, Some(user)) if row.credential.is_none() => {
-            Tag::Shared(SharedTag::Owner(Owner::User(UserId(user))))
-        }
-        _ => Tag::All,
-    };
+    let tag = record::tag(row.credential.as_deref(), row.owner_id);
     Invalidation { revision: Revision(row.revision), tag }
 }
 

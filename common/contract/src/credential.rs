@@ -5,6 +5,7 @@
 //! `^[a-z][a-z0-9]{1,15}(_[a-z0-9]{2,12})?_[0-9A-Za-z]{49}$`.
 
 mod lead;
+mod refresh;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::secret::Secret;
 
 pub use lead::{KeyEnvironment, KeyPrefix, MalformedEnvironment, MalformedPrefix};
+pub use refresh::{MalformedRefreshToken, RefreshToken};
 
 /// 43 characters of 62 possible ones hold 43 · log2(62) = 256.03 bits.
 const RANDOM_LENGTH: usize = 43;
@@ -56,22 +58,7 @@ impl ApiKey {
         infix: Option<&KeyEnvironment>,
         mut fill: impl FnMut(&mut [u8]),
     ) -> Self {
-        let mut random = Zeroizing::new(Vec::with_capacity(RANDOM_LENGTH));
-        let mut bytes = Zeroizing::new([0_u8; 2 * RANDOM_LENGTH]);
-        while random.len() < RANDOM_LENGTH {
-            fill(bytes.as_mut_slice());
-            // 248 is the largest multiple of 62 in a byte: above it the choice would be biased.
-            let fair = bytes.iter().filter(|byte| **byte < 248);
-            let left = RANDOM_LENGTH - random.len();
-            random.extend(fair.take(left).map(|byte| ALPHABET[usize::from(byte % 62)]));
-        }
-        let lead = lead::lead(prefix, infix);
-        // No copy of the key is left behind by a text that grows.
-        let mut text = String::with_capacity(lead.len() + BODY_LENGTH);
-        text.push_str(&lead);
-        text.extend(random.iter().copied().map(char::from));
-        text.extend(checksum(&random).map(char::from));
-        Self(Secret::new(text))
+        Self(text(&lead::lead(prefix, infix), &mut fill))
     }
 
     /// Recognises a key by its form alone.
@@ -162,6 +149,25 @@ impl fmt::Debug for CredentialHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CredentialHash([redacted])")
     }
+}
+
+/// `lead`, random characters from `fill` and their checksum.
+fn text(lead: &str, fill: &mut impl FnMut(&mut [u8])) -> Secret {
+    let mut random = Zeroizing::new(Vec::with_capacity(RANDOM_LENGTH));
+    let mut bytes = Zeroizing::new([0_u8; 2 * RANDOM_LENGTH]);
+    while random.len() < RANDOM_LENGTH {
+        fill(bytes.as_mut_slice());
+        // 248 is the largest multiple of 62 in a byte: above it the choice would be biased.
+        let fair = bytes.iter().filter(|byte| **byte < 248);
+        let left = RANDOM_LENGTH - random.len();
+        random.extend(fair.take(left).map(|byte| ALPHABET[usize::from(byte % 62)]));
+    }
+    // No copy of it is left behind by a text that grows.
+    let mut text = String::with_capacity(lead.len() + BODY_LENGTH);
+    text.push_str(lead);
+    text.extend(random.iter().copied().map(char::from));
+    text.extend(checksum(&random).map(char::from));
+    Secret::new(text)
 }
 
 /// Whether these are random characters and their checksum.

@@ -1,5 +1,7 @@
 //! What the identity service answers: accounts, logins, sessions and access tokens.
 
+mod sessions;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,8 @@ use crate::rpc::{ATTEMPT, Retry, Rpc, VERIFY_ATTEMPT};
 use crate::scope::Scopes;
 use crate::secret::{Secret, exposed, exposed_list, exposed_option};
 use crate::verdict::Verdicts;
+
+pub use sessions::{EndSession, ListSessions, SessionObject, SessionPage};
 
 /// The identity service, on access tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,10 +62,18 @@ pub struct LogIn {
     /// What the token is to be narrowed to: scopes separated by spaces (RFC 6749 §3.3), of which `offline_access` asks for
     /// nothing. `None`: everything that the user may do.
     pub scope: Option<String>,
+    /// Whether the session is to have a refresh token, and outlive its access tokens by it; `None` where what was said is
+    /// neither yes nor no.
+    pub refresh: Option<bool>,
+    /// What the session is called in the list of its user's: 1 to [`MAX_DEVICE`] characters.
+    pub device: Option<String>,
 }
 
-/// A session that was opened.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Characters of a device's name.
+pub const MAX_DEVICE: usize = 64;
+
+/// A session that was opened, or goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedIn {
     /// A signed JWT that stands for the session.
     #[serde(with = "exposed")]
@@ -70,6 +82,52 @@ pub struct LoggedIn {
     pub expires_in: u64,
     /// What it may do: what was asked for, as far as the user may do that. `None` where nothing was asked for.
     pub scope: Option<Scopes>,
+    /// How the session goes on; `None` where it ends with its access token.
+    pub refresh: Option<NextRefresh>,
+}
+
+/// The refresh token that a session goes on by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextRefresh {
+    /// Its text, which is stored nowhere.
+    #[serde(with = "exposed")]
+    pub token: Secret,
+    /// Seconds until it expires, if it is not used.
+    pub expires_in: u64,
+}
+
+/// Asks for the next tokens of a session, of whoever shows its refresh token. The same token again gives the same next one
+/// for a short while, as long as that was not used: an answer may have been lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refresh {
+    /// The refresh token.
+    #[serde(with = "exposed")]
+    pub token: Secret,
+    /// What the access token is to be narrowed to, within what the session was. `None`: all of that.
+    pub scope: Option<String>,
+    /// A doubled message gets the same answer.
+    pub mark: Mark,
+}
+
+/// What becomes of a refresh token that is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refreshed {
+    /// The session goes on.
+    Next(LoggedIn),
+    /// It was used before: two have it. Nothing was done; whoever waits for this has the session ended
+    /// ([`RevokeToken`]), and nobody else.
+    Reused,
+}
+
+/// Ends the session that a token is of, whoever shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeToken {
+    /// An access token or a refresh token.
+    #[serde(with = "exposed")]
+    pub token: Secret,
+    /// Whether it is because [the token was used before](Refreshed::Reused). Otherwise it has to be one that would be accepted,
+    /// or of a session that has ended.
+    pub reused: bool,
 }
 
 /// Ends a session: its token is refused from the reply on. Ending an ended session is no error.
@@ -81,12 +139,14 @@ pub struct LogOut {
 
 /// Ends the sessions that a user had when this was first asked for: their tokens are refused from the reply
 /// on. A message that comes late, or twice, ends none that was opened since.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogOutAll {
     /// The user: the one who acts.
     pub user: UserId,
     /// [`UserState::last_session`] as the sender read it after its client had asked.
     pub through: i64,
+    /// Whether the session that acts goes on.
+    pub keep_current: bool,
 }
 
 /// Asks for the present state of a user: what a command carries that would undo or replace something.
@@ -230,6 +290,22 @@ impl Rpc for LogIn {
     const TIMEOUT: Duration = Duration::from_secs(5);
     const SENDER: Option<Sender> = Some(Sender::Edge);
     type Reply = LoggedIn;
+}
+
+impl Rpc for Refresh {
+    const SUBJECT: &'static str = "v1.identity.refresh";
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    const RETRY: Retry = Retry::Idempotent(ATTEMPT);
+    const SENDER: Option<Sender> = Some(Sender::Edge);
+    type Reply = Refreshed;
+}
+
+impl Rpc for RevokeToken {
+    const SUBJECT: &'static str = "v1.identity.revoke";
+    const TIMEOUT: Duration = CHANGE_TIMEOUT;
+    const RETRY: Retry = Retry::Idempotent(CHANGE_ATTEMPT);
+    const SENDER: Option<Sender> = Some(Sender::Edge);
+    type Reply = Option<Receipt>;
 }
 
 impl Rpc for LogOut {

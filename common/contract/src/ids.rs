@@ -20,8 +20,9 @@ pub struct UserId(pub i64);
 #[serde(transparent)]
 pub struct KeyId(pub i64);
 
-/// A login session's id: 128 random bits, in a token's `jti` claim as 32 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A login session's id: 128 random bits, in a token's `sid` claim, or `jti` where there is none, as 32 hexadecimal
+/// digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(pub [u8; 16]);
 

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::UserId;
+use crate::ids::{SessionId, UserId};
 use crate::principal::Owner;
 
 /// The number of a change to credentials: the authority's database counts them in commit order.
@@ -48,6 +48,8 @@ pub enum Tag<C> {
 pub enum SharedTag {
     /// Their owner.
     Owner(Owner),
+    /// The login session that they belong to.
+    Session(SessionId),
 }
 
 /// One change to credentials.
@@ -135,6 +137,12 @@ impl<C> Tag<C> {
     #[must_use]
     pub fn of_user(user: UserId) -> Self {
         Self::Shared(SharedTag::Owner(Owner::User(user)))
+    }
+
+    /// Every token of a session.
+    #[must_use]
+    pub fn of_session(session: SessionId) -> Self {
+        Self::Shared(SharedTag::Session(session))
     }
 }
 

@@ -50,7 +50,9 @@ pub mod verify;
 pub mod wire;
 
 pub use caller::{Actor, Caller, Forbidden, Sender};
-pub use credential::{ApiKey, CredentialHash, KeyEnvironment, KeyPrefix, MalformedKey};
+pub use credential::{
+    ApiKey, CredentialHash, KeyEnvironment, KeyPrefix, MalformedKey, RefreshToken,
+};
 pub use grants::{AllowedIps, Grants, Metadata};
 pub use ids::{KeyId, Mark, RequestId, SessionId, Timestamp, UserId};
 pub use principal::{Detail, KeyDetail, Owner, Principal, UserDetail};

@@ -40,8 +40,8 @@ pub struct UserDetail {
     pub email: SmolStr,
     /// The login session that the token belongs to.
     pub session: SessionId,
-    /// Whether the token is the very text that the login gave. Another text with the same claims and a
-    /// right signature is as good, but no invalidation names it: it is not remembered.
+    /// Whether invalidations name the token: it is the very text that the login gave, or of a session whose end is told
+    /// by the session's tag. Another text with the same claims and a right signature is as good, but is not remembered.
     pub is_original: bool,
     /// Whether the token's scopes were narrowed at login: it manages the user's keys only as far as they say.
     pub is_narrowed: bool,

@@ -201,6 +201,22 @@ table! {
     /// No such key, or another user's.
     KEY_NOT_FOUND = row(404, "key-not-found", "Not found", "API key not found")
         .refused(404, "key_not_found", "there is no such key");
+    /// No such session, or another user's.
+    SESSION_NOT_FOUND = row(404, "session-not-found", "Not found", "Session not found");
+    /// A request at `/oauth/…` that cannot be read (RFC 6749 §5.2): why.
+    INVALID_REQUEST = row(400, "invalid-request", "Invalid request", "The request is not valid: {}.");
+    /// What is shown to get a token is not accepted; why is not told.
+    INVALID_GRANT = row(400, "invalid-grant", "Grant not accepted",
+        "The refresh token is not accepted: malformed, expired, used, revoked or unknown.");
+    /// Another way of getting a token than there is.
+    UNSUPPORTED_GRANT_TYPE = row(400, "unsupported-grant-type", "Unsupported grant type",
+        "This grant type is not supported: use {}.");
+    /// More than there is to be had.
+    INVALID_SCOPE = row(400, "invalid-scope", "Invalid scope",
+        "The scope is malformed, or exceeds what was granted at the login.");
+    /// A body that is not declared as a form.
+    NOT_FORM = row(415, "unsupported-media-type", "Unsupported media type",
+        "The request's body must be a form: send `Content-Type: application/x-www-form-urlencoded`.");
     /// The path has other methods.
     METHOD_NOT_ALLOWED = row(405, "method-not-allowed", "Method not allowed",
         "This path does not take this method: the header `Allow` names those it takes.");

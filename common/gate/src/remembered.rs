@@ -134,6 +134,10 @@ impl CacheableVerdict for Judged {
     }
 
     fn tags(&self) -> impl Iterator<Item = SharedTag> {
+        let session = match &self.0 {
+            Verdict::Valid(principal) => principal.user().map(|user| user.session),
+            _ => None,
+        };
         let owner = match &self.0 {
             Verdict::Valid(principal) => Some(principal.owner()),
             Verdict::Expired(stored) | Verdict::Inactive(stored) | Verdict::Disabled(stored) => {
@@ -141,7 +145,8 @@ impl CacheableVerdict for Judged {
             }
             Verdict::Malformed | Verdict::Unknown | Verdict::Revoked => None,
         };
-        owner.into_iter().map(SharedTag::Owner)
+        let owner = owner.into_iter().map(SharedTag::Owner);
+        owner.chain(session.map(SharedTag::Session))
     }
 }
 
@@ -266,11 +271,18 @@ mod tests {
     }
 
     #[test]
+    fn a_token_goes_with_its_session_too() {
+        let token = person(true);
+        let session = token.user().unwrap().session;
+        let tags: Vec<_> = Judged(Verdict::Valid(Remembered::new(token))).tags().collect();
+        assert_eq!(tags, [SharedTag::Owner(Owner::User(UserId(7))), SharedTag::Session(session)]);
+    }
+
+    #[test]
     fn what_is_stored_goes_with_its_owner() {
         let tags = |verdict| Judged(verdict).tags().collect::<Vec<_>>();
         let of = |id| vec![SharedTag::Owner(Owner::User(UserId(id)))];
         assert_eq!(tags(Verdict::Valid(named("ci"))), of(2));
-        assert_eq!(tags(Verdict::Valid(user("ada", "a@b.c", true))), of(7));
         assert_eq!(tags(Verdict::Expired(Some(stored().into()))), of(2));
         assert_eq!(tags(Verdict::Inactive(Some(stored().into()))), of(2));
         assert_eq!(tags(Verdict::Disabled(Some(stored().into()))), of(2));

@@ -8,6 +8,7 @@ pub mod discovery;
 pub mod docs;
 pub mod health;
 pub mod keys;
+pub mod oauth;
 pub mod protected;
 
 mod json;

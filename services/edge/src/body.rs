@@ -112,7 +112,7 @@ impl<S: Send + Sync> FromRequest<S> for NoBody {
     }
 }
 
-async fn read(request: Request, most: usize) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn read(request: Request, most: usize) -> Result<Vec<u8>, Problem> {
     match tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body(), most)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
         Ok(Ok(None)) => Err(Problem::about(&TOO_LARGE, &most.to_string())),
@@ -135,7 +135,7 @@ async fn collect(mut body: Body, most: usize) -> Result<Option<Vec<u8>>, axum::E
 }
 
 /// Whether the body is in a coding that would have to be undone first: nothing here does that.
-fn is_compressed(headers: &HeaderMap) -> bool {
+pub(crate) fn is_compressed(headers: &HeaderMap) -> bool {
     let plain = |value: &[u8]| value.is_empty() || value.eq_ignore_ascii_case(b"identity");
     !headers.get_all(CONTENT_ENCODING).iter().all(|value| plain(value.as_bytes().trim_ascii()))
 }
@@ -153,7 +153,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The type of the body, without parameters.
-fn essence(headers: &HeaderMap) -> String {
+pub(crate) fn essence(headers: &HeaderMap) -> String {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

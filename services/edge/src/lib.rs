@@ -20,6 +20,7 @@
 //! | `acting` | who acts, as the bus is told |
 //! | [`body`] | bodies and ids in paths |
 //! | `fields`, `if_match` | bodies of which every member is known, and what a change is meant for |
+//! | `form` | bodies that are forms |
 //! | `admission` | who waits for room |
 //! | [`limits`] | how often one client or user may |
 //! | `unshown` | new keys, until their client is shown them |
@@ -48,6 +49,7 @@ pub mod credential;
 mod endpoints;
 mod fast_path;
 mod fields;
+mod form;
 mod guard;
 mod host;
 mod idle_timeout;

@@ -26,6 +26,10 @@ const KEYS: Quota = Quota { burst: 100, interval: SECOND };
 /// Changes of one user's keys, by the user or by keys of theirs: each moves the row that numbers all changes, and has every
 /// edge forget something. An edge that missed a thousand forgets everything.
 const CHANGES: Quota = Quota { burst: 1_000, interval: TWENTIETH };
+/// Refreshes from one address.
+const REFRESHES: Quota = Quota { burst: 100, interval: SECOND };
+/// Revocations by possession from one address.
+const REVOCATIONS: Quota = Quota { burst: 100, interval: SECOND };
 /// Milliseconds.
 const SECOND: NonZeroU64 = NonZeroU64::new(1_000).unwrap();
 const TWENTIETH: NonZeroU64 = NonZeroU64::new(50).unwrap();
@@ -44,6 +48,10 @@ pub enum LimitClass {
     Keys,
     /// Changes of one user's keys.
     Changes,
+    /// Refreshes from one address.
+    Refreshes,
+    /// Revocations by possession from one address.
+    Revocations,
 }
 
 /// Who changes keys: what a user's keys do takes nothing of what the user has left, who may have to revoke one of them.
@@ -65,6 +73,8 @@ struct All {
     passwords: Buckets<UserId>,
     keys: Buckets<UserId>,
     changes: Buckets<Changer>,
+    refreshes: Buckets<ClientAddress>,
+    revocations: Buckets<ClientAddress>,
 }
 
 impl Grouped for Changer {
@@ -74,8 +84,15 @@ impl Grouped for Changer {
 }
 
 impl LimitClass {
-    const ALL: [Self; 5] =
-        [Self::Logins, Self::Signups, Self::Passwords, Self::Keys, Self::Changes];
+    const ALL: [Self; 7] = [
+        Self::Logins,
+        Self::Signups,
+        Self::Passwords,
+        Self::Keys,
+        Self::Changes,
+        Self::Refreshes,
+        Self::Revocations,
+    ];
 
     /// What metrics call it.
     fn name(self) -> &'static str {
@@ -85,6 +102,8 @@ impl LimitClass {
             Self::Passwords => "passwords",
             Self::Keys => "keys",
             Self::Changes => "changes",
+            Self::Refreshes => "refreshes",
+            Self::Revocations => "revocations",
         }
     }
 }
@@ -99,6 +118,8 @@ impl Limits {
             passwords: Buckets::new(PASSWORDS),
             keys: Buckets::new(KEYS),
             changes: Buckets::new(CHANGES),
+            refreshes: Buckets::new(REFRESHES),
+            revocations: Buckets::new(REVOCATIONS),
         };
         for class in LimitClass::ALL {
             // So that the first one is seen as a rise.
@@ -165,6 +186,26 @@ impl Limits {
         let changer = Changer { user, is_key };
         let take = |all: &All| self.take(LimitClass::Changes, &all.changes, changer);
         self.limits.as_ref().map_or(Ok(()), take)
+    }
+
+    /// Counts a refresh from `client`.
+    ///
+    /// # Errors
+    /// 429 where it is one too many.
+    pub fn refresh(&self, client: ClientAddress) -> Result<(), Problem> {
+        self.limits
+            .as_ref()
+            .map_or(Ok(()), |all| self.take(LimitClass::Refreshes, &all.refreshes, client))
+    }
+
+    /// Counts a revocation by possession from `client`.
+    ///
+    /// # Errors
+    /// 429 where it is one too many.
+    pub fn revocation(&self, client: ClientAddress) -> Result<(), Problem> {
+        self.limits
+            .as_ref()
+            .map_or(Ok(()), |all| self.take(LimitClass::Revocations, &all.revocations, client))
     }
 
     fn take<K: Grouped>(

@@ -10,9 +10,10 @@ use latchkey_gate::{Form, Requirement};
 use serde_json::json;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{
-    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+    ApiKey, ApiKeyValue, Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes,
+    SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema};
 
 use crate::credential::accepts;
@@ -21,6 +22,8 @@ use crate::route::{Description, Facts, Route, http_method};
 /// What the description calls the two forms of credential.
 const TOKEN: &str = "token";
 const KEY: &str = "key";
+/// A login by which to get a token, as Swagger UI and clients of OAuth do it.
+const PASSWORD: &str = "password";
 
 /// The document without its paths.
 #[derive(OpenApi)]
@@ -34,6 +37,7 @@ const KEY: &str = "key";
     ),
     tags(
         (name = "auth", description = "Accounts and logins"),
+        (name = "oauth", description = "Tokens by the OAuth standards"),
         (name = "keys", description = "A user's own API keys"),
         (name = "audit", description = "What happened to a user's account, sessions and keys"),
         (name = "protected", description = "What a verified caller may see"),
@@ -64,6 +68,10 @@ struct ProblemSchema {
     required: Option<Vec<String>>,
     /// The state that does not allow what was asked; on `conflict`.
     state: Option<String>,
+    /// What RFC 6749 §5.2 calls it; where a login was sent as a form.
+    error: Option<String>,
+    /// The detail once more; beside `error`.
+    error_description: Option<String>,
     /// The request's id, which is in our logs too.
     request_id: String,
     /// The id of the request's trace, where it is traced.
@@ -97,6 +105,7 @@ fn describe(routes: &[Route]) -> utoipa::openapi::OpenApi {
     components.add_security_scheme(TOKEN, SecurityScheme::Http(token.build()));
     let key = ApiKeyValue::with_description("x-api-key", "An API key from `POST /keys/create`");
     components.add_security_scheme(KEY, SecurityScheme::ApiKey(ApiKey::Header(key)));
+    components.add_security_scheme(PASSWORD, password());
     for route in routes {
         let Some(Description { schemas, mut operation }) = route.description().cloned() else {
             continue;
@@ -110,13 +119,20 @@ fn describe(routes: &[Route]) -> utoipa::openapi::OpenApi {
     document
 }
 
+/// The password flow (RFC 6749 §4.3): a login as a form.
+fn password() -> SecurityScheme {
+    let scopes = [("offline_access", "Also a refresh token, by which the session goes on")];
+    let flow = Password::with_refresh_url("/auth/login", Scopes::from_iter(scopes), "/oauth/token");
+    SecurityScheme::OAuth2(OAuth2::new([Flow::Password(flow)]))
+}
+
 /// The schemes by which whoever meets the requirement may authenticate.
 fn security(requirement: Requirement<'_>) -> Vec<SecurityRequirement> {
     let scheme = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
     match accepts(requirement) {
-        Accepts::Token => vec![scheme(TOKEN)],
+        Accepts::Token => vec![scheme(TOKEN), scheme(PASSWORD)],
         Accepts::Key => vec![scheme(KEY)],
-        Accepts::Either => vec![scheme(TOKEN), scheme(KEY)],
+        Accepts::Either => vec![scheme(TOKEN), scheme(PASSWORD), scheme(KEY)],
     }
 }
 
@@ -154,6 +170,9 @@ fn example_of(row: &ProblemType, max_body: Option<usize>) -> String {
     }
 }
 
+/// Of problem documents.
+const MEDIA: &str = "application/problem+json";
+
 fn add_answers(operation: &mut Operation, route: &Route) {
     let mut by_status: BTreeMap<u16, Vec<&ProblemType>> = BTreeMap::new();
     for answer in problems_of(route) {
@@ -172,9 +191,16 @@ fn add_answers(operation: &mut Operation, route: &Route) {
         let content = ContentBuilder::new()
             .schema(Some(Ref::from_schema_name("Problem")))
             .example(Some(example));
+        // What the route itself says of the status is of another type.
+        if let Some(RefOr::T(described)) =
+            operation.responses.responses.get_mut(&status.to_string())
+        {
+            described.content.insert(MEDIA.to_owned(), content.build().into());
+            continue;
+        }
         let response = ResponseBuilder::new()
             .description(titles.join(", or "))
-            .content("application/problem+json", content.build());
+            .content(MEDIA, content.build());
         operation.responses.responses.insert(status.to_string(), response.build().into());
     }
 }

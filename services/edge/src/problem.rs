@@ -42,6 +42,8 @@ struct Reason {
     /// What else the document has.
     members: Members,
     kind: Kind,
+    /// Whether it is told as RFC 6749 §5.2 has it, and not as a problem document.
+    is_oauth: bool,
 }
 
 /// What a 5xx says of us. Nothing is told of any other status.
@@ -82,6 +84,13 @@ struct Members {
     state: Option<&'static str>,
 }
 
+/// An error as RFC 6749 §5.2 has it.
+#[derive(Serialize)]
+struct OauthDocument<'a> {
+    error: String,
+    error_description: &'a str,
+}
+
 #[derive(Serialize)]
 struct DocumentError<'a> {
     field: &'a str,
@@ -104,6 +113,7 @@ impl Reason {
             cause: None,
             members: Members::default(),
             kind: Kind::Failure,
+            is_oauth: false,
         }
     }
 }
@@ -125,6 +135,12 @@ impl Problem {
     #[must_use]
     pub fn about(row: &'static ProblemType, what: &str) -> Self {
         Reason { detail: row.filled(what).into(), ..Reason::of(row) }.into()
+    }
+
+    /// The same as RFC 6749 §5.2 has it: its `error` is the code.
+    #[must_use]
+    pub fn as_oauth(self) -> Self {
+        Self(Box::new(Reason { is_oauth: true, ..*self.0 }))
     }
 
     /// 422: fields that break their rules, every one named.
@@ -239,6 +255,11 @@ impl Problem {
     /// The document's text, for the request with this id, and of this trace where it is traced.
     #[must_use]
     pub fn document(&self, request_id: &str, trace: Option<TraceId>) -> String {
+        if self.0.is_oauth {
+            let error = self.code().replace('-', "_");
+            let document = OauthDocument { error, error_description: &self.0.detail };
+            return serde_json::to_string(&document).unwrap_or_default();
+        }
         let errors = self.0.errors.iter();
         let document = Document {
             r#type: self.0.row.uri(),
@@ -330,7 +351,8 @@ impl IntoResponse for Problem {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let media = if self.0.is_oauth { "application/json" } else { "application/problem+json" };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
         if let Some(required) = self.0.members.required.as_ref().and_then(|texts| texts.first()) {
             // Scopes have no character that a quoted text could not hold (RFC 6750 §3.1).
             let challenge = format!("{BEARER}, error=\"insufficient_scope\", scope=\"{required}\"");

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use latchkey_contract::problem::{
-    CONFLICT_KEYS, CONFLICT_LEAKED, CONFLICT_NOT_REVOKED, CONFLICT_RETIRING, CONFLICT_REVOKED,
-    EMAIL_TAKEN, INACTIVE_USER, INSUFFICIENT_SCOPE, INVALID, KEY_NOT_FOUND, METHOD_NOT_ALLOWED,
-    NO_METADATA, NO_SUCH_ROUTE, PRECONDITION_FAILED, ProblemType, USERNAME_TAKEN, USERS_ONLY,
+    CONFLICT_KEYS, CONFLICT_LEAKED, CONFLICT_NOT_REVOKED, CONFLICT_RELEASE, CONFLICT_RETIRING,
+    CONFLICT_REVOKED, CREDENTIAL_IN_URL, EMAIL_TAKEN, INACTIVE_USER, INSUFFICIENT_SCOPE, INVALID,
+    KEY_NOT_FOUND, METHOD_NOT_ALLOWED, NO_METADATA, NO_SUCH_ROUTE, NOT_ACCEPTED, NOT_FORM,
+    PRECONDITION_FAILED, ProblemType, SESSION_NOT_FOUND, USERNAME_TAKEN, USERS_ONLY,
     WRONG_CREDENTIALS,
 };
 use latchkey_gate::Requirement;
@@ -15,7 +16,7 @@ use utoipa_axum::routes;
 
 use crate::admission::Lane;
 use crate::api::keys::{change, end, revoke_many, rotate};
-use crate::api::{audit, auth, discovery, docs, health, keys, protected};
+use crate::api::{audit, auth, discovery, docs, health, keys, oauth, protected};
 use crate::body::{MAX_AUTH_BODY, MAX_BODY};
 use crate::credential::{KeyScope, Read, Write};
 use crate::limits::LimitClass;
@@ -53,12 +54,34 @@ pub fn list() -> Vec<Route> {
     ];
     accounts()
         .into_iter()
+        .chain(sessions())
         .chain(api_keys())
         .chain(one_key())
         .chain(own_key())
         .chain(rotations())
         .chain(others)
         .collect()
+}
+
+fn sessions() -> [Route; 5] {
+    [
+        Route::new(routes!(auth::refresh))
+            .problems(&[&CREDENTIAL_IN_URL, &NOT_ACCEPTED])
+            .limit(LimitClass::Refreshes)
+            .body(MAX_AUTH_BODY),
+        Route::new(routes!(auth::sessions::list)).who(TOKEN).lane(Lane::Lists),
+        Route::new(routes!(auth::sessions::end))
+            .who(TOKEN)
+            .problems(&[&SESSION_NOT_FOUND, &INVALID]),
+        Route::new(routes!(oauth::token))
+            .problems(&[&CREDENTIAL_IN_URL, &NOT_FORM])
+            .limit(LimitClass::Refreshes)
+            .body(MAX_AUTH_BODY),
+        Route::new(routes!(oauth::revoke))
+            .problems(&[&CREDENTIAL_IN_URL, &NOT_FORM])
+            .limit(LimitClass::Revocations)
+            .body(MAX_AUTH_BODY),
+    ]
 }
 
 fn accounts() -> [Route; 5] {
@@ -69,12 +92,12 @@ fn accounts() -> [Route; 5] {
             .body(MAX_AUTH_BODY)
             .lane(Lane::Passwords),
         Route::new(routes!(auth::log_in))
-            .problems(&[&INACTIVE_USER, &WRONG_CREDENTIALS])
+            .problems(&[&INACTIVE_USER, &WRONG_CREDENTIALS, &CONFLICT_RELEASE])
             .limit(LimitClass::Logins)
             .body(MAX_AUTH_BODY)
             .lane(Lane::Passwords),
         Route::new(routes!(auth::log_out)).who(TOKEN),
-        Route::new(routes!(auth::log_out_all)).who(TOKEN),
+        Route::new(routes!(auth::log_out_all)).who(TOKEN).problems(&[&INVALID]),
         Route::new(routes!(auth::change_password))
             .who(TOKEN)
             .problems(&[&WRONG_CREDENTIALS])

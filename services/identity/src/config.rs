@@ -12,6 +12,8 @@ use crate::signing::algorithm::KeyAlgorithm;
 use crate::signing::keeper::Settings;
 use crate::{password, role_scopes, token};
 
+pub mod sessions;
+
 /// Characters of the shortest `SECRET_KEY`: 256 bits where each holds 8, as RFC 7518 §3.2 asks for HS256.
 const SECRET_KEY_MIN: usize = 32;
 
@@ -135,6 +137,7 @@ pub fn tables() -> Vec<Table> {
         [&PASSWORD_MIN_LENGTH, &ARGON2_MEMORY_KIB, &ARGON2_ITERATIONS, &ARGON2_PARALLELISM];
     vec![
         Table::new("Access tokens", &tokens),
+        sessions::table(),
         Table::new("Passwords", &passwords),
         Table::new("Scopes", &[&USER_SCOPES]),
         limits::table(),
@@ -150,6 +153,8 @@ pub struct Config {
     pub token: token::Config,
     /// How signing keys are kept.
     pub signing: Settings,
+    /// How sessions live that have refresh tokens.
+    pub sessions: sessions::Sessions,
     /// How passwords are hashed.
     pub password: password::Config,
     /// Characters of the shortest password.
@@ -188,6 +193,7 @@ impl Config {
                 period: environment.read(&SIGNING_KEY_DAYS)? * Timestamp::DAY,
                 life: i64::from(minutes) * 60 * Timestamp::SECOND,
             },
+            sessions: sessions::Sessions::read(environment)?,
             password: password::Config {
                 memory_kib: environment.read(&ARGON2_MEMORY_KIB)?,
                 iterations: environment.read(&ARGON2_ITERATIONS)?,

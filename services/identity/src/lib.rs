@@ -1,7 +1,7 @@
 //! The identity service: users, logins, sessions and access tokens.
 //!
 //! ```text
-//! bus -> routes -> account | session | verify | audit -> store
+//! bus -> routes -> account | session | refresh | verify | audit -> store
 //!                      \        \__ token <- signer (whose tokens are accepted), signing (keys that anybody checks by)
 //!                       \__ password (hashing workers)
 //! ```
@@ -22,11 +22,13 @@ pub mod names;
 pub mod operator;
 pub mod outbox;
 pub mod password;
+pub mod refresh;
 pub mod replica;
 pub mod role_scopes;
 pub mod rules;
 pub mod serving;
 pub mod session;
+pub mod sessions;
 pub mod signer;
 pub mod signing;
 pub mod store;
@@ -36,7 +38,10 @@ pub mod token;
 pub mod user_scopes;
 pub mod verify;
 
+mod asked;
+mod derived;
 mod release;
+mod revoke;
 mod root;
 mod routes;
 mod telling;
@@ -92,6 +97,8 @@ pub struct Identity {
     entropy: Entropy,
     passwords: password::Passwords,
     tokens: token::Tokens,
+    refresh_tokens: refresh::RefreshTokens,
+    several: release::Several,
     named: signer::Named,
     keeper: Arc<signing::keeper::KeyKeeper>,
     sessions: BatchClient<Lookup<store::session::SessionRows>>,
@@ -136,6 +143,7 @@ pub(crate) async fn start_with(
 ) -> Result<Started, StartError> {
     let shipper = config.audit.log.as_ref().map(Shipper::open).transpose()?;
     let tokens = token::Tokens::new(&config.token).map_err(signer::unusable)?;
+    let refresh_tokens = refresh::RefreshTokens::new(&config.token).map_err(signer::unusable)?;
     let (passwords, workers) = password::start(&config.password, deps.entropy.clone())
         .map_err(|error| StartError::new(Exit::Config, error.to_string()))?;
     passwords.cost_keeper(deps.db.clone()).ask().await.map_err(|error| {
@@ -165,6 +173,8 @@ pub(crate) async fn start_with(
     let signing_keys = periodic::child("signing keys", Arc::clone(&signing));
     let identity = Arc::new(Identity {
         tokens,
+        refresh_tokens,
+        several: release::Several::default(),
         named: named.clone(),
         keeper: signing,
         config,

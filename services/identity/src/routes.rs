@@ -8,15 +8,19 @@ use latchkey_contract::Failure;
 use latchkey_contract::audit::ListEvents;
 use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::identity::{
-    ChangePassword, FindUser, IdentityAuthority, LogIn, LogOut, LogOutAll, NameUser, ReadUser,
-    Ready, SetActive, SetCeiling, SignUp, VerifyTokens,
+    ChangePassword, EndSession, FindUser, IdentityAuthority, ListSessions, LogIn, LogOut,
+    LogOutAll, NameUser, ReadUser, Ready, Refresh, RevokeToken, SetActive, SetCeiling, SignUp,
+    VerifyTokens,
 };
 
 use latchkey_contract::signing::{ListSigningKeys, ReadSigningKeys, RevokeSigningKey};
 
 use crate::signer::NotNamed;
 use crate::signing::requests;
-use crate::{Identity, NAME, account, activation, audit, ceiling, change, session, verify};
+use crate::{
+    Identity, NAME, account, activation, audit, ceiling, change, refresh, revoke, session,
+    sessions, verify,
+};
 
 pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
     Routes::new(NAME, env!("CARGO_PKG_VERSION"), "Users, logins, sessions and access tokens")
@@ -24,6 +28,10 @@ pub(crate) fn of(identity: &Arc<Identity>) -> Routes {
         .on::<SignUp, _, _>(with(identity, account::sign_up))
         .on::<LogIn, _, _>(with(identity, session::log_in))
         .on::<LogOut, _, _>(with(identity, session::log_out))
+        .on::<ListSessions, _, _>(with(identity, sessions::list))
+        .on::<EndSession, _, _>(with(identity, sessions::end))
+        .on::<Refresh, _, _>(with(identity, refresh::refresh))
+        .on::<RevokeToken, _, _>(with(identity, revoke::revoke))
         .on::<VerifyTokens, _, _>(with(identity, verify::tokens))
         .on::<LogOutAll, _, _>(with(identity, session::log_out_all))
         .on::<ChangePassword, _, _>(with(identity, change::password))

@@ -3,27 +3,39 @@
 use std::sync::Arc;
 
 use latchkey_audit::{Action, Event, Target, append_alone};
+use latchkey_authority::Change;
 use latchkey_bus::Context;
 use latchkey_contract::authority::Receipt;
-use latchkey_contract::identity::{LogIn, LogOut, LogOutAll, LoggedIn};
+use latchkey_contract::identity::{LogIn, LogOut, LogOutAll, LoggedIn, MAX_DEVICE, NextRefresh};
 use latchkey_contract::refusal::Conflict;
-use latchkey_contract::scope::ScopeError;
 use latchkey_contract::{
-    Caller, CredentialHash, Failure, FieldError, Mark, Refusal, Scopes, Secret, SessionId, UserId,
+    Caller, CredentialHash, Failure, FieldError, Mark, Refusal, Scopes, Secret, SessionId,
+    Timestamp, UserId,
 };
+use latchkey_runtime::Entropy;
 use metrics::counter;
 
+use crate::asked::asked_for;
+use crate::refresh::seconds_left;
 use crate::signer::NotNamed;
 use crate::signing::set::CannotSign;
 use crate::store::AUDIT;
 use crate::store::account::{self as users, Login};
 use crate::store::ceiling as ceilings;
-use crate::store::session::{self as rows, NewSession, Opened, OpenedBefore};
+use crate::store::session as rows;
+use crate::store::session_open::{NewRefresh, NewSession, Opened, OpenedBefore, open as open_row};
 use crate::throttle::{self, Reservation};
+use crate::token::{NewToken, Signed};
 use crate::{Identity, NAME, release, rules};
 
-/// Asks for a refresh token and for no right (OIDC Core §11).
-const OFFLINE: &str = "offline_access";
+/// What a login asks for besides.
+#[derive(Clone)]
+struct Wanted {
+    mark: Option<Mark>,
+    scope: Option<Scopes>,
+    refresh: bool,
+    device: Option<String>,
+}
 
 /// Logs in, and counts how that ended.
 pub(crate) async fn log_in(
@@ -51,15 +63,17 @@ async fn try_log_in(
     request: LogIn,
 ) -> Result<LoggedIn, Failure> {
     let caller = context.caller()?;
-    let asked = asked_for(request.scope.as_deref());
-    let (username, password, asked) = match (request.username, request.password, asked) {
-        (Some(username), Some(password), Ok(asked)) => (username, password, asked),
-        (username, password, asked) => {
-            return Err(faults(username.is_none(), password.is_none(), asked.err()).into());
+    let wanted = wanted(&request);
+    let (username, password, wanted) = match (request.username, request.password, wanted) {
+        (Some(username), Some(password), Ok(wanted)) => (username, password, wanted),
+        (username, password, wanted) => {
+            return Err(faults(username.is_none(), password.is_none(), wanted.err()).into());
         }
     };
-    // A release that knows nothing of it would take the token for one that may do everything.
-    if asked.is_some() && !release::knows_scopes(&identity.db).await? {
+    // A release that knows nothing of it would take the token for one that may do everything, or one session for another.
+    let is_offered = (wanted.scope.is_none() || release::knows_scopes(&identity.db).await?)
+        && (!wanted.refresh || identity.several.are_known(&identity.db).await?);
+    if !is_offered {
         return Err(Refusal::Conflict(Conflict::OlderRelease).into());
     }
     let _place = identity.passwords.place()?;
@@ -97,7 +111,7 @@ async fn try_log_in(
         let hash = identity.passwords.hash(&context, password).await?;
         users::renew_password_hash(&identity.db, &user, &hash).await?;
     }
-    open(&identity, &context, &user, (request.mark, asked)).await
+    open(&identity, &context, &user, wanted).await
 }
 
 /// Ends a session. A session that has ended, or that nobody has, is ended.
@@ -109,10 +123,20 @@ pub(crate) async fn log_out(
     let session = request.session;
     let caller = context.caller()?;
     caller.acts_by(session)?;
-    let Some(change) = rows::end(&identity.db, &session, caller, identity.now()).await? else {
+    let ended = end(&identity, session, (Action::UserLoggedOut, caller)).await?;
+    tracing::debug!(target: "audit", service = NAME, actor = context.actor(), request_id = %context.request_id, "logged out");
+    Ok(ended)
+}
+
+/// Ends a session, and returns when no edge accepts a token of it. `None`: there is no such session.
+pub(crate) async fn end(
+    identity: &Identity,
+    session: SessionId,
+    why: (Action, &Caller),
+) -> Result<Option<Receipt>, Failure> {
+    let Some(change) = rows::end(&identity.db, &session, why, identity.now()).await? else {
         return Ok(None);
     };
-    tracing::debug!(target: "audit", service = NAME, actor = context.actor(), request_id = %context.request_id, "logged out");
     let (db, revision) = (identity.db.clone(), change.revision());
     let confirmed = async move { rows::mark_confirmed(&db, &session, revision).await };
     Ok(Some(identity.authority.confirm(change, confirmed).await))
@@ -124,10 +148,12 @@ pub(crate) async fn log_out_all(
     context: Context,
     request: LogOutAll,
 ) -> Result<Receipt, Failure> {
-    let LogOutAll { user, through } = request;
+    let LogOutAll { user, through, keep_current } = request;
     let caller = context.caller()?;
     caller.acts_as(user)?;
-    let change = rows::end_through(&identity.db, user, through, caller, identity.now()).await?;
+    let kept = if keep_current { Some(caller.user()?.1) } else { None };
+    let ends = (through, kept);
+    let change = rows::end_through(&identity.db, user, ends, caller, identity.now()).await?;
     tracing::debug!(target: "audit", service = NAME, actor = context.actor(), %user, request_id = %context.request_id, "logged out everywhere");
     Ok(identity.authority.confirm(change, async { Ok(()) }).await)
 }
@@ -137,74 +163,127 @@ async fn open(
     identity: &Identity,
     context: &Context,
     user: &Login,
-    (mark, scope): (Option<Mark>, Option<Scopes>),
+    wanted: Wanted,
 ) -> Result<LoggedIn, Failure> {
+    let now = identity.now();
     let id = UserId(user.id);
-    let mut made = make(identity, id, (mark, scope.clone()))?;
     let caller = context.caller()?;
-    let mut opened = rows::open(&identity.db, &made.1, user.version, caller).await?;
+    let (mut access_token, mut row) = new_session(identity, id, wanted.clone(), now)?;
+    let mut opened = open_row(&identity.db, &row, user.version, caller).await?;
     if opened == Opened::NotNamed {
         // Its key may have been revoked since this process looked: then another one signs.
         identity.tokens.keys().load(&identity.db).await?;
-        made = make(identity, id, (mark, scope))?;
-        opened = rows::open(&identity.db, &made.1, user.version, caller).await?;
+        (access_token, row) = new_session(identity, id, wanted, now)?;
+        opened = open_row(&identity.db, &row, user.version, caller).await?;
     }
-    let (access_token, row) = made;
-    let access_token = match opened {
-        Opened::New => access_token,
-        Opened::Before(session) => same_token(identity, id, &session)?,
+    let (access_token, session) = match opened {
+        Opened::New => (access_token, row.id),
+        Opened::InPlaceOf(ended) => {
+            tell_of(identity, ended);
+            (access_token, row.id)
+        }
+        Opened::Before(session) => (same_token(identity, id, &session)?, session.session),
         Opened::NotNamed => return Err(Failure::Unavailable(Box::new(NotNamed))),
-        Opened::Overtaken => return Err(overtaken(identity, context.caller()?, user).await?),
+        Opened::Overtaken => return Err(overtaken(identity, caller, user).await?),
         Opened::EndedSince => return Err(Failure::Overloaded),
     };
     tracing::debug!(target: "audit", service = NAME, actor = context.actor(), user = %id, request_id = %context.request_id, "logged in");
-    let expires_in = u64::try_from(identity.tokens.lifetime_seconds()).unwrap_or_default();
+    let expires_in = seconds_left(now, identity.tokens.expiry(now).min(row.expires_at));
     let scope = match row.scope {
         Some(asked) => Some(asked.intersection(&ceilings::of(&identity.db, id).await?)),
         None => None,
     };
-    Ok(LoggedIn { access_token, expires_in, scope })
+    let refresh = match (row.refresh, row.mark) {
+        (Some(_), Some(mark)) => Some(NextRefresh {
+            token: identity.refresh_tokens.first(session, mark)?.into_secret(),
+            expires_in: seconds_left(now, row.expires_at),
+        }),
+        _ => None,
+    };
+    Ok(LoggedIn { access_token, expires_in, scope, refresh })
 }
 
-/// A session to be, and its token.
-fn make(
+/// The row of a session to be, and its first token.
+fn new_session(
     identity: &Identity,
     user: UserId,
-    (mark, scope): (Option<Mark>, Option<Scopes>),
+    wanted: Wanted,
+    now: Timestamp,
 ) -> Result<(Secret, NewSession), Failure> {
-    let (now, session) = (identity.now(), SessionId(identity.entropy.bytes()));
-    let signed = identity.tokens.sign(user, session, now, scope.as_ref()).map_err(unsigned)?;
+    let Wanted { mark, scope, refresh, device } = wanted;
+    let id = SessionId(identity.entropy.bytes());
+    // One that has no other token is told by its session, as it always was.
+    let sid = refresh.then_some(id.0);
+    let token = NewToken { user, session: id, id: sid, issued_at: now, scope: scope.as_ref() };
+    let Signed { token: access_token, signer } = identity.tokens.sign(&token).map_err(unsigned)?;
+    let lives = &identity.config.sessions;
+    let longest = now.plus(lives.longest);
+    let refresh = match mark {
+        Some(mark) if refresh => Some(NewRefresh {
+            token: identity.refresh_tokens.first(id, mark)?.hash(),
+            max_expires_at: longest,
+            per_user: lives.per_user,
+        }),
+        _ => None,
+    };
+    let expires_at = match &refresh {
+        Some(_) => lives.ends(now, longest),
+        None => identity.tokens.expiry(now),
+    };
     let row = NewSession {
-        id: session,
+        id,
         user,
         created_at: now,
-        expires_at: identity.tokens.expiry(now),
-        token: CredentialHash::of(signed.token.expose()),
-        signer: signed.signer,
+        expires_at,
+        token: CredentialHash::of(access_token.expose()),
+        refresh,
+        handle: Some(handle(&identity.entropy)),
+        device,
+        signer,
         mark,
         scope,
     };
-    Ok((signed.token, row))
+    Ok((access_token, row))
 }
 
 /// Where no key is there it will be, or another replica has it.
-fn unsigned(error: CannotSign) -> Failure {
+pub(crate) fn unsigned(error: CannotSign) -> Failure {
     match error {
         CannotSign::NoKey => Failure::Unavailable(Box::new(error)),
         error => Failure::from(error),
     }
 }
 
-/// The token of a session that a doubled message opened before. It is the same text, unless the service is
+/// What a session is called where it is shown.
+pub(crate) fn handle(entropy: &Entropy) -> String {
+    format!("{:016x}", u64::from_ne_bytes(entropy.bytes()))
+}
+
+/// Has every edge told that these sessions have ended. Nobody waits for it: where it fails, edges learn of it when they
+/// renew their leases.
+fn tell_of(identity: &Identity, ended: Vec<(SessionId, Change)>) {
+    for (session, change) in ended {
+        let (db, revision) = (identity.db.clone(), change.revision());
+        let confirmed = async move { rows::mark_confirmed(&db, &session, revision).await };
+        let authority = Arc::clone(&identity.authority);
+        authority.tell(change, confirmed);
+    }
+}
+
+/// The first token of a session that a doubled message opened before. It is the same text, unless the service is
 /// configured otherwise by now.
 fn same_token(identity: &Identity, user: UserId, opened: &OpenedBefore) -> Result<Secret, Failure> {
-    let signed =
-        identity.tokens.sign(user, opened.session, opened.created_at, opened.scope.as_ref());
-    let signed = signed.map_err(unsigned)?;
-    match opened.token {
-        Some(hash) if hash == CredentialHash::of(signed.token.expose()) => Ok(signed.token),
-        _ => Err(Failure::Overloaded),
+    let session = opened.session;
+    // It says its session where that has other tokens.
+    for id in [Some(session.0), None] {
+        let (issued_at, scope) = (opened.created_at, opened.scope.as_ref());
+        let token = NewToken { user, session, id, issued_at, scope };
+        let Signed { token, .. } = identity.tokens.sign(&token).map_err(unsigned)?;
+        if opened.token == Some(CredentialHash::of(token.expose())) {
+            return Ok(token);
+        }
     }
+    Err(Failure::Overloaded)
 }
 
 /// Why a login whose password was right is refused all the same: the account changed while it was checked.
@@ -241,20 +320,39 @@ async fn find_user(identity: &Identity, username: &str) -> Result<Option<Login>,
     }
 }
 
-/// What a login asks for: `None` for everything that the user may do.
-fn asked_for(scope: Option<&str>) -> Result<Option<Scopes>, FieldError> {
-    let Some(text) = scope else { return Ok(None) };
-    let wrong = |error: ScopeError| FieldError::new("scope", error.to_string());
-    // An empty text, and one with a space too many, has an empty scope in it, which is none.
-    let asked = text.split(' ').filter(|scope| *scope != OFFLINE);
-    let asked = Scopes::of(asked).map_err(wrong)?;
-    Ok(Some(asked).filter(|asked| !asked.is_empty()))
+/// What a login asks for besides, or every fault in it.
+fn wanted(request: &LogIn) -> Result<Wanted, Vec<FieldError>> {
+    let mut faults = Vec::new();
+    let scope = asked_for(request.scope.as_deref()).unwrap_or_else(|fault| {
+        faults.push(fault);
+        None
+    });
+    let refresh = request.refresh.unwrap_or_else(|| {
+        faults.push(FieldError::new("refresh", "must be true or false"));
+        false
+    });
+    if refresh && request.mark.is_none() {
+        faults.push(FieldError::new("mark", "is required where a refresh token is asked for"));
+    }
+    let device = request.device.clone();
+    let is_name = |name: &String| {
+        (1..=MAX_DEVICE).contains(&name.chars().count()) && !name.contains(char::is_control)
+    };
+    if !device.as_ref().is_none_or(is_name) {
+        let rule = format!(
+            "must be a text of 1 to {MAX_DEVICE} characters, none of them a control character"
+        );
+        faults.push(FieldError::new("device", rule));
+    }
+    let wanted = Wanted { mark: request.mark, scope, refresh, device };
+    if faults.is_empty() { Ok(wanted) } else { Err(faults) }
 }
 
-fn faults(username: bool, password: bool, scope: Option<FieldError>) -> Refusal {
+fn faults(username: bool, password: bool, others: Option<Vec<FieldError>>) -> Refusal {
     let missing = [(username, "username"), (password, "password")];
     let fault = |(missing, field): (bool, &str)| {
         missing.then(|| FieldError::new(field, "is required and must be a text"))
     };
-    Refusal::Invalid(missing.into_iter().filter_map(fault).chain(scope).collect())
+    let others = others.into_iter().flatten();
+    Refusal::Invalid(missing.into_iter().filter_map(fault).chain(others).collect())
 }

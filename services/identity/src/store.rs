@@ -11,7 +11,10 @@ pub mod outbox;
 pub mod owners;
 pub mod password;
 pub mod reads;
+pub mod refresh;
 pub mod session;
+pub mod session_list;
+pub mod session_open;
 pub mod settings;
 pub mod signer;
 pub mod signing_key;
@@ -54,6 +57,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration::new(11, "chores", include_str!("../../../migrations/identity/0011_chores.sql")),
     Migration::new(12, "audit", include_str!("../../../migrations/identity/0012_audit.sql")),
     Migration::new(13, "ceilings", include_str!("../../../migrations/identity/0013_ceilings.sql")),
+    Migration::new(14, "sessions", include_str!("../../../migrations/identity/0014_sessions.sql")),
     Migration::new(
         15,
         "signing keys",
@@ -97,12 +101,17 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([ceiling::SET, ceiling::FIND]);
     all.extend([outbox::PUT, outbox::WAITING, outbox::DELIVERED, owners::TOLD]);
     all.extend([
-        session::NUMBER,
-        session::IS_NAMED,
-        session::INSERT,
-        session::FIND_MARK,
+        session_open::NUMBER,
+        session_open::IS_NAMED,
+        session_open::INSERT,
+        session_open::FIND_MARK,
+        session_open::SURPLUS,
         session::LOCK_USER,
     ]);
+    all.extend([session_list::PAGE, session_list::NAME, session_list::FIND]);
+    let timed = refresh::TIMED.of(engine);
+    all.extend([refresh::INSERT, refresh::FIND, refresh::HOLD, refresh::COUNT, refresh::PROLONG]);
+    all.extend([timed.rotate, timed.look, refresh::DELETE_EXPIRED]);
     all.extend([session::END_OPEN, session::END, session::SET_REVISION, session::MARK_CONFIRMED]);
     all.extend([session::END_ALL, session::END_THROUGH, session::DELETE_EXPIRED]);
     all.extend([session::PAGE, session::END_PAGE]);

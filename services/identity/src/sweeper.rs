@@ -1,4 +1,4 @@
-//! Deletes what has no meaning any more: expired sessions, old failed logins and clients, a bounded number at
+//! Deletes what has no meaning any more: expired sessions and refresh tokens, old failed logins and clients, a bounded number at
 //! a time, so that no sweep holds the database for long. Names that a replica of the release before wrote
 //! without their folded forms get them here.
 //!
@@ -13,7 +13,7 @@ use latchkey_runtime::periodic::PeriodicTask;
 use latchkey_store::{Db, StoreError};
 
 use crate::NAME;
-use crate::store::{client, names, session, throttle};
+use crate::store::{client, names, refresh, session, throttle};
 use crate::throttle::{FORGET_AFTER, FORGET_BLOCKED_AFTER, FORGET_CLIENT_AFTER};
 
 /// Rows that one statement deletes, and accounts whose names are folded, at most.
@@ -57,7 +57,9 @@ impl Sweeper {
         let now = Timestamp(self.clock.unix_millis());
         let mut swept = 0;
         for _ in 0..BATCHES {
+            let tokens = refresh::delete_expired(&self.db, now.plus(-KEPT), BATCH).await?;
             let sessions = session::delete_expired(&self.db, now.plus(-KEPT), BATCH).await?;
+            let sessions = sessions + tokens;
             let (quiet, blocked) = (now.plus(-FORGET_AFTER), now.plus(-FORGET_BLOCKED_AFTER));
             let failures = throttle::delete_old(&self.db, quiet, blocked, BATCH).await?;
             let before = now.plus(-FORGET_CLIENT_AFTER);

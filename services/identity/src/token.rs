@@ -81,14 +81,16 @@ pub struct Signed {
 }
 
 /// What a genuine token says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedClaims {
     /// Who signed it.
     pub signer: Fingerprint,
     /// The user in `sub`.
     pub user: UserId,
-    /// The session in `jti`.
+    /// The session in `sid`, or in `jti` where there is no `sid`.
     pub session: SessionId,
+    /// What this one token was narrowed to.
+    pub scope: Option<Scopes>,
     /// The moment in `exp`.
     pub expires_at: Timestamp,
     /// The moment in `nbf`, if there is one.
@@ -106,20 +108,38 @@ pub enum Unread {
     OtherKey([u8; 32]),
 }
 
-/// Every claim, each of exactly this type; all but `nbf` are required.
+/// A token to be.
+#[derive(Clone, Copy, Debug)]
+pub struct NewToken<'a> {
+    /// Whose it is.
+    pub user: UserId,
+    /// Its session.
+    pub session: SessionId,
+    /// What it is told by from the session's other tokens. `None`: it is the one of a session that has one, by its
+    /// session, as releases before sessions had several have it.
+    pub id: Option<[u8; 16]>,
+    /// Now.
+    pub issued_at: Timestamp,
+    /// What it is narrowed to.
+    pub scope: Option<&'a Scopes>,
+}
+
+/// Every claim, each of exactly this type; all but `nbf`, `sid` and `scope` are required.
 #[derive(Serialize, Deserialize)]
 struct Claims {
     iss: String,
     aud: String,
     sub: String,
     jti: String,
+    /// The session, where it is not in `jti`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
     iat: i64,
     exp: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<i64>,
-    /// What was asked for at the login, where something was (RFC 9068 §2.2.3): for whoever reads the token. What it may
-    /// do is its session's to say.
-    #[serde(default, skip_serializing_if = "Option::is_none", skip_deserializing)]
+    /// What was asked for, where something was (RFC 9068 §2.2.3). It may do no more; what of it, is its session's to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     /// In tokens that anybody can check, for whoever does.
     #[serde(default, skip_serializing_if = "Option::is_none", skip_deserializing)]
@@ -203,26 +223,22 @@ impl Tokens {
         Timestamp(now.seconds().saturating_add(self.lifetime_seconds) * Timestamp::SECOND)
     }
 
-    /// Makes the token of a session that was opened at `now`, narrowed to `scope` where there is one.
+    /// Makes a token.
     ///
     /// # Errors
     /// [`CannotSign`]
-    pub fn sign(
-        &self,
-        user: UserId,
-        session: SessionId,
-        now: Timestamp,
-        scope: Option<&Scopes>,
-    ) -> Result<Signed, CannotSign> {
+    pub fn sign(&self, token: &NewToken<'_>) -> Result<Signed, CannotSign> {
+        let NewToken { user, session, id, issued_at, scope } = token;
         let known = self.keys.known();
         let client_id = known.algorithm.is_some().then_some(CLIENT);
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),
             sub: user.to_string(),
-            jti: session.to_string(),
-            iat: now.seconds(),
-            exp: self.expiry(now).seconds(),
+            jti: id.map_or(*session, SessionId).to_string(),
+            sid: id.map(|_| session.to_string()),
+            iat: issued_at.seconds(),
+            exp: self.expiry(*issued_at).seconds(),
             nbf: None,
             scope: scope.map(|scope| scope.as_text().to_owned()),
             client_id,
@@ -231,7 +247,7 @@ impl Tokens {
             let token = encode(&self.header, &claims, &self.encoding)?;
             return Ok(Signed { token: Secret::new(token), signer: self.own });
         };
-        let (public, private) = known.signing(algorithm, now)?;
+        let (public, private) = known.signing(algorithm, *issued_at)?;
         let kid = Some(public.kid().to_owned());
         let typ = Some(ACCESS_TOKEN.to_owned());
         let header = Header { kid, typ, ..Header::new(algorithm.read_as()) };
@@ -340,10 +356,16 @@ fn verified(claims: &Claims, signer: Fingerprint) -> Option<VerifiedClaims> {
         Some(nbf) => Some(Timestamp(nbf.checked_mul(Timestamp::SECOND)?)),
         None => None,
     };
+    // Both have that form, whichever it is.
+    let mut session = claims.jti.parse().ok()?;
+    if let Some(sid) = &claims.sid {
+        session = sid.parse().ok()?;
+    }
     Some(VerifiedClaims {
         signer,
         user: UserId(claims.sub.parse().ok()?),
-        session: claims.jti.parse().ok()?,
+        session,
+        scope: claims.scope.as_deref().map(Scopes::parse).transpose().ok()?,
         expires_at: Timestamp(claims.exp.checked_mul(Timestamp::SECOND)?),
         not_before,
     })

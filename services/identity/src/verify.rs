@@ -19,6 +19,7 @@ use latchkey_store::StoreError;
 
 use crate::Identity;
 use crate::fingerprint::Fingerprint;
+use crate::signer::NotNamed;
 use crate::store::session::SessionRow;
 use crate::store::signer::fingerprint;
 use crate::token::{Unread, VerifiedClaims};
@@ -33,33 +34,77 @@ pub(crate) async fn tokens(
         let fault = FieldError::new("tokens", format!("must be at most {MAX_BATCH}"));
         return Err(Refusal::Invalid(vec![fault]).into());
     }
-    let mut read = read_all(&identity, &request);
-    let (mut found, mut signers) = find(&identity, &context, &request, &read).await?;
+    let looked = look(&identity, &context, &request).await?;
+    let verdicts = looked.verdicts(&identity, &request.tokens).collect();
+    Ok(looked.found.answer(verdicts))
+}
+
+/// What one token says, and what it is worth now. `None`: it is none that is accepted here.
+///
+/// # Errors
+/// Where another process has to say: this one lacks a secret that is accepted.
+pub(crate) async fn token(
+    identity: &Identity,
+    context: &Context,
+    token: &Secret,
+) -> Result<Option<(VerifiedClaims, Verdict<Principal>)>, Failure> {
+    let request = VerifyTokens { tokens: vec![token.clone()], member: None };
+    let looked = look(identity, context, &request).await?;
+    let Some(verdict) = looked.verdicts(identity, &request.tokens).next().flatten() else {
+        return Err(Failure::Unavailable(Box::new(NotNamed)));
+    };
+    let verified = looked.read.into_iter().next().and_then(Result::ok);
+    Ok(verified.map(|verified| (verified, verdict)))
+}
+
+/// Tokens as far as they could be read, and what one snapshot says of their sessions and signers.
+struct Looked {
+    read: Vec<Result<VerifiedClaims, Unread>>,
+    found: LookupAnswer<SessionRow>,
+    signers: Accepted,
+}
+
+impl Looked {
+    /// What each is worth now. `None`: it may be good, and whoever holds its signer's secret can say.
+    fn verdicts<'a>(
+        &'a self,
+        identity: &Identity,
+        tokens: &'a [Secret],
+    ) -> impl Iterator<Item = Option<Verdict<Principal>>> + use<'a> {
+        let signers = &self.signers;
+        let lacks_one = signers.secrets.iter().any(|signer| !identity.tokens.reads(*signer));
+        let (mut sessions, now) = (self.found.rows.iter(), identity.now());
+        tokens.iter().zip(&self.read).map(move |(token, verified)| {
+            let verified = match verified {
+                Ok(verified) => verified,
+                Err(Unread::OtherSigner) if lacks_one => return None,
+                Err(Unread::OtherKey(key)) if signers.keys.contains(key) => return None,
+                Err(_) => return Some(Verdict::Malformed),
+            };
+            let row = sessions.next().and_then(Option::as_ref);
+            Some(if signers.accept(verified.signer) {
+                judge(token, verified, row, now)
+            } else {
+                Verdict::Malformed
+            })
+        })
+    }
+}
+
+async fn look(
+    identity: &Identity,
+    context: &Context,
+    request: &VerifyTokens,
+) -> Result<Looked, Failure> {
+    let mut read = read_all(identity, request);
+    let (mut found, mut signers) = find(identity, context, request, &read).await?;
     if read.iter().any(|read| names_unknown(read, &signers)) {
         // The rows name a key that came about since this process looked: then it can say more than that it does not know it.
         identity.tokens.keys().load(&identity.db).await?;
-        read = read_all(&identity, &request);
-        (found, signers) = find(&identity, &context, &request, &read).await?;
+        read = read_all(identity, request);
+        (found, signers) = find(identity, context, request, &read).await?;
     }
-    let lacks_one = signers.secrets.iter().any(|signer| !identity.tokens.reads(*signer));
-    let (mut sessions, now) = (found.rows.iter(), identity.now());
-    let judged = request.tokens.iter().zip(read).map(|(token, verified)| {
-        let verified = match verified {
-            Ok(verified) => verified,
-            // It may be good: whoever holds that secret can say.
-            Err(Unread::OtherSigner) if lacks_one => return None,
-            Err(Unread::OtherKey(key)) if signers.keys.contains(&key) => return None,
-            Err(_) => return Some(Verdict::Malformed),
-        };
-        let row = sessions.next().and_then(Option::as_ref);
-        Some(if signers.accept(verified.signer) {
-            judge(token, verified, row, now)
-        } else {
-            Verdict::Malformed
-        })
-    });
-    let verdicts = judged.collect();
-    Ok(found.answer(verdicts))
+    Ok(Looked { read, found, signers })
 }
 
 /// Whose tokens are accepted, in the snapshot of a verification.
@@ -113,16 +158,17 @@ fn names_unknown(read: &Result<VerifiedClaims, Unread>, signers: &Accepted) -> b
 /// What a genuine token is worth at `now`, given its session's row.
 fn judge(
     token: &Secret,
-    verified: VerifiedClaims,
+    verified: &VerifiedClaims,
     row: Option<&SessionRow>,
     now: Timestamp,
 ) -> Verdict<Principal> {
     let Some(row) = row.filter(|row| row.user_id == verified.user.0) else {
         return Verdict::Unknown;
     };
-    // Sessions from before their tokens' hashes were kept are invalidated by owner.
-    let hash = CredentialHash::of(token.expose());
-    let is_original = row.token_hash.as_ref().is_none_or(|own| *own == hash.0);
+    // Sessions that have several tokens are invalidated by their own tag, and those from before their tokens' hashes were
+    // kept by owner.
+    let is_original = row.max_expires_at.is_some()
+        || row.token_hash.as_ref().is_none_or(|own| *own == CredentialHash::of(token.expose()).0);
     if verified.not_before.is_some_and(|start| now < start) {
         return Verdict::Malformed;
     }
@@ -137,14 +183,14 @@ fn judge(
     if !row.is_active {
         return Verdict::Inactive(Some(Stored { owner, expires_at }.into()));
     }
-    let Ok(grants) = grants(row) else { return Verdict::Unknown };
+    let Ok(grants) = grants(verified, row) else { return Verdict::Unknown };
     let user = UserDetail {
         id: UserId(row.user_id),
         username: row.username.as_str().into(),
         email: row.email.as_str().into(),
         session: verified.session,
         is_original,
-        is_narrowed: row.scope.is_some(),
+        is_narrowed: row.scope.is_some() || verified.scope.is_some(),
     };
     Verdict::Valid(Principal {
         expires_at,
@@ -153,13 +199,20 @@ fn judge(
     })
 }
 
-/// What was asked for at the login, as far as the user may do that now.
-fn grants(row: &SessionRow) -> Result<Grants, ScopeError> {
+/// What was asked for at the login, and of that for the token, as far as the user may do that now.
+fn grants(verified: &VerifiedClaims, row: &SessionRow) -> Result<Grants, ScopeError> {
     // No release that knows ceilings has set one yet.
     let ceiling = row.ceiling.as_deref().map_or_else(|| Ok(Scopes::everything()), Scopes::parse)?;
     let scopes = match &row.scope {
         Some(asked) => Scopes::parse(asked)?.intersection(&ceiling),
         None => ceiling,
+    };
+    let scopes = match &verified.scope {
+        // Mostly the token was narrowed no further.
+        Some(of_token) if row.scope.as_deref() != Some(of_token.as_text()) => {
+            of_token.intersection(&scopes)
+        }
+        _ => scopes,
     };
     Ok(Grants { scopes, ..Grants::default() })
 }

@@ -34,7 +34,7 @@ pub const API_KEY_PREFIX: Variable<Parsed<KeyPrefix>> = Variable {
     name: "API_KEY_PREFIX",
     kind: Parsed {
         read: prefix,
-        accepted: "2 to 16 characters a-z and 0-9, the first of them a letter",
+        accepted: "2 to 16 characters a-z and 0-9, the first of them a letter, and not rt, ev, pr or mt",
         placeholder: "PREFIX",
     },
     default: Preset::Value("sk"),

@@ -9,8 +9,8 @@ use latchkey_contract::audit::ListEvents;
 use latchkey_contract::authority::{Join, Leave, Renew};
 use latchkey_contract::keys::{
     FindKeys, GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, PurgeKey,
-    ReadTelling, Ready, RecordUses, RevokeKey, RevokeKeys, RotateKey, SetDefaultCeiling,
-    SetKeyEnabled, SetOwner, TellOwners, UpdateKey, VerifyKeys,
+    ReadTelling, Ready, RecordUses, RevokeKey, RevokeKeys, RevokeShown, RotateKey,
+    SetDefaultCeiling, SetKeyEnabled, SetOwner, TellOwners, UpdateKey, VerifyKeys,
 };
 
 use crate::{
@@ -32,6 +32,7 @@ pub(crate) fn of(keys: &Arc<Keys>) -> Routes {
         .on::<ListKeys, _, _>(with(keys, list::list))
         .on::<ListEvents<KeysAuthority>, _, _>(with(keys, audit::list))
         .on::<RevokeKey, _, _>(with(keys, revoke::revoke))
+        .on::<RevokeShown, _, _>(with(keys, revoke::revoke_shown))
         .on::<RevokeKeys, _, _>(with(keys, revoke_many::revoke))
         .on::<RotateKey, _, _>(with(keys, rotate::rotate))
         .on::<VerifyKeys, _, _>(with(keys, verify::keys))

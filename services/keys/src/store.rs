@@ -39,7 +39,7 @@ use latchkey_store::{
 use sqlx::FromRow;
 
 use revoke::SET_REVISION;
-pub use revoke::{Revoked, mark_confirmed, revoke};
+pub use revoke::{Revoked, mark_confirmed, revoke, shown};
 
 /// The service's tables, step by step.
 pub const MIGRATIONS: &[Migration] = &[
@@ -149,7 +149,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([acting::ACTING, acting::CEILING]);
     all.extend([held::HOLD, held::SET_CHANGED, key::DISABLED_AT]);
     all.extend([state::SET_STATE, update::UPDATE, update::CLEAR_TAGS]);
-    all.extend([revoke::REVOKE, SET_REVISION, revoke::MARK_CONFIRMED]);
+    all.extend([revoke::REVOKE, SET_REVISION, revoke::MARK_CONFIRMED, revoke::SHOWN]);
     all.extend([purge::STANDING, purge::PURGE]);
     all.extend([owner::FIND, owner::TELL, telling::DISABLE, telling::ENABLE]);
     all.extend([telling::READ, telling::LOCK, telling::TAKE, telling::SET, telling::FORGET]);

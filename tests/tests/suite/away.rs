@@ -74,6 +74,8 @@ fn login(user: &e2e::User) -> LogIn {
         password: Some(Secret::new(password)),
         mark: None,
         scope: None,
+        refresh: Some(false),
+        device: None,
     }
 }
 
@@ -124,7 +126,7 @@ async fn a_service_whose_database_is_away_has_its_callers_come_back() {
         answer(&askers, owner, &sign_up).await,
         answer(&askers, owner, &login(&user)).await,
         answer(&askers, owner, &LogOut { session: SESSION }).await,
-        answer(&askers, owner, &LogOutAll { user: owner, through: 1 }).await,
+        answer(&askers, owner, &LogOutAll { user: owner, through: 1, keep_current: false }).await,
         answer(&askers, owner, &set_active).await,
         answer(&askers, owner, &VerifyTokens { tokens: vec![token], member: None }).await,
         answer(&askers, owner, &Join::<IdentityAuthority>::new(MEMBER, 500)).await,

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use e2e::{ANYBODY, Folder, acting_user, ending, order, postgres};
+use latchkey_audit::Action;
 use latchkey_authority::Store;
 use latchkey_contract::identity::{ChangePassword, SetActive};
 use latchkey_contract::keys::SetOwner;
@@ -15,7 +16,8 @@ use latchkey_identity::store::account::NewUser;
 use latchkey_identity::store::activity::{self, Outcome as Activity};
 use latchkey_identity::store::outbox::{self, Letter};
 use latchkey_identity::store::password::{self, Outcome as Changed};
-use latchkey_identity::store::session::{self, NewSession, Opened};
+use latchkey_identity::store::session;
+use latchkey_identity::store::session_open::{self, NewSession, Opened};
 use latchkey_identity::store::signer::{self, Others};
 use latchkey_identity::token::Fingerprint;
 use latchkey_keys::store as keys;
@@ -28,6 +30,8 @@ use super::store::patiently;
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 /// Who signs the tokens of every session here.
 const SIGNER: Fingerprint = Fingerprint([1; 16]);
+/// How a session ends here.
+const ENDED: Action = Action::UserLoggedOut;
 /// No session.
 const NONE: [u8; 0] = [];
 
@@ -77,6 +81,9 @@ impl Scene {
     /// Opens session `number`, as a login that read `version`.
     async fn open(&self, number: u8, version: i64, mark: Option<Mark>) -> Opened {
         let row = NewSession {
+            refresh: None,
+            handle: None,
+            device: None,
             id: SessionId([number; 16]),
             user: self.user,
             created_at: NOW.plus(i64::from(number)),
@@ -89,7 +96,7 @@ impl Scene {
         let tries = AtomicUsize::new(0);
         let opened = patiently(|| {
             tries.fetch_add(1, Ordering::Relaxed);
-            session::open(&self.db, &row, version, &ANYBODY)
+            session_open::open(&self.db, &row, version, &ANYBODY)
         });
         match opened.await {
             // An attempt whose answer did not come has opened it.
@@ -207,7 +214,10 @@ async fn a_change_of_password_needs_a_good_session_and_nothing_newer() {
         let read = scene.version().await;
         assert_eq!(scene.open(1, read, None).await, Opened::New);
         assert_eq!(scene.open(2, read, None).await, Opened::New);
-        session::end(&scene.db, &SessionId([2; 16]), &ANYBODY, NOW).await.unwrap().unwrap();
+        session::end(&scene.db, &SessionId([2; 16]), (ENDED, &ANYBODY), NOW)
+            .await
+            .unwrap()
+            .unwrap();
         assert!(matches!(scene.change(2, read, "thief").await, Changed::SessionEnded));
         assert!(matches!(scene.change(9, read, "thief").await, Changed::SessionEnded));
         assert_eq!(scene.version().await, read, "nothing was done");
@@ -228,7 +238,10 @@ async fn a_login_that_comes_twice_opens_one_session() {
         assert_eq!(before.session, SessionId([1; 16]));
         assert_eq!(before.created_at, NOW.plus(1));
         assert_eq!(before.token, Some(CredentialHash([1; 32])));
-        session::end(&scene.db, &SessionId([1; 16]), &ANYBODY, NOW).await.unwrap().unwrap();
+        session::end(&scene.db, &SessionId([1; 16]), (ENDED, &ANYBODY), NOW)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(scene.open(3, read, mark).await, Opened::EndedSince);
         assert_eq!(scene.good(&[1, 2, 3]).await, NONE);
     }
@@ -244,11 +257,13 @@ async fn to_log_out_everywhere_twice_ends_nothing_that_was_opened_between() {
         let state = identity::account::state(&scene.db, scene.user).await.unwrap().unwrap();
         assert_eq!(state.last_session, 3);
         let all = [1, 2, 3, 4];
-        session::end_through(&scene.db, scene.user, 3, &ANYBODY, NOW).await.unwrap();
+        session::end_through(&scene.db, scene.user, (3, None), &ANYBODY, NOW).await.unwrap();
         assert_eq!(scene.open(4, read, None).await, Opened::New);
-        session::end_through(&scene.db, scene.user, 3, &ANYBODY, NOW.plus(60_000)).await.unwrap();
+        session::end_through(&scene.db, scene.user, (3, None), &ANYBODY, NOW.plus(60_000))
+            .await
+            .unwrap();
         assert_eq!(scene.good(&all).await, [4]);
-        session::end_through(&scene.db, scene.user, 4, &ANYBODY, NOW).await.unwrap();
+        session::end_through(&scene.db, scene.user, (4, None), &ANYBODY, NOW).await.unwrap();
         assert_eq!(scene.good(&all).await, NONE);
     }
 }
@@ -260,7 +275,7 @@ async fn sessions_from_before_there_were_numbers_end_with_the_first_logout_every
         assert_eq!(scene.open(1, read, None).await, Opened::New);
         scene.db.execute("UPDATE sessions SET number = 0", &[]).await.unwrap();
         scene.db.execute("UPDATE users SET last_session = 0", &[]).await.unwrap();
-        session::end_through(&scene.db, scene.user, 0, &ANYBODY, NOW).await.unwrap();
+        session::end_through(&scene.db, scene.user, (0, None), &ANYBODY, NOW).await.unwrap();
         assert_eq!(scene.good(&[1]).await, NONE);
     }
 }

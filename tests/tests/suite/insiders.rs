@@ -221,7 +221,10 @@ async fn a_body_of_as_many_bytes_as_the_list_says_is_read_and_a_longer_one_is_no
             let (method, path) = (methods(&route)[0], &route.path);
             let key = if path.starts_with("/keys/self") { token } else { Shown::Nothing };
             let call = insider.call(&api, method, path, token, key).await;
-            let answer = call.body("application/json", body).send().await;
+            let is_form = path.starts_with("/oauth/");
+            let media =
+                if is_form { "application/x-www-form-urlencoded" } else { "application/json" };
+            let answer = call.body(media, body).send().await;
             if is_taken {
                 assert_ne!(answer.status, 413, "{path} {length}: {}", answer.text());
             } else {
@@ -247,7 +250,8 @@ async fn the_description_says_of_each_route_what_the_list_says() {
         let (path, answers) = (&route.path, &operation["responses"]);
         assert_eq!(operation["security"].is_array(), route.who.is_some(), "{path}");
         // A login is refused without anybody's credential.
-        let is_refused = route.who.is_some() || path == "/auth/login";
+        let by_body = ["/auth/login", "/auth/refresh"].contains(&path.as_str());
+        let is_refused = route.who.is_some() || by_body;
         assert_eq!(answers["401"].is_object(), is_refused, "{path}");
         assert_eq!(answers["429"].is_object(), route.limit.is_some(), "{path}");
         assert_eq!(answers["413"].is_object(), route.max_body.is_some(), "{path}");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use e2e::{ANYBODY, Folder, acting_user, ending, order, poll, postgres};
+use latchkey_audit::Action;
 use latchkey_authority::store::{Member, MemberKey, Read};
 use latchkey_authority::{Change, Store};
 use latchkey_contract::keys::SetOwner;
@@ -11,7 +12,7 @@ use latchkey_contract::{CredentialHash, KeyId, SessionId, Timestamp, UserId};
 use latchkey_identity::rules::{self, Canonical};
 use latchkey_identity::store as identity;
 use latchkey_identity::store::account::NewUser;
-use latchkey_identity::store::session::{NewSession, Opened};
+use latchkey_identity::store::session_open::{NewSession, Opened};
 use latchkey_identity::store::signer::Others;
 use latchkey_identity::token::Fingerprint;
 use latchkey_keys::store as keys;
@@ -31,6 +32,8 @@ mod throttle;
 
 /// When it all happens.
 pub const NOW: Timestamp = Timestamp(1_800_000_000_000);
+/// How a session ends here.
+const ENDED: Action = Action::UserLoggedOut;
 /// Bound on a database that is busy.
 const SOON: Duration = Duration::from_mins(1);
 /// Who signs the tokens of every session here.
@@ -193,6 +196,9 @@ async fn sessions_end_and_are_swept_when_they_are_over() {
         for (id, lives) in [(1, 1_000), (2, 90_000)] {
             let id = SessionId([id; 16]);
             let session = NewSession {
+                refresh: None,
+                handle: None,
+                device: None,
                 id,
                 user: owner,
                 created_at: NOW,
@@ -202,19 +208,23 @@ async fn sessions_end_and_are_swept_when_they_are_over() {
                 mark: None,
                 scope: None,
             };
-            let opened = identity::session::open(&db, &session, 1, &ANYBODY).await.unwrap();
+            let opened = identity::session_open::open(&db, &session, 1, &ANYBODY).await.unwrap();
             assert_eq!(opened, Opened::New);
         }
-        let gone = identity::session::end(&db, &SessionId([9; 16]), &ANYBODY, NOW).await.unwrap();
+        let gone =
+            identity::session::end(&db, &SessionId([9; 16]), (ENDED, &ANYBODY), NOW).await.unwrap();
         assert!(gone.is_none());
         let id = SessionId([2; 16]);
-        let change = identity::session::end(&db, &id, &ANYBODY, NOW).await.unwrap().unwrap();
+        let change =
+            identity::session::end(&db, &id, (ENDED, &ANYBODY), NOW).await.unwrap().unwrap();
         assert_eq!(change.tag, Tag::Credential(CredentialHash([2; 32])));
         assert_eq!((change.revision(), change.earlier), (Revision(1), None));
-        let again = identity::session::end(&db, &id, &ANYBODY, NOW).await.unwrap().unwrap();
+        let again =
+            identity::session::end(&db, &id, (ENDED, &ANYBODY), NOW).await.unwrap().unwrap();
         assert_eq!(again.earlier, Some((Revision(1), false)));
         identity::session::mark_confirmed(&db, &id, Revision(1)).await.unwrap();
-        let settled = identity::session::end(&db, &id, &ANYBODY, NOW).await.unwrap().unwrap();
+        let settled =
+            identity::session::end(&db, &id, (ENDED, &ANYBODY), NOW).await.unwrap().unwrap();
         assert_eq!(settled.earlier, Some((Revision(1), true)));
         let ids: [&[u8]; 3] = [&[1; 16], &[2; 16], &[3; 16]];
         let (_, mut found) = identity::session::find(&db, &ids, &[]).await.unwrap();

@@ -9,7 +9,7 @@ use latchkey_contract::{CredentialHash, Scopes, SessionId, Timestamp, UserId};
 use latchkey_identity::rules::Canonical;
 use latchkey_identity::store as identity;
 use latchkey_identity::store::account::NewUser;
-use latchkey_identity::store::session::{NewSession, Opened};
+use latchkey_identity::store::session_open::{NewSession, Opened};
 use latchkey_keys::store as keys;
 use latchkey_keys::store::issue::{Inserted, Policy};
 use latchkey_keys::store::owner::Outcome;
@@ -257,6 +257,9 @@ async fn the_deactivated_accounts_are_read_in_pages_and_every_session_is_ended()
         let ids: Vec<[u8; 16]> = (0..5).map(|number| [number; 16]).collect();
         for id in &ids {
             let session = NewSession {
+                refresh: None,
+                handle: None,
+                device: None,
                 id: SessionId(*id),
                 user: users[1],
                 created_at: NOW,
@@ -266,7 +269,7 @@ async fn the_deactivated_accounts_are_read_in_pages_and_every_session_is_ended()
                 mark: None,
                 scope: None,
             };
-            let opened = identity::session::open(&db, &session, 1, &ANYBODY).await.unwrap();
+            let opened = identity::session_open::open(&db, &session, 1, &ANYBODY).await.unwrap();
             assert_eq!(opened, Opened::New);
         }
         identity::session::end_every(&db, NOW).await.unwrap();

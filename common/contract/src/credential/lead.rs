@@ -7,11 +7,13 @@ use std::fmt;
 const PREFIX: std::ops::RangeInclusive<usize> = 2..=16;
 /// Characters of an environment's name.
 const ENVIRONMENT: std::ops::RangeInclusive<usize> = 2..=12;
+/// What texts begin with that are no keys: refresh tokens, and those of mails and second factors.
+const RESERVED: [&[u8]; 4] = [b"rt", b"ev", b"pr", b"mt"];
 /// What parts a key's names from each other and from its random characters.
 const SEPARATOR: u8 = b'_';
 
 /// What the texts of an installation's keys begin with, such as `sk`: 2 to 16 characters `a-z` and `0-9`, the first
-/// of them a letter.
+/// of them a letter, and not what other secrets begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPrefix(Box<str>);
 
@@ -21,7 +23,9 @@ pub struct KeyEnvironment(Box<str>);
 
 /// A text that is no [`KeyPrefix`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be 2 to 16 characters a-z and 0-9, the first of them a letter")]
+#[error(
+    "must be 2 to 16 characters a-z and 0-9, the first of them a letter, and not rt, ev, pr or mt"
+)]
 pub struct MalformedPrefix;
 
 /// A text that is no [`KeyEnvironment`].
@@ -117,6 +121,7 @@ fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn is_prefix(text: &[u8]) -> bool {
     PREFIX.contains(&text.len())
+        && !RESERVED.contains(&text)
         && text.first().is_some_and(u8::is_ascii_lowercase)
         && text.iter().copied().all(is_of_name)
 }

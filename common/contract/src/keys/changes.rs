@@ -8,6 +8,7 @@ use super::commands::{ExpiresIn, IssuedKey, KeyFilter, READ, TIMEOUT, command};
 use super::object::{KeyObject, RevocationReason};
 use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, Changed};
 use crate::caller::Sender;
+use crate::credential::CredentialHash;
 use crate::grants::{AllowedIps, Metadata};
 use crate::ids::{KeyId, Mark, Timestamp, UserId};
 use crate::rpc::{Retry, Rpc};
@@ -214,6 +215,14 @@ impl KeyTarget {
     pub const NEVER: i64 = 0;
 }
 
+/// Ends the key that somebody shows, whoever they are. The reply is `None` where it is not accepted just now, and was not
+/// revoked before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeShown {
+    /// The key.
+    pub hash: CredentialHash,
+}
+
 impl RevokeKey {
     /// Ends this key of `owner`'s, for no reason that was said.
     #[must_use]
@@ -226,6 +235,7 @@ impl RevokeKey {
 command!(UpdateKey, "v1.keys.update", CHANGE_TIMEOUT, CHANGE, KeyChanged);
 command!(SetKeyEnabled, "v1.keys.state", CHANGE_TIMEOUT, CHANGE, KeyChanged);
 command!(RevokeKey, "v1.keys.revoke", CHANGE_TIMEOUT, CHANGE, Changed);
+command!(RevokeShown, "v1.keys.revoke-shown", CHANGE_TIMEOUT, CHANGE, Option<Changed>);
 command!(RevokeKeys, "v1.keys.revoke-many", CHANGE_TIMEOUT, CHANGE, KeysRevoked);
 command!(RotateKey, "v1.keys.rotate", CHANGE_TIMEOUT, CHANGE, RotatedKey);
 command!(PurgeKey, "v1.keys.purge", TIMEOUT, READ, ());

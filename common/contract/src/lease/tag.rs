@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{SharedTag, Tag};
 use crate::credential::CredentialHash;
-use crate::ids::UserId;
+use crate::ids::{SessionId, UserId};
 use crate::principal::Owner;
 
 /// A credential, by the 32 bytes of its hash.
@@ -16,6 +16,8 @@ const CREDENTIAL: u16 = 0;
 const USER: u16 = 1;
 /// Everything; it has no name.
 const ALL: u16 = 2;
+/// A session, by the 16 bytes of its id.
+const SESSION: u16 = 3;
 
 /// A kind and a name.
 #[derive(Serialize, Deserialize)]
@@ -31,6 +33,7 @@ impl Serialize for Tag<CredentialHash> {
             Self::Shared(SharedTag::Owner(Owner::User(user))) => {
                 (USER, user.0.to_le_bytes().into())
             }
+            Self::Shared(SharedTag::Session(session)) => (SESSION, session.0.to_vec()),
             // Its name was not kept: everything is what it means here.
             Self::All | Self::Unknown(_) => (ALL, Vec::new()),
         };
@@ -43,9 +46,8 @@ impl<'de> Deserialize<'de> for Tag<CredentialHash> {
         let Named { kind, name } = Named::deserialize(from)?;
         let known = match kind {
             CREDENTIAL => name.try_into().ok().map(|hash| Self::Credential(CredentialHash(hash))),
-            USER => name.try_into().ok().map(|id| {
-                Self::Shared(SharedTag::Owner(Owner::User(UserId(i64::from_le_bytes(id)))))
-            }),
+            USER => name.try_into().ok().map(|id| Self::of_user(UserId(i64::from_le_bytes(id)))),
+            SESSION => name.try_into().ok().map(|id| Self::of_session(SessionId(id))),
             ALL => name.is_empty().then_some(Self::All),
             _ => None,
         };

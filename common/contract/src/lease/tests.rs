@@ -33,7 +33,8 @@ fn read(tag: &[u8]) -> Result<Tag<CredentialHash>, crate::wire::WireError> {
 #[test]
 fn a_kind_of_tag_that_is_not_known_is_read_as_such_and_so_is_a_name_that_is_none() {
     let owner = Tag::Shared(SharedTag::Owner(Owner::User(UserId(-2))));
-    for tag in [Tag::Credential(CredentialHash([9; 32])), owner, Tag::All] {
+    let session = Tag::of_session(SessionId([4; 16]));
+    for tag in [Tag::Credential(CredentialHash([9; 32])), owner, session, Tag::All] {
         let bytes = body(&invalidating(tag));
         assert_eq!(read(&bytes[3..bytes.len() - 8]).unwrap(), tag);
     }
@@ -51,7 +52,8 @@ fn a_kind_of_tag_that_is_not_known_is_read_as_such_and_so_is_a_name_that_is_none
 #[test]
 fn the_release_before_is_told_every_tag_in_the_same_bytes() {
     let owner = Tag::Shared(SharedTag::Owner(Owner::User(UserId(5))));
-    for tag in [Tag::Credential(CredentialHash([9; 32])), owner, Tag::All] {
+    let session = Tag::of_session(SessionId([4; 16]));
+    for tag in [Tag::Credential(CredentialHash([9; 32])), owner, session, Tag::All] {
         let before = wire::encode(&invalidating(tag), PREVIOUS).unwrap();
         assert_eq!(before, [&PREVIOUS.to_le_bytes()[..], &body(&invalidating(tag))].concat());
         let (_, read) = wire::decode::<Invalidating>(&before, Contracts::OWN).unwrap();
@@ -80,6 +82,8 @@ fn the_bytes_of_the_lease_protocol_never_change() {
     let owner = Tag::Shared(SharedTag::Owner(Owner::User(UserId(5))));
     let by_owner = body(&invalidating(owner));
     assert_eq!(by_owner, [&[2, 4, 6, 1, 8, 5, 0, 0, 0, 0, 0, 0, 0][..], &[8; 8]].concat());
+    let by_session = body(&invalidating(Tag::of_session(SessionId([4; 16]))));
+    assert_eq!(by_session, [&[2, 4, 6, 3, 16], &[4; 16][..], &[8; 8]].concat());
     let of_all = body(&invalidating(Tag::All));
     assert_eq!(of_all, [&[2, 4, 6, 2, 0][..], &[8; 8]].concat());
 

@@ -1,8 +1,9 @@
-//! Messages of the identity service by the contract before, which knows neither scopes of logins nor ceilings.
+//! Messages of the identity service by the contract before, which knows neither scopes of logins, refresh tokens
+//! nor ceilings.
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{LogIn, LoggedIn, UserState};
+use crate::identity::{LogIn, LogOutAll, LoggedIn, UserState};
 use crate::ids::{Mark, UserId};
 use crate::message::{Message, Untranslatable};
 use crate::secret::{Secret, exposed, exposed_option};
@@ -24,6 +25,13 @@ pub struct LoggedInBefore {
     expires_in: u64,
 }
 
+/// [`LogOutAll`] that ends the session that acts, too.
+#[derive(Serialize, Deserialize)]
+pub struct LogOutAllBefore {
+    user: UserId,
+    through: i64,
+}
+
 /// [`UserState`] without the version of the ceiling.
 #[derive(Serialize, Deserialize)]
 pub struct UserStateBefore {
@@ -40,16 +48,18 @@ impl Message for LogIn {
     type Previous = LogInBefore;
 
     fn into_previous(self) -> Result<LogInBefore, Untranslatable> {
-        let Self { username, password, mark, scope } = self;
-        match scope {
-            None => Ok(LogInBefore { username, password, mark }),
-            Some(_) => Err(Untranslatable("a login for less than everything")),
+        // What the session is called, its user would only see.
+        let Self { username, password, mark, scope, refresh, device: _ } = self;
+        match (scope, refresh) {
+            (None, Some(false)) => Ok(LogInBefore { username, password, mark }),
+            (Some(_), _) => Err(Untranslatable("a login for less than everything")),
+            (None, _) => Err(Untranslatable("a login that gives a refresh token")),
         }
     }
 
     fn from_previous(previous: LogInBefore) -> Result<Self, Untranslatable> {
         let LogInBefore { username, password, mark } = previous;
-        Ok(Self { username, password, mark, scope: None })
+        Ok(Self { username, password, mark, scope: None, refresh: Some(false), device: None })
     }
 }
 
@@ -57,16 +67,34 @@ impl Message for LoggedIn {
     type Previous = LoggedInBefore;
 
     fn into_previous(self) -> Result<LoggedInBefore, Untranslatable> {
-        let Self { access_token, expires_in, scope } = self;
-        match scope {
-            None => Ok(LoggedInBefore { access_token, expires_in }),
-            Some(_) => Err(Untranslatable("a token for less than everything")),
+        let Self { access_token, expires_in, scope, refresh } = self;
+        match (scope, refresh) {
+            (None, None) => Ok(LoggedInBefore { access_token, expires_in }),
+            (Some(_), _) => Err(Untranslatable("a token for less than everything")),
+            (None, Some(_)) => Err(Untranslatable("a refresh token")),
         }
     }
 
     fn from_previous(previous: LoggedInBefore) -> Result<Self, Untranslatable> {
         let LoggedInBefore { access_token, expires_in } = previous;
-        Ok(Self { access_token, expires_in, scope: None })
+        Ok(Self { access_token, expires_in, scope: None, refresh: None })
+    }
+}
+
+impl Message for LogOutAll {
+    type Previous = LogOutAllBefore;
+
+    fn into_previous(self) -> Result<LogOutAllBefore, Untranslatable> {
+        let Self { user, through, keep_current } = self;
+        if keep_current {
+            return Err(Untranslatable("that the session that acts goes on"));
+        }
+        Ok(LogOutAllBefore { user, through })
+    }
+
+    fn from_previous(previous: LogOutAllBefore) -> Result<Self, Untranslatable> {
+        let LogOutAllBefore { user, through } = previous;
+        Ok(Self { user, through, keep_current: false })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Pins the bytes of messages, and shows that hostile ones are refused.
 
+mod sessions;
+
 use std::sync::Arc;
 
 use super::*;

@@ -79,8 +79,11 @@ impl Scribe<'_> {
         }
     }
 
-    fn shared_tag(&mut self, SharedTag::Owner(Owner::User(owner)): SharedTag) {
-        self.byte(owner.0 + 100);
+    fn shared_tag(&mut self, tag: SharedTag) {
+        match tag {
+            SharedTag::Owner(Owner::User(owner)) => self.byte(owner.0 + 100),
+            SharedTag::Session(session) => session.0.into_iter().for_each(|byte| self.byte(byte)),
+        }
     }
 
     fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, RawQuery, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use latchkey_contract::identity::{LogOut, LogOutAll, ReadUser, SignUp};
+use latchkey_contract::problem::CREDENTIAL_IN_URL;
 use latchkey_contract::{CallError, Refusal};
 
 use crate::acting::Anonymous;
@@ -13,13 +15,21 @@ use crate::address::ClientAddress;
 use crate::api::json::ReceiptBody;
 use crate::body::{JsonBody, MAX_AUTH_BODY};
 use crate::credential::Oneself;
+use crate::fields::Fields;
 use crate::problem::Problem;
+use crate::secret_in_query;
 use crate::state::Edge;
+use sessions::KeepQuery;
 
 mod json;
+mod refresh;
+pub(crate) mod sessions;
 mod slip;
 
-pub use json::{AccountBody, ChangePasswordBody, EndedBody, LogInBody, SignUpBody, TokenBody};
+pub use json::{
+    AccountBody, ChangePasswordBody, EndedBody, LogInBody, RefreshBody, SignUpBody, TokenBody,
+};
+pub(super) use refresh::next_tokens;
 
 /// Times that a change of password is decided anew where something newer came, at most.
 const MAX_DECISIONS: usize = 4;
@@ -58,7 +68,30 @@ pub(crate) async fn log_in(
     Ok(Json(login.into()))
 }
 
-/// Log out: the token is refused from the answer on
+/// Go on with a session: the next access token and the next refresh token
+#[utoipa::path(post, path = "/auth/refresh", tag = "auth", request_body = RefreshBody,
+    responses((status = 200, description = "The next tokens", body = TokenBody)))]
+pub(crate) async fn refresh(
+    State(edge): State<Arc<Edge>>,
+    Anonymous(context): Anonymous,
+    Extension(client): Extension<ClientAddress>,
+    RawQuery(query): RawQuery,
+    JsonBody(mut fields): JsonBody<Fields, MAX_AUTH_BODY>,
+) -> Result<Json<TokenBody>, Problem> {
+    if query.as_deref().is_some_and(secret_in_query::is_held_by) {
+        return Err(Problem::of(&CREDENTIAL_IN_URL));
+    }
+    let is_there = fields.has("refresh_token");
+    let token = fields.text("refresh_token");
+    if !is_there {
+        fields.fault("refresh_token", "is required and must be a text");
+    }
+    fields.end()?;
+    edge.limits.refresh(client)?;
+    Ok(Json(next_tokens(&edge, &context, token.unwrap_or_default(), None).await?.into()))
+}
+
+/// Log out: every token of the session is refused from the answer on
 #[utoipa::path(post, path = "/auth/logout", tag = "auth",
     responses((status = 200, description = "The session has ended", body = EndedBody)))]
 pub(crate) async fn log_out(
@@ -71,16 +104,18 @@ pub(crate) async fn log_out(
 }
 
 /// Log out everywhere: every token of the user is refused from the answer on
-#[utoipa::path(post, path = "/auth/logout-all", tag = "auth",
-    responses((status = 200, description = "Every session has ended", body = EndedBody)))]
+#[utoipa::path(post, path = "/auth/logout-all", tag = "auth", params(KeepQuery),
+    responses((status = 200, description = "Every session has ended, or every other", body = EndedBody)))]
 pub(crate) async fn log_out_all(
     State(edge): State<Arc<Edge>>,
     Oneself { user, context }: Oneself,
+    query: Result<Query<KeepQuery>, QueryRejection>,
 ) -> Result<Json<EndedBody>, Problem> {
+    let keep_current = KeepQuery::read(query)?;
     let user = user.id;
     // What there is now, after the client has asked: whatever is opened from here on stays.
     let through = edge.bus.call(&context, &ReadUser { user }).await?.last_session;
-    let receipt = edge.change(&context, &LogOutAll { user, through }).await?;
+    let receipt = edge.change(&context, &LogOutAll { user, through, keep_current }).await?;
     let receipt = Some(receipt.into());
     Ok(Json(EndedBody { message: "Logged out everywhere successfully", receipt }))
 }

@@ -66,6 +66,22 @@ pub(super) fn text_or_empty<'de, D: Deserializer<'de>>(
     text_or_none(from).map(|text| Some(text.unwrap_or_default()))
 }
 
+/// A JSON value that is true or false, or any other one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum MaybeFlag {
+    Flag(bool),
+    Other(IgnoredAny),
+}
+
+/// True or false; any other value as none, which whoever reads it refuses.
+pub(super) fn flag_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Error> {
+    Ok(match MaybeFlag::deserialize(from)? {
+        MaybeFlag::Flag(flag) => Some(flag),
+        MaybeFlag::Other(IgnoredAny) => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

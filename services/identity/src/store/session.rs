@@ -1,4 +1,4 @@
-//! The rows of `sessions`.
+//! The rows of `sessions`, from their opening on.
 
 use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::lookup::Rows;
@@ -6,26 +6,12 @@ use latchkey_authority::{
     Change, Ended, Read, SnapshotRow, append_invalidation, end_once, verification,
 };
 use latchkey_contract::lease::{Revision, Tag};
-use latchkey_contract::{Caller, CredentialHash, Mark, Scopes, SessionId, Timestamp, UserId};
-use latchkey_store::{Batched, Db, StoreError, Value, values};
+use latchkey_contract::{Caller, CredentialHash, SessionId, Timestamp, UserId};
+use latchkey_store::{Batched, Db, StoreError, Tx, Value, values};
 use sqlx::FromRow;
 
 use super::{AUDIT, AUTHORITY};
-use crate::fingerprint::Fingerprint;
 
-/// The next session's number, if the account is still what it was read as and its token's signer is accepted. It keeps everybody else who changes the
-/// account waiting until the session is there.
-pub(super) const NUMBER: &str = "UPDATE users SET last_session = last_session + 1 \
-    WHERE id = $1 AND version = $2 AND is_active AND EXISTS \
-    (SELECT 1 FROM identity_signers WHERE fingerprint = $3 AND withdrawn_at IS NULL) \
-    RETURNING last_session, (SELECT era FROM identity_settings WHERE id = 1)";
-pub(super) const IS_NAMED: &str = "SELECT named_at FROM identity_signers \
-    WHERE fingerprint = $1 AND withdrawn_at IS NULL";
-pub(super) const INSERT: &str = "INSERT INTO sessions \
-    (id, user_id, created_at, expires_at, token_hash, number, mark, signer, scope, era) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (mark) DO NOTHING RETURNING id";
-pub(super) const FIND_MARK: &str = "SELECT id, created_at, token_hash, scope FROM sessions \
-    WHERE mark = $1 AND user_id = $2 AND ended_at IS NULL";
 /// Whoever ends several sessions of an account takes the account first.
 pub(super) const LOCK_USER: &str =
     "UPDATE users SET last_session = last_session WHERE id = $1 RETURNING id";
@@ -33,14 +19,14 @@ pub(super) const LOCK_USER: &str =
 pub(super) const END_OPEN: &str =
     "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
 pub(super) const END: &str = "UPDATE sessions SET ended_at = COALESCE(ended_at, $2) \
-    WHERE id = $1 RETURNING user_id, token_hash, ended_position, is_settled";
+    WHERE id = $1 RETURNING user_id, token_hash, max_expires_at, ended_position, is_settled";
 pub(super) const SET_REVISION: &str = "UPDATE sessions SET ended_position = $2 WHERE id = $1";
 pub(super) const MARK_CONFIRMED: &str =
     "UPDATE sessions SET is_settled = TRUE WHERE id = $1 AND ended_position = $2";
 pub(super) const END_ALL: &str =
     "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL AND id <> $3";
 pub(super) const END_THROUGH: &str = "UPDATE sessions SET ended_at = $2 \
-    WHERE user_id = $1 AND ended_at IS NULL AND number <= $3";
+    WHERE user_id = $1 AND ended_at IS NULL AND number <= $3 AND id <> $4";
 /// Where a page of sessions ends that begins behind `$1`.
 pub(super) const PAGE: &str = "SELECT id FROM \
     (SELECT id FROM sessions WHERE id > $1 ORDER BY id LIMIT $2) AS page ORDER BY id DESC LIMIT 1";
@@ -52,9 +38,9 @@ pub(super) const FIND: Batched = verification!(
     "identity",
     columns: "sessions.id, sessions.user_id, sessions.expires_at, sessions.ended_at, \
         sessions.token_hash, users.username, users.email, users.is_active, sessions.scope, \
-        COALESCE(users.ceiling, identity_settings.user_scopes) AS ceiling, \
+        sessions.max_expires_at, COALESCE(users.ceiling, identity_settings.user_scopes) AS ceiling, \
         sessions.era, identity_settings.era AS present_era",
-    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+    nulls: "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
     from: "sessions JOIN users ON users.id = sessions.user_id \
         LEFT JOIN identity_settings ON identity_settings.id = 1",
     where: "sessions.id",
@@ -68,54 +54,6 @@ const END_AT_ONCE: i64 = 5_000;
 /// No session's id: whose sessions end but this one's, all of theirs end.
 pub(super) const NO_SESSION: [u8; 0] = [];
 
-/// A session to be.
-pub struct NewSession {
-    /// Its id, of 128 random bits.
-    pub id: SessionId,
-    /// Whose it is.
-    pub user: UserId,
-    /// Now.
-    pub created_at: Timestamp,
-    /// When its token expires.
-    pub expires_at: Timestamp,
-    /// How an edge names its token.
-    pub token: CredentialHash,
-    /// Who signed it.
-    pub signer: Fingerprint,
-    /// The message of the login.
-    pub mark: Option<Mark>,
-    /// What was asked for; `None` for everything that the user may do.
-    pub scope: Option<Scopes>,
-}
-
-/// What became of a session to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opened {
-    /// It is there.
-    New,
-    /// The same message opened this one before.
-    Before(OpenedBefore),
-    /// The same message opened one before, which has ended. Nothing was done.
-    EndedSince,
-    /// The account is not what it was read as any more. Nothing was done.
-    Overtaken,
-    /// Tokens of its signer are not accepted. Nothing was done.
-    NotNamed,
-}
-
-/// A session that is good, and what its token was made from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenedBefore {
-    /// Its id.
-    pub session: SessionId,
-    /// When it was opened.
-    pub created_at: Timestamp,
-    /// How an edge names its token.
-    pub token: Option<CredentialHash>,
-    /// What was asked for.
-    pub scope: Option<Scopes>,
-}
-
 /// What a verification needs of a session and its account.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct SessionRow {
@@ -123,12 +61,14 @@ pub struct SessionRow {
     pub id: Vec<u8>,
     /// Whose it is.
     pub user_id: i64,
-    /// When its token expires, in milliseconds since 1970.
+    /// When it ends if nothing prolongs it, in milliseconds since 1970.
     pub expires_at: i64,
     /// When it was ended, if it was.
     pub ended_at: Option<i64>,
-    /// SHA-256 of its token; unknown of sessions from before there was this column.
+    /// SHA-256 of its first token; unknown of sessions from before there was this column.
     pub token_hash: Option<Vec<u8>>,
+    /// Beyond it no refresh prolongs the session; `None` where it has that one token alone.
+    pub max_expires_at: Option<i64>,
     /// The account's name as it was written.
     pub username: String,
     /// The account's address as it was written.
@@ -167,6 +107,7 @@ struct FoundRow {
     email: Option<String>,
     is_active: Option<bool>,
     scope: Option<String>,
+    max_expires_at: Option<i64>,
     ceiling: Option<String>,
     era: Option<i64>,
     present_era: Option<i64>,
@@ -184,6 +125,7 @@ impl FoundRow {
             email: self.email?,
             is_active: self.is_active?,
             scope: self.scope,
+            max_expires_at: self.max_expires_at,
             ceiling: self.ceiling,
             era: self.era?,
             present_era: self.present_era,
@@ -192,78 +134,14 @@ impl FoundRow {
 }
 
 #[derive(FromRow)]
-struct MarkedRow {
-    id: Vec<u8>,
-    created_at: i64,
-    token_hash: Option<Vec<u8>>,
-    scope: Option<String>,
-}
-
-impl MarkedRow {
-    fn opened(self) -> Option<OpenedBefore> {
-        let token = self.token_hash.and_then(|hash| hash.try_into().ok());
-        Some(OpenedBefore {
-            session: SessionId(self.id.try_into().ok()?),
-            created_at: Timestamp(self.created_at),
-            token: token.map(CredentialHash),
-            // One in another form would be another token: it is found out by the hash.
-            scope: self.scope.and_then(|text| Scopes::parse(&text).ok()),
-        })
-    }
-}
-
-#[derive(FromRow)]
 struct EndedRow {
     user_id: i64,
     token_hash: Option<Vec<u8>>,
+    max_expires_at: Option<i64>,
     #[sqlx(rename = "ended_position")]
     ended_revision: Option<i64>,
     #[sqlx(rename = "is_settled")]
     is_confirmed: bool,
-}
-
-/// Opens a session on an account that still has this version and is active, with an event of it.
-///
-/// # Errors
-/// [`StoreError`]
-pub async fn open(
-    db: &Db,
-    session: &NewSession,
-    version: i64,
-    by: &Caller,
-) -> Result<Opened, StoreError> {
-    let NewSession { id, user, created_at, expires_at, token, signer, mark, scope } = session;
-    let mark = mark.as_ref().map(|mark| mark.0.as_slice());
-    let mut tx = db.begin("open session").await?;
-    let number: Option<(i64, Option<i64>)> =
-        tx.fetch_first(NUMBER, values![user.0, version, &signer.0]).await?;
-    // The era in which its signer was accepted: where all sessions end meanwhile, this one has ended, too.
-    let Some((number, era)) = number else {
-        let named: Option<(i64,)> = tx.fetch_first(IS_NAMED, values![&signer.0]).await?;
-        return Ok(if named.is_some() { Opened::Overtaken } else { Opened::NotNamed });
-    };
-    let scope = scope.as_ref().map(Scopes::as_text);
-    let row = values![
-        &id.0,
-        user.0,
-        created_at.0,
-        expires_at.0,
-        &token.0,
-        number,
-        mark,
-        &signer.0,
-        scope,
-        era.unwrap_or_default()
-    ];
-    let added: Option<(Vec<u8>,)> = tx.fetch_first(INSERT, row).await?;
-    if added.is_some() {
-        let event = Event::done(Action::UserLoggedIn, Target::User(*user), *created_at, by);
-        append(&mut tx, &AUDIT, &event).await?;
-        tx.commit().await?;
-        return Ok(Opened::New);
-    }
-    let before: Option<MarkedRow> = tx.fetch_first(FIND_MARK, values![mark, user.0]).await?;
-    Ok(before.and_then(MarkedRow::opened).map_or(Opened::EndedSince, Opened::Before))
 }
 
 /// Ends a session, with an event of it, and takes a revision for it unless it has one. `None`: there is no such session.
@@ -273,43 +151,59 @@ pub async fn open(
 pub async fn end(
     db: &Db,
     session: &SessionId,
-    by: &Caller,
+    (action, by): (Action, &Caller),
     now: Timestamp,
 ) -> Result<Option<Change>, StoreError> {
     let mut tx = db.begin("end session").await?;
+    let change = end_in(&mut tx, session, (action, by), now).await?;
+    if change.is_some() {
+        tx.commit().await?;
+    }
+    Ok(change)
+}
+
+/// The same inside a transaction.
+pub(super) async fn end_in(
+    tx: &mut Tx,
+    session: &SessionId,
+    (action, by): (Action, &Caller),
+    now: Timestamp,
+) -> Result<Option<Change>, StoreError> {
     let is_new = tx.execute(END_OPEN, values![&session.0, now.0]).await? > 0;
     let ended: Option<EndedRow> = tx.fetch_first(END, values![&session.0, now.0]).await?;
     let Some(row) = ended else { return Ok(None) };
     let named = row.token_hash.as_deref().and_then(|hash| hash.try_into().ok());
     let tag = match named {
+        // It has, or had, other tokens.
+        _ if row.max_expires_at.is_some() => Tag::of_session(*session),
         Some(hash) => Tag::Credential(CredentialHash(hash)),
         None => Tag::of_user(UserId(row.user_id)),
     };
     let ended = Ended { tag, earlier: row.ended_revision, is_confirmed: row.is_confirmed };
     let id = Value::from(&session.0);
-    let change = end_once(&mut tx, &AUTHORITY, ended, (SET_REVISION, id), now).await?;
+    let change = end_once(tx, &AUTHORITY, ended, (SET_REVISION, id), now).await?;
     if is_new {
-        let event = Event::done(Action::UserLoggedOut, Target::Session(*session), now, by);
-        append(&mut tx, &AUDIT, &event.took(change.revision())).await?;
+        let event = Event::done(action, Target::Session(*session), now, by);
+        append(tx, &AUDIT, &event.took(change.revision())).await?;
     }
-    tx.commit().await?;
     Ok(Some(change))
 }
 
-/// Ends the sessions of `user` up to a number, and takes a revision for it. Where there was one there is an event of it.
+/// Ends the sessions of `user` up to a number but for one that is kept, and takes a revision for it. Where there was one there is an event of it.
 ///
 /// # Errors
 /// [`StoreError`]
 pub async fn end_through(
     db: &Db,
     user: UserId,
-    through: i64,
+    (through, kept): (i64, Option<SessionId>),
     by: &Caller,
     now: Timestamp,
 ) -> Result<Change, StoreError> {
     let mut tx = db.begin("end all sessions").await?;
     tx.execute(LOCK_USER, values![user.0]).await?;
-    let ended = tx.execute(END_THROUGH, values![user.0, now.0, through]).await?;
+    let kept = kept.as_ref().map_or(NO_SESSION.as_slice(), |kept| &kept.0);
+    let ended = tx.execute(END_THROUGH, values![user.0, now.0, through, kept]).await?;
     let tag = Tag::of_user(user);
     let row = append_invalidation(&mut tx, &AUTHORITY, tag, now).await?;
     if ended > 0 {

@@ -8,7 +8,7 @@ use latchkey_contract::{Caller, Timestamp};
 use latchkey_store::{Db, StoreError, Tx, values};
 use sqlx::FromRow;
 
-use super::session::IS_NAMED;
+use super::session_open::IS_NAMED;
 use super::{AUDIT, AUTHORITY, lock};
 use crate::fingerprint::Fingerprint;
 use crate::signing::algorithm::KeyAlgorithm;

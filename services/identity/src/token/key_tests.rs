@@ -38,8 +38,17 @@ fn known(algorithm: KeyAlgorithm, made: &NewKey) -> KnownKey {
     KnownKey { halves: Arc::new(halves), slot, longest_life: 0, can_be_opened: true }
 }
 
+/// A token to be.
+const NEW: NewToken<'_> = NewToken {
+    user: UserId(42),
+    session: SessionId([7; 16]),
+    id: None,
+    issued_at: NOW,
+    scope: None,
+};
+
 fn signed(tokens: &Tokens) -> Secret {
-    tokens.sign(UserId(42), SessionId([7; 16]), NOW, None).unwrap().token
+    tokens.sign(&NEW).unwrap().token
 }
 
 /// The header and the claims of a token.
@@ -65,7 +74,7 @@ fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
 fn a_token_of_a_key_says_what_it_is_and_reads_back() {
     for algorithm in KeyAlgorithm::ALL {
         let (tokens, made) = signing(algorithm);
-        let signed = tokens.sign(UserId(42), SessionId([7; 16]), NOW, None).unwrap();
+        let signed = tokens.sign(&NEW).unwrap();
         assert_eq!(signed.signer, made.public.fingerprint());
         let [header, claims] = parts(&signed.token);
         let kid = made.public.kid();
@@ -187,7 +196,7 @@ fn nothing_is_signed_where_no_key_can() {
         [vec![], vec![later], vec![known(KeyAlgorithm::EdDsa, &signing(KeyAlgorithm::EdDsa).1)]]
     {
         tokens.keys().know(Known { algorithm, keys });
-        let signed = tokens.sign(UserId(42), SessionId([7; 16]), NOW, None);
+        let signed = tokens.sign(&NEW);
         assert!(matches!(signed, Err(CannotSign::NoKey)), "{signed:?}");
     }
 }

@@ -29,13 +29,19 @@ fn verified() -> VerifiedClaims {
         signer: ours().signer(),
         user: UserId(42),
         session: SessionId([7; 16]),
+        scope: None,
         expires_at: Timestamp(NOW.0 + 1_800_000),
         not_before: None,
     }
 }
 
+fn new(id: Option<[u8; 16]>, scope: Option<&Scopes>) -> NewToken<'_> {
+    let VerifiedClaims { user, session, .. } = verified();
+    NewToken { user, session, id, issued_at: NOW, scope }
+}
+
 fn signed(tokens: &Tokens) -> Secret {
-    tokens.sign(verified().user, verified().session, NOW, None).unwrap().token
+    tokens.sign(&new(None, None)).unwrap().token
 }
 
 /// Signs any JSON with our key.
@@ -55,6 +61,29 @@ fn good_claims() -> serde_json::Value {
 fn a_token_reads_back_what_was_signed() {
     assert_eq!(ours().read(&signed(&ours())), Ok(verified()));
     assert_eq!(ours().read(&sign_json(Algorithm::HS256, &good_claims())), Ok(verified()));
+}
+
+#[test]
+fn the_tokens_of_a_session_differ_and_each_keeps_what_it_was_narrowed_to() {
+    let scope = Scopes::of(["orders:read"]).unwrap();
+    for scope in [None, Some(&scope)] {
+        let all = [None, Some([7; 16]), Some([8; 16])].map(|id| {
+            let token = ours().sign(&new(id, scope)).unwrap().token;
+            let read = ours().read(&token).unwrap();
+            assert_eq!(read, VerifiedClaims { scope: scope.cloned(), ..verified() });
+            token
+        });
+        assert!(all[0] != all[1] && all[1] != all[2]);
+    }
+    let with = |claim: &str, value: &str| {
+        let mut claims = good_claims();
+        claims[claim] = value.into();
+        ours().read(&sign_json(Algorithm::HS256, &claims))
+    };
+    for (claim, value) in [("sid", "no session"), ("sid", ""), ("scope", "a  b")] {
+        assert_eq!(with(claim, value), Err(Unread::Invalid), "{claim} {value:?}");
+    }
+    assert_eq!(with("sid", &"07".repeat(16)), Ok(verified()));
 }
 
 #[test]

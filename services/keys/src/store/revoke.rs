@@ -4,7 +4,7 @@ use latchkey_audit::{Action, Event, Target, append};
 use latchkey_authority::{Change, Ended, end_once};
 use latchkey_contract::keys::{KeyObject, RevocationReason, RevokeKey, Revoker};
 use latchkey_contract::lease::{Revision, Tag};
-use latchkey_contract::{Actor, Caller, KeyId, Refusal, Timestamp};
+use latchkey_contract::{Actor, Caller, CredentialHash, KeyId, Refusal, Timestamp, UserId};
 use latchkey_store::{Db, StoreError, Tx, values};
 use serde_json::json;
 use sqlx::FromRow;
@@ -22,6 +22,10 @@ pub(super) const REVOKE: &str = "UPDATE api_keys SET version = version + 1, revo
 pub(super) const SET_REVISION: &str = "UPDATE api_keys SET revoked_position = $2 WHERE id = $1";
 pub(super) const MARK_CONFIRMED: &str =
     "UPDATE api_keys SET is_settled = TRUE WHERE id = $1 AND revoked_position = $2";
+/// A key that is accepted, or was revoked: whoever repeats that waits for it.
+pub(super) const SHOWN: &str = "SELECT id, owner_id FROM api_keys WHERE hash = $1 AND (revoked_at IS NOT NULL \
+    OR (disabled_at IS NULL AND expires_at > $2 AND NOT EXISTS \
+    (SELECT 1 FROM keys_disabled_owners WHERE keys_disabled_owners.owner_id = api_keys.owner_id)))";
 
 #[derive(FromRow)]
 struct RevokedRow {
@@ -52,6 +56,19 @@ impl Revoked {
             Self::NotFound | Self::Barred(_) => None,
         }
     }
+}
+
+/// The key that somebody shows, and whose it is, where it is accepted at `now` or was revoked.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn shown(
+    db: &Db,
+    key: CredentialHash,
+    now: Timestamp,
+) -> Result<Option<(KeyId, UserId)>, StoreError> {
+    let row: Option<(i64, i64)> = db.fetch_first(SHOWN, values![&key.0, now.0]).await?;
+    Ok(row.map(|(key, owner)| (KeyId(key), UserId(owner))))
 }
 
 /// Revokes a key, and takes a revision for it, with an event, unless it has one. A second revoke may raise the reason to

@@ -8,12 +8,12 @@ use e2e::{Cluster, Folder, User};
 use latchkey_bus::{Bus, Context, RequestId};
 use latchkey_contract::audit::ListEvents;
 use latchkey_contract::identity::{
-    ChangePassword, FindUser, IdentityAuthority, LogIn, LogOut, LogOutAll, NameUser, ReadUser,
-    SetActive, SignUp,
+    ChangePassword, EndSession, FindUser, IdentityAuthority, ListSessions, LogIn, LogOut,
+    LogOutAll, NameUser, ReadUser, Refresh, RevokeToken, SetActive, SignUp,
 };
 use latchkey_contract::keys::{
     FindKeys, GetKey, IssueKey, IssueKeys, KeysAuthority, ListKeys, LookUpKeys, NewKey, PurgeKey,
-    RevokeKey, RevokeKeys, RotateKey, SetKeyEnabled, UpdateKey,
+    RevokeKey, RevokeKeys, RevokeShown, RotateKey, SetKeyEnabled, UpdateKey,
 };
 use latchkey_contract::signing::{ListSigningKeys, RevokeSigningKey};
 use latchkey_contract::wire::{self, CONTRACT, PREVIOUS};
@@ -25,7 +25,7 @@ use super::members::on_the_bus;
 use super::{SOON, USERS, client, cluster, refused, shipped};
 
 /// Every command, with who may give it.
-const COMMANDS: [(&str, Sender); 25] = [
+const COMMANDS: [(&str, Sender); 30] = [
     of::<SignUp>(),
     of::<LogIn>(),
     of::<LogOut>(),
@@ -38,6 +38,11 @@ const COMMANDS: [(&str, Sender); 25] = [
     of::<IssueKeys>(),
     of::<ListKeys>(),
     of::<LookUpKeys>(),
+    of::<Refresh>(),
+    of::<RevokeToken>(),
+    of::<ListSessions>(),
+    of::<EndSession>(),
+    of::<RevokeShown>(),
     of::<UpdateKey>(),
     of::<SetKeyEnabled>(),
     of::<PurgeKey>(),
@@ -147,7 +152,15 @@ async fn everything(
     let all = SetActive { user, active: false, version: 1, mark };
     vec![
         (LogOut::SUBJECT, ask(bus, actor(), &LogOut { session }).await),
-        (LogOutAll::SUBJECT, ask(bus, actor(), &LogOutAll { user, through: i64::MAX }).await),
+        (
+            LogOutAll::SUBJECT,
+            ask(bus, actor(), &LogOutAll { user, through: i64::MAX, keep_current: false }).await,
+        ),
+        (ListSessions::SUBJECT, ask(bus, actor(), &ListSessions { user, before: None }).await),
+        (
+            EndSession::SUBJECT,
+            ask(bus, actor(), &EndSession { user, handle: "0".repeat(16) }).await,
+        ),
         (ChangePassword::SUBJECT, ask(bus, actor(), &password).await),
         (ReadUser::SUBJECT, ask(bus, actor(), &ReadUser { user }).await),
         (
@@ -221,7 +234,7 @@ async fn a_service_believes_of_who_acts_what_is_asked_from_the_inbox_of_an_edge_
     let find = FindUser { username: victim.username.clone() };
     assert_eq!(ask(&bus, operator("operator"), &find).await, Ok(()));
     let bus = on_the_bus(cluster.bus(), "edge").await;
-    let end = LogOutAll { user: UserId(victim.id), through: i64::MAX };
+    let end = LogOutAll { user: UserId(victim.id), through: i64::MAX, keep_current: false };
     assert_eq!(ask(&bus, of_user(victim.id), &end).await, Ok(()));
     cluster.api(0).as_user(&victim.token).await.unauthenticated();
 }
@@ -248,7 +261,7 @@ async fn who_does_not_say_who_acts_is_refused_by_either_contract() {
     let mut cluster = cluster(shipped("nats.conf", &[])).start();
     let user = cluster.api(0).user().await;
     let edge = client(cluster.bus(), "edge").await;
-    let ask = LogOutAll { user: UserId(user.id), through: i64::MAX };
+    let ask = LogOutAll { user: UserId(user.id), through: i64::MAX, keep_current: false };
     let mut unreadable = HeaderMap::new();
     unreadable.insert("Latchkey-Actor", "root");
     for contract in [CONTRACT, PREVIOUS] {

@@ -12,7 +12,8 @@ use latchkey_identity::store::account::NewUser;
 use latchkey_identity::store::activity::{self, Outcome};
 use latchkey_identity::store::ceiling;
 use latchkey_identity::store::outbox::{self, Letter};
-use latchkey_identity::store::session::{self, NewSession, Opened, SessionRow};
+use latchkey_identity::store::session::{self, SessionRow};
+use latchkey_identity::store::session_open::{self, NewSession, Opened};
 use latchkey_identity::store::settings;
 use latchkey_store::{Db, values};
 
@@ -49,6 +50,9 @@ async fn told(db: &Db) -> SetOwner {
 /// A session as a verification finds it.
 async fn open(db: &Db, user: UserId, number: u8, scope: Option<&str>) -> SessionRow {
     let row = NewSession {
+        refresh: None,
+        handle: None,
+        device: None,
         id: SessionId([number; 16]),
         user,
         created_at: NOW,
@@ -58,7 +62,7 @@ async fn open(db: &Db, user: UserId, number: u8, scope: Option<&str>) -> Session
         mark: None,
         scope: scope.map(scopes),
     };
-    assert_eq!(session::open(db, &row, 1, &ANYBODY).await.unwrap(), Opened::New);
+    assert_eq!(session_open::open(db, &row, 1, &ANYBODY).await.unwrap(), Opened::New);
     find(db, number).await
 }
 

@@ -155,13 +155,40 @@ async fn accounts(asker: &Asker<'_>) -> Vec<Tried> {
         json!({"email": format!("{name}@example.com"), "username": name, "password": PASSWORD});
     let change = json!({"current_password": PASSWORD, "new_password": PASSWORD});
     let login = json!({"username": asker.user.username, "password": PASSWORD});
+    let refresh = json!({"refresh_token": refresh_token(asker.api, &asker.user).await});
+    let refreshed = asker.post("/auth/refresh", refresh).await;
+    let next = refreshed.json()["refresh_token"].as_str().unwrap().to_owned();
+    let form = [("grant_type", "refresh_token"), ("refresh_token", next.as_str())];
+    let token = asker.api.post("/oauth/token").form(&form).send().await;
+    let sessions = asker.get("/auth/sessions").await;
+    let one = sessions.json()[0]["id"].as_str().unwrap().to_owned();
     vec![
+        ("post", "/auth/refresh", refreshed),
+        ("post", "/oauth/token", token),
+        (
+            "post",
+            "/oauth/revoke",
+            asker.api.post("/oauth/revoke").form(&[("token", "x")]).send().await,
+        ),
+        ("get", "/auth/sessions", sessions),
+        (
+            "delete",
+            "/auth/sessions/{session_id}",
+            asker.delete(&format!("/auth/sessions/{one}")).await,
+        ),
         ("post", "/auth/signup", asker.post("/auth/signup", sign_up).await),
         ("post", "/auth/login", asker.post("/auth/login", login).await),
         ("post", "/auth/logout", asker.post("/auth/logout", json!({})).await),
         ("post", "/auth/password", asker.post("/auth/password", change).await),
         ("post", "/auth/logout-all", asker.post("/auth/logout-all", json!({})).await),
     ]
+}
+
+/// A refresh token of a session of its own.
+pub async fn refresh_token(api: &Api, user: &User) -> String {
+    let login = json!({"username": user.username, "password": PASSWORD, "refresh": true});
+    let login = api.post("/auth/login").json(&login).send().await.expect(200);
+    login["refresh_token"].as_str().expect("it was asked for").to_owned()
 }
 
 /// A key that may do something.

@@ -6,7 +6,8 @@ use latchkey_contract::identity::ChangePassword;
 use latchkey_contract::lease::{MemberId, MemberResult, Missed, Revision};
 use latchkey_contract::{CredentialHash, Mark, SessionId, Timestamp, UserId};
 use latchkey_identity::store::password::{self, Outcome};
-use latchkey_identity::store::session::{self, NewSession, Opened};
+use latchkey_identity::store::session;
+use latchkey_identity::store::session_open::{self, NewSession, Opened};
 use latchkey_identity::store::signer::{self, Adoption, Others, Signers};
 use latchkey_identity::store::{AUTHORITY, account, era};
 use latchkey_identity::token::Fingerprint;
@@ -75,6 +76,9 @@ async fn sign_ada_up(db: &Db) {
 /// Opens a session whose token is signed by `signer`.
 async fn open(db: &Db, number: u8, signer: Fingerprint) -> Opened {
     let row = NewSession {
+        refresh: None,
+        handle: None,
+        device: None,
         id: SessionId([number; 16]),
         user: UserId(1),
         created_at: NOW,
@@ -84,7 +88,7 @@ async fn open(db: &Db, number: u8, signer: Fingerprint) -> Opened {
         mark: None,
         scope: None,
     };
-    session::open(db, &row, 1, &ANYBODY).await.unwrap()
+    session_open::open(db, &row, 1, &ANYBODY).await.unwrap()
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::pinned;
 use crate::authority::Receipt;
-use crate::identity::{CeilingSet, LogIn, LoggedIn, SetCeiling, UserState};
+use crate::identity::{CeilingSet, LogIn, LogOutAll, LoggedIn, NextRefresh, SetCeiling, UserState};
 use crate::keys::{CeilingsTold, SetDefaultCeiling, SetOwner, TellOwners, Telling, ToldOwner};
 use crate::lease::{Epoch, Revision};
 use crate::message::Message;
@@ -19,13 +19,33 @@ fn page(owners: Vec<ToldOwner>, default: Option<&str>) -> TellOwners {
 
 #[test]
 fn a_login_that_asks_for_scopes_is_none_to_the_release_before() {
-    let login = LogIn { username: Some("a".to_owned()), password: None, mark: None, scope: None };
-    pinned(&login, &[1, 1, b'a', 0, 0, 0], &[1, 1, b'a', 0, 0]);
-    assert!(LogIn { scope: Some("b".to_owned()), ..login }.into_previous().is_err());
-    let token =
-        |scope| LoggedIn { access_token: Secret::new("t".to_owned()), expires_in: 9, scope };
-    assert!(token(None).into_previous().is_ok());
-    assert!(token(Some(Scopes::default())).into_previous().is_err());
+    let login = LogIn {
+        username: Some("a".to_owned()),
+        password: None,
+        mark: None,
+        scope: None,
+        refresh: Some(false),
+        device: None,
+    };
+    pinned(&login, &[1, 1, b'a', 0, 0, 0, 1, 0, 0], &[1, 1, b'a', 0, 0]);
+    assert!(LogIn { scope: Some("b".to_owned()), ..login.clone() }.into_previous().is_err());
+    for refresh in [Some(true), None] {
+        assert!(LogIn { refresh, ..login.clone() }.into_previous().is_err());
+    }
+    assert!(LogIn { device: Some("b".to_owned()), ..login }.into_previous().is_ok());
+    let token = Secret::new("t".to_owned());
+    let bare = LoggedIn { access_token: token.clone(), expires_in: 9, scope: None, refresh: None };
+    pinned(&bare, &[1, b't', 9, 0, 0], &[1, b't', 9]);
+    let refresh = Some(NextRefresh { token, expires_in: 7 });
+    assert!(LoggedIn { refresh, ..bare.clone() }.into_previous().is_err());
+    assert!(LoggedIn { scope: Some(Scopes::default()), ..bare }.into_previous().is_err());
+}
+
+#[test]
+fn a_logout_from_all_but_one_session_is_none_from_all() {
+    let all = LogOutAll { user: UserId(1), through: 2, keep_current: false };
+    pinned(&all, &[2, 4, 0], &[2, 4]);
+    assert!(LogOutAll { keep_current: true, ..all }.into_previous().is_err());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use latchkey_contract::{Mark, Secret};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::json::{ReceiptBody, rfc3339, text_or_empty, text_or_none};
+use crate::api::json::{ReceiptBody, flag_or_none, rfc3339, text_or_empty, text_or_none};
 
 /// `POST /auth/signup`. A field of the wrong type is read as missing, so that the answer can name
 /// every faulty field at once.
@@ -43,6 +43,19 @@ pub struct LogInBody {
     #[serde(default, deserialize_with = "text_or_empty")]
     #[schema(value_type = Option<String>, nullable = false, max_length = 2048, example = "orders:read latchkey:keys:read")]
     pub scope: Option<String>,
+    /// Whether the session is to outlive the token, by a refresh token.
+    #[serde(default = "no", deserialize_with = "flag_or_none")]
+    #[schema(value_type = Option<bool>, nullable = false, example = true)]
+    pub refresh: Option<bool>,
+    /// What the session is called in the list of sessions.
+    #[serde(default, deserialize_with = "text_or_empty")]
+    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 64, example = "laptop")]
+    pub device: Option<String>,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what serde calls for a member that is left out")]
+fn no() -> Option<bool> {
+    Some(false)
 }
 
 /// An account.
@@ -69,6 +82,23 @@ pub struct TokenBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     scope: Option<String>,
+    /// By which the session goes on, where it was asked for. It is used once, for the next one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    refresh_token: Option<String>,
+    /// Seconds until the refresh token expires, if it is not used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    refresh_expires_in: Option<u64>,
+}
+
+/// `POST /auth/refresh`.
+#[derive(ToSchema)]
+#[schema(example = json!({"refresh_token": "rt_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG0aBcDe"}))]
+#[expect(dead_code, reason = "it is the description of what a handler reads member by member")]
+pub struct RefreshBody {
+    /// The refresh token.
+    refresh_token: String,
 }
 
 /// Sessions that were ended.
@@ -106,7 +136,8 @@ impl LogInBody {
     /// The request that it is.
     pub(crate) fn of(self, mark: Mark) -> LogIn {
         let password = self.password.map(Secret::new);
-        LogIn { username: self.username, password, mark: Some(mark), scope: self.scope }
+        let Self { username, scope, refresh, device, .. } = self;
+        LogIn { username, password, mark: Some(mark), scope, refresh, device }
     }
 }
 
@@ -126,7 +157,16 @@ impl From<LoggedIn> for TokenBody {
     fn from(login: LoggedIn) -> Self {
         let access_token = login.access_token.expose().to_owned();
         let scope = login.scope.map(|scope| scope.as_text().to_owned());
-        Self { access_token, token_type: "bearer", expires_in: login.expires_in, scope }
+        let (refresh_token, refresh_expires_in) =
+            login.refresh.map(|next| (next.token.expose().to_owned(), next.expires_in)).unzip();
+        Self {
+            access_token,
+            token_type: "bearer",
+            expires_in: login.expires_in,
+            scope,
+            refresh_token,
+            refresh_expires_in,
+        }
     }
 }
 
