@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
 use latchkey_contract::problem::{CREDENTIAL_IN_URL, INVALID_REQUEST, NOT_FORM};
 
 use crate::body::{essence, is_compressed, read};
@@ -24,20 +25,37 @@ impl<S: Send + Sync, const MOST: usize> FromRequest<S> for FormBody<MOST> {
             return Err(if secret_in_query::is_held_by(query) {
                 Problem::of(&CREDENTIAL_IN_URL)
             } else {
-                invalid("this takes no query: everything goes into the body")
+                invalid("this takes no query: everything goes into the body").as_oauth()
             });
         }
-        if is_compressed(request.headers()) {
-            return Err(Problem::compressed());
-        }
-        if essence(request.headers()) != "application/x-www-form-urlencoded" {
+        if !Form::is_in(request.headers()) {
             return Err(Problem::of(&NOT_FORM));
         }
-        Form::parse(&read(request, MOST).await?).map(Self)
+        let form = Form::read(request, MOST).await?;
+        form.map(Self).map_err(Problem::as_oauth)
     }
 }
 
 impl Form {
+    /// Whether a body says that it is one.
+    pub(crate) fn is_in(headers: &HeaderMap) -> bool {
+        essence(headers) == "application/x-www-form-urlencoded"
+    }
+
+    /// The form in a body of at most `most` bytes, or what is wrong with it.
+    ///
+    /// # Errors
+    /// [`Problem`] where the body cannot be read at all.
+    pub(crate) async fn read(
+        request: Request,
+        most: usize,
+    ) -> Result<Result<Self, Problem>, Problem> {
+        if is_compressed(request.headers()) {
+            return Err(Problem::compressed());
+        }
+        Ok(Self::parse(&read(request, most).await?))
+    }
+
     /// What is sent without a value counts as left out, and nothing may be there twice (RFC 6749 §3.2).
     fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         let mut fields = BTreeMap::new();
@@ -50,6 +68,11 @@ impl Form {
         Ok(Self(fields))
     }
 
+    /// Whether a parameter has a value.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// A parameter that has a value.
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
@@ -60,13 +83,13 @@ impl Form {
     /// # Errors
     /// 400 where it is not.
     pub(crate) fn required(&mut self, name: &str) -> Result<String, Problem> {
-        self.take(name).ok_or_else(|| invalid(&format!("{name} is required")))
+        self.take(name).ok_or_else(|| invalid(&format!("{name} is required")).as_oauth())
     }
 }
 
-/// 400: a request at `/oauth/…` that cannot be read.
+/// 400: a form that cannot be read.
 fn invalid(why: &str) -> Problem {
-    Problem::about(&INVALID_REQUEST, why).as_oauth()
+    Problem::about(&INVALID_REQUEST, why)
 }
 
 #[cfg(test)]

@@ -82,6 +82,12 @@ struct Members {
     /// The state that does not allow what was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
+    /// What RFC 6749 §5.2 calls it, where a form was sent as OAuth has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    /// The detail once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<String>,
 }
 
 /// An error as RFC 6749 §5.2 has it.
@@ -141,6 +147,14 @@ impl Problem {
     #[must_use]
     pub fn as_oauth(self) -> Self {
         Self(Box::new(Reason { is_oauth: true, ..*self.0 }))
+    }
+
+    /// The same with what OAuth calls it (RFC 6749 §5.2), for whoever reads nothing else.
+    #[must_use]
+    pub fn with_error(mut self, error: &'static str) -> Self {
+        self.0.members.error = Some(error);
+        self.0.members.error_description = Some(self.0.detail.clone().into_owned());
+        self
     }
 
     /// 422: fields that break their rules, every one named.

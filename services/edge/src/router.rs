@@ -8,8 +8,8 @@ use latchkey_contract::problem::{
     CONFLICT_KEYS, CONFLICT_LEAKED, CONFLICT_NOT_REVOKED, CONFLICT_RELEASE, CONFLICT_RETIRING,
     CONFLICT_REVOKED, CREDENTIAL_IN_URL, EMAIL_TAKEN, INACTIVE_USER, INSUFFICIENT_SCOPE, INVALID,
     KEY_NOT_FOUND, METHOD_NOT_ALLOWED, NO_METADATA, NO_SUCH_ROUTE, NOT_ACCEPTED, NOT_FORM,
-    PRECONDITION_FAILED, ProblemType, SESSION_NOT_FOUND, USERNAME_TAKEN, USERS_ONLY,
-    WRONG_CREDENTIALS,
+    PRECONDITION_FAILED, ProblemType, SESSION_NOT_FOUND, UNSUPPORTED_GRANT_TYPE, USERNAME_TAKEN,
+    USERS_ONLY, WRONG_CREDENTIALS,
 };
 use latchkey_gate::Requirement;
 use utoipa_axum::routes;
@@ -92,7 +92,12 @@ fn accounts() -> [Route; 5] {
             .body(MAX_AUTH_BODY)
             .lane(Lane::Passwords),
         Route::new(routes!(auth::log_in))
-            .problems(&[&INACTIVE_USER, &WRONG_CREDENTIALS, &CONFLICT_RELEASE])
+            .problems(&[
+                &INACTIVE_USER,
+                &UNSUPPORTED_GRANT_TYPE,
+                &WRONG_CREDENTIALS,
+                &CONFLICT_RELEASE,
+            ])
             .limit(LimitClass::Logins)
             .body(MAX_AUTH_BODY)
             .lane(Lane::Passwords),

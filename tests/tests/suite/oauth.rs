@@ -52,6 +52,49 @@ async fn a_refresh_token_is_a_grant() {
 }
 
 #[tokio::test]
+async fn a_login_may_be_a_form_as_the_password_flow_has_it() {
+    let api = Stack::shared().api();
+    let user = api.user().await;
+    let log_in = async |form: &[(&str, &str)]| {
+        let mut all = vec![("username", user.username.as_str())];
+        all.extend(form);
+        api.post("/auth/login").form(&all).send().await
+    };
+    let password = ("password", PASSWORD);
+    for more in [
+        &[][..],
+        &[("grant_type", "password")],
+        &[("grant_type", ""), ("client_id", "x"), ("client_secret", "y")],
+    ] {
+        let body = log_in(&[&[password], more].concat()).await.expect(200);
+        e2e::answer::exactly(&body, &["access_token", "token_type", "expires_in"]);
+        api.as_user(&text(&body, "access_token")).await.expect(200);
+    }
+    let offline = log_in(&[password, ("scope", "offline_access")]).await.expect(200);
+    assert!(
+        text(&offline, "refresh_token").starts_with("rt_") && offline["scope"].is_null(),
+        "{offline}"
+    );
+    let narrowed = log_in(&[password, ("scope", "orders:read offline_access")]).await.expect(200);
+    assert_eq!(narrowed["scope"], "orders:read");
+    let refused = |answer: Answer, status: u16, error: &str| {
+        let body = answer.problem(status, "");
+        assert_eq!((&body["error"], &body["error_description"]), (&json!(error), &body["detail"]));
+    };
+    refused(log_in(&[("password", "wrong")]).await, 401, "invalid_grant");
+    refused(log_in(&[]).await, 422, "invalid_request");
+    refused(
+        log_in(&[password, ("grant_type", "refresh_token")]).await,
+        400,
+        "unsupported_grant_type",
+    );
+    refused(log_in(&[password, password]).await, 400, "invalid_request");
+    // What was sent as JSON is refused as before.
+    let json = api.log_in(&user.username, "wrong").await.problem(401, "Incorrect");
+    assert!(json["error"].is_null() && json["error_description"].is_null(), "{json}");
+}
+
+#[tokio::test]
 async fn errors_are_those_of_the_standard() {
     let api = Stack::shared().api();
     let user = api.user().await;

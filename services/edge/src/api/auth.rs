@@ -22,6 +22,7 @@ use crate::state::Edge;
 use sessions::KeepQuery;
 
 mod json;
+mod login;
 mod refresh;
 pub(crate) mod sessions;
 mod slip;
@@ -29,6 +30,8 @@ mod slip;
 pub use json::{
     AccountBody, ChangePasswordBody, EndedBody, LogInBody, RefreshBody, SignUpBody, TokenBody,
 };
+pub use login::LogInForm;
+use login::LogInInput;
 pub(super) use refresh::next_tokens;
 
 /// Times that a change of password is decided anew where something newer came, at most.
@@ -49,21 +52,25 @@ pub(crate) async fn sign_up(
 }
 
 /// Log in
-#[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LogInBody,
+#[utoipa::path(post, path = "/auth/login", tag = "auth",
+    request_body(content((LogInBody = "application/json"), (LogInForm = "application/x-www-form-urlencoded"))),
     responses((status = 200, description = "An access token", body = TokenBody)))]
 pub(crate) async fn log_in(
     State(edge): State<Arc<Edge>>,
     Anonymous(context): Anonymous,
     Extension(client): Extension<ClientAddress>,
-    JsonBody(body): JsonBody<LogInBody, MAX_AUTH_BODY>,
+    input: LogInInput,
 ) -> Result<Json<TokenBody>, Problem> {
     edge.limits.login(client)?;
-    let request = body.of(edge.mark());
-    let login = edge.bus.call(&context, &request).await.map_err(|error| match error {
-        CallError::Refused(Refusal::WrongCredentials) => {
-            Problem::wrong_credentials(slip::of(&request))
-        }
-        other => other.into(),
+    let (is_form, request) = (input.is_form(), input.body.of(edge.mark()));
+    let login = edge.bus.call(&context, &request).await.map_err(|error| {
+        let problem = match error {
+            CallError::Refused(Refusal::WrongCredentials) => {
+                Problem::wrong_credentials(slip::of(&request))
+            }
+            other => other.into(),
+        };
+        LogInInput::told(is_form, problem)
     })?;
     Ok(Json(login.into()))
 }
