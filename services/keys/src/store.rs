@@ -58,16 +58,16 @@ pub const MIGRATIONS: &[Migration] = &[
     ),
     Migration::new(10, "to end", include_str!("../../../migrations/keys/0010_to_end.sql")),
     Migration::new(
-        14,
+        11,
         "leaked lineages",
-        include_str!("../../../migrations/keys/0014_leaked_lineages.sql"),
+        include_str!("../../../migrations/keys/0011_leaked_lineages.sql"),
     ),
     Migration {
         backfill: Some(OWN_EVENTS),
         ..Migration::new(
-            15,
+            12,
             "owners of events",
-            include_str!("../../../migrations/keys/0015_owners_of_events.sql"),
+            include_str!("../../../migrations/keys/0012_owners_of_events.sql"),
         )
     },
 ];
@@ -82,7 +82,7 @@ pub const AUDIT: AuditSql =
 /// What a user sees of it: also what was done to their keys and by these.
 pub const LISTING: ListSql = listing!("keys", ["owner_id" = "$1"]);
 
-/// Gives events from before step 15, and those of a release before it, their owner, where there is a row of the key; those of
+/// Gives events from before step 12, and those of a release before it, their owner, where there is a row of the key; those of
 /// nobody's keys have 0.
 pub const OWN_EVENTS: Backfill = Backfill {
     sql: "UPDATE keys_audit_events SET owner_id = COALESCE((SELECT owner_id FROM api_keys WHERE api_keys.id = \
