@@ -21,6 +21,7 @@
 //! | [`scope`] | named rights: granted, required, covered |
 //! | [`credential`] | the API key format: make, parse, hash |
 //! | [`secret`] | text that is never printed |
+//! | [`idempotency`] | a client's `Idempotency-Key` |
 //! | [`ids`] | identifiers and times |
 //! | [`previous`] | the messages as the release before has them |
 //! | [`text`] | what a person can see of a name |
@@ -31,6 +32,7 @@ pub mod authority;
 pub mod caller;
 pub mod credential;
 pub mod grants;
+pub mod idempotency;
 pub mod identity;
 pub mod ids;
 pub mod keys;
@@ -54,6 +56,7 @@ pub use credential::{
     ApiKey, CredentialHash, KeyEnvironment, KeyPrefix, MalformedKey, RefreshToken,
 };
 pub use grants::{AllowedIps, Grants, Metadata};
+pub use idempotency::{Idempotency, IdempotencyKey, IdempotentRoute, RequestDigest};
 pub use ids::{KeyId, Mark, RequestId, SessionId, Timestamp, UserId};
 pub use principal::{Detail, KeyDetail, Owner, Principal, UserDetail};
 pub use refusal::{FieldError, Refusal};

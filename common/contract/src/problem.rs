@@ -128,6 +128,9 @@ table! {
         "Credentials do not belong in a URL, where logs keep them: send them in a header.");
     /// A body that ends early.
     BROKEN_BODY = BAD_HOST.saying("The request's body could not be read.");
+    /// What names no request.
+    IDEMPOTENCY_MALFORMED = BAD_HOST.saying(
+        "The header `Idempotency-Key` must be there once, and hold 16 to 255 visible ASCII characters.");
     /// What begins like no request.
     NO_REQUEST_LINE = BAD_HOST.saying("The first line is not that of a request.");
     /// A head that cannot be read.

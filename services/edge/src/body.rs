@@ -112,6 +112,7 @@ impl<S: Send + Sync> FromRequest<S> for NoBody {
     }
 }
 
+/// The bytes of a body, which has at most `most`.
 pub(crate) async fn read(request: Request, most: usize) -> Result<Vec<u8>, Problem> {
     match tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body(), most)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),

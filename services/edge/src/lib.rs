@@ -21,6 +21,7 @@
 //! | [`body`] | bodies and ids in paths |
 //! | `fields`, `if_match` | bodies of which every member is known, and what a change is meant for |
 //! | `form` | bodies that are forms |
+//! | `idempotency` | requests that may come again from their client |
 //! | `admission` | who waits for room |
 //! | [`limits`] | how often one client or user may |
 //! | `unshown` | new keys, until their client is shown them |
@@ -52,6 +53,7 @@ mod fields;
 mod form;
 mod guard;
 mod host;
+mod idempotency;
 mod idle_timeout;
 mod if_match;
 pub mod layers;

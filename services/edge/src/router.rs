@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use latchkey_contract::problem::{
-    CONFLICT_KEYS, CONFLICT_LEAKED, CONFLICT_NOT_REVOKED, CONFLICT_RELEASE, CONFLICT_RETIRING,
-    CONFLICT_REVOKED, CREDENTIAL_IN_URL, EMAIL_TAKEN, INACTIVE_USER, INSUFFICIENT_SCOPE, INVALID,
-    KEY_NOT_FOUND, METHOD_NOT_ALLOWED, NO_METADATA, NO_SUCH_ROUTE, NOT_ACCEPTED, NOT_FORM,
-    PRECONDITION_FAILED, ProblemType, SESSION_NOT_FOUND, UNSUPPORTED_GRANT_TYPE, USERNAME_TAKEN,
-    USERS_ONLY, WRONG_CREDENTIALS,
+    CONFLICT_IN_FLIGHT, CONFLICT_KEYS, CONFLICT_LEAKED, CONFLICT_NOT_REVOKED, CONFLICT_RELEASE,
+    CONFLICT_RETIRING, CONFLICT_REVOKED, CREDENTIAL_IN_URL, EMAIL_TAKEN, IDEMPOTENCY_MALFORMED,
+    IDEMPOTENCY_MISMATCH, INACTIVE_USER, INSUFFICIENT_SCOPE, INVALID, KEY_NOT_FOUND,
+    METHOD_NOT_ALLOWED, NO_METADATA, NO_SUCH_ROUTE, NOT_ACCEPTED, NOT_FORM, PRECONDITION_FAILED,
+    ProblemType, SESSION_NOT_FOUND, UNSUPPORTED_GRANT_TYPE, USERNAME_TAKEN, USERS_ONLY,
+    WRONG_CREDENTIALS,
 };
 use latchkey_gate::Requirement;
 use utoipa_axum::routes;
@@ -113,7 +114,13 @@ fn accounts() -> [Route; 5] {
 }
 
 /// How making a key may be refused.
-const UNMADE: &[&ProblemType] = &[&INSUFFICIENT_SCOPE, &CONFLICT_KEYS];
+const UNMADE: &[&ProblemType] = &[
+    &IDEMPOTENCY_MALFORMED,
+    &INSUFFICIENT_SCOPE,
+    &CONFLICT_KEYS,
+    &CONFLICT_IN_FLIGHT,
+    &IDEMPOTENCY_MISMATCH,
+];
 
 fn api_keys() -> [Route; 5] {
     [
@@ -195,13 +202,16 @@ fn rotations() -> [Route; 4] {
     let rotating = |route: Route| {
         route
             .problems(&[
+                &IDEMPOTENCY_MALFORMED,
                 &INSUFFICIENT_SCOPE,
                 &KEY_NOT_FOUND,
                 &CONFLICT_RETIRING,
                 &CONFLICT_LEAKED,
                 &USERS_ONLY,
                 &CONFLICT_KEYS,
+                &CONFLICT_IN_FLIGHT,
                 &PRECONDITION_FAILED,
+                &IDEMPOTENCY_MISMATCH,
             ])
             .limit(LimitClass::Keys)
             .body(MAX_BODY)

@@ -3,6 +3,7 @@
 //! `api/keys/create.rs` makes keys by it, and `api/keys/rotate.rs` such that replace another.
 
 use std::mem;
+use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub(crate) struct UnshownKeys {
 }
 
 /// A key that is made for a client. Dropped before [`shown`](Self::shown), it is revoked: the client has gone, or
-/// the request took too long.
+/// the request took too long. Where the client may ask again, it stays: the next request gets it.
 pub(crate) struct Making {
     keys: Arc<UnshownKeys>,
     unshown: Option<Unshown>,
@@ -44,6 +45,8 @@ pub(crate) struct Making {
     is_idle: bool,
     /// Whether something may have come of an earlier try.
     may_be_done: bool,
+    /// Whether its client may ask for it again.
+    is_kept: bool,
 }
 
 /// What makes a key.
@@ -85,8 +88,8 @@ impl UnshownKeys {
     /// Begins to make a key for whoever acts. What asks for it has a seed.
     pub(crate) fn making(self: &Arc<Self>, context: &Context, ask: impl Into<Ask>) -> Making {
         let unshown = Unshown { context: context.clone(), ask: ask.into(), made: None };
-        let keys = Arc::clone(self);
-        Making { keys, unshown: Some(unshown), is_idle: true, may_be_done: false }
+        let (keys, is_kept) = (Arc::clone(self), unshown.ask.is_repeatable());
+        Making { keys, unshown: Some(unshown), is_idle: true, may_be_done: false, is_kept }
     }
 
     fn push(&self, one: Waiting) {
@@ -142,7 +145,7 @@ impl UnshownKeys {
         match ask {
             Ask::Issue(request) => {
                 let context = anew(context, IssueKey::TIMEOUT);
-                Ok(vec![self.bus.call(&context, request).await?.object.id])
+                Ok(ids(slice::from_ref(&self.bus.call(&context, request).await?)))
             }
             Ask::IssueMany(request) => {
                 let context = anew(context, IssueKeys::TIMEOUT);
@@ -166,7 +169,7 @@ impl UnshownKeys {
         let context = anew(context, RotateKey::TIMEOUT);
         let context = context.acting(acting::itself(context.request_id.clone()));
         match self.bus.call_waiting(self.attempt, &context, &request).await {
-            Ok(rotated) => Ok(Some(rotated.issued.object.id)),
+            Ok(rotated) => Ok(ids(slice::from_ref(&rotated.issued)).first().copied()),
             Err(CallError::Refused(Refusal::Stale | Refusal::KeyNotFound)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -213,8 +216,13 @@ impl Making {
             return Err(CallError::Fault);
         };
         self.is_idle = false;
-        let answer = self.keys.bus.call_telling(context, request).await;
-        *made = answer.outcome.as_ref().ok().map(|issued| vec![issued.object.id]);
+        let answer = if self.is_kept {
+            // A repeat waits for what was done to the key since.
+            self.keys.bus.call_waiting_telling(self.keys.attempt, context, request).await
+        } else {
+            self.keys.bus.call_telling(context, request).await
+        };
+        *made = answer.outcome.as_ref().ok().map(|issued| ids(slice::from_ref(issued)));
         self.asked(answer.is_undone);
         answer.outcome
     }
@@ -229,7 +237,11 @@ impl Making {
             return Err(CallError::Fault);
         };
         self.is_idle = false;
-        let answer = self.keys.bus.call_telling(context, request).await;
+        let answer = if self.is_kept {
+            self.keys.bus.call_waiting_telling(self.keys.attempt, context, request).await
+        } else {
+            self.keys.bus.call_telling(context, request).await
+        };
         *made = answer.outcome.as_ref().ok().map(|issued| ids(issued));
         self.asked(answer.is_undone);
         answer.outcome
@@ -248,7 +260,8 @@ impl Making {
         request.target.version = version;
         let keys = &self.keys;
         let answer = keys.bus.call_waiting_telling(keys.attempt, context, request).await;
-        *made = answer.outcome.as_ref().ok().map(|rotated| vec![rotated.issued.object.id]);
+        let of = |rotated: &RotatedKey| ids(slice::from_ref(&rotated.issued));
+        *made = answer.outcome.as_ref().ok().map(of);
         self.asked(answer.is_undone);
         answer.outcome
     }
@@ -267,6 +280,7 @@ impl Making {
 
     /// Nobody will be shown the key: it is revoked now or, where that cannot be, as soon as it can.
     pub(crate) async fn revoke(mut self) {
+        self.is_kept = false;
         let Some(unshown) = self.unshown.as_mut().filter(|_| !self.is_idle) else { return };
         if self.keys.revoke(unshown).await.is_ok() {
             self.unshown = None;
@@ -276,7 +290,7 @@ impl Making {
 
 impl Drop for Making {
     fn drop(&mut self) {
-        if let Some(unshown) = self.unshown.take().filter(|_| !self.is_idle) {
+        if let Some(unshown) = self.unshown.take().filter(|_| !self.is_idle && !self.is_kept) {
             let due = Instant::now();
             let until = due + PATIENCE;
             self.keys.push(Waiting { unshown, due, pause: FIRST_PAUSE, until });
@@ -284,8 +298,9 @@ impl Drop for Making {
     }
 }
 
+/// Those that were made for this request: others may have been shown before.
 fn ids(made: &[IssuedKey]) -> Vec<KeyId> {
-    made.iter().map(|issued| issued.object.id).collect()
+    made.iter().filter(|issued| !issued.is_replayed).map(|issued| issued.object.id).collect()
 }
 
 /// The same request with time of its own: its client does not wait any more.
@@ -295,6 +310,14 @@ fn anew(context: &Context, timeout: Duration) -> Context {
 }
 
 impl Ask {
+    fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Issue(request) => request.idempotency.is_some(),
+            Self::IssueMany(request) => request.idempotency.is_some(),
+            Self::Rotate(request) => request.idempotency.is_some(),
+        }
+    }
+
     fn owner(&self) -> UserId {
         match self {
             Self::Issue(request) => request.owner,

@@ -1,5 +1,6 @@
 //! The service's own variables.
 
+use latchkey_contract::Secret;
 use latchkey_contract::credential::KeyPrefix;
 use latchkey_contract::scope::Scopes;
 use latchkey_revocation::config::{self as revocation, Settings};
@@ -119,6 +120,9 @@ pub struct Config {
     pub audit: latchkey_audit::config::Settings,
     /// How a revoke waits for the edges.
     pub revocation: Settings,
+    /// A secret of the process, where it has one that all replicas share and no database holds: the standalone process has,
+    /// that of its tokens.
+    pub process_secret: Option<Secret>,
 }
 
 impl Config {
@@ -137,9 +141,16 @@ impl Config {
             per_owner: environment.read(&API_KEYS_PER_OWNER)?,
             audit: latchkey_audit::config::Settings::read(environment)?,
             revocation: Settings::read(environment)?,
+            process_secret: None,
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// What answers are kept by for whoever may ask again: a secret that all replicas share, and no database holds.
+    #[must_use]
+    pub fn shared_secret(&self) -> Option<&Secret> {
+        self.audit.key.as_ref().or(self.process_secret.as_ref())
     }
 
     /// Refuses what is good by itself and not together.

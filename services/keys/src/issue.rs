@@ -13,6 +13,7 @@ use latchkey_contract::{ApiKey, Failure, FieldError, Refusal, Secret, Timestamp,
 use latchkey_runtime::Entropy;
 use sha2::Sha256;
 
+use crate::idempotency::{self, Repeatable, made_before};
 use crate::store;
 use crate::store::issue::{Inserted, Order, Policy};
 use crate::{Config, Keys, NAME};
@@ -29,21 +30,22 @@ pub(crate) async fn issue(
     context: Context,
     request: IssueKey,
 ) -> Result<IssuedKey, Failure> {
-    let IssueKey { owner, ref narrowed, ref key, ref seed } = request;
+    let IssueKey { owner, ref narrowed, ref key, ref seed, ref idempotency } = request;
     let command = Command { owner, narrowed: narrowed.as_ref(), now: keys.now() };
     if let Some(Err(fault)) = seed.as_ref().map(check_seed) {
         return Err(Refusal::Invalid(vec![fault]).into());
+    }
+    let (of, caller) = ((owner, narrowed.as_ref()), context.caller()?);
+    let repeatable = Repeatable::of(&keys, caller, of, idempotency.as_ref(), seed.as_ref())?;
+    if let Some(made) = made_before(&keys, repeatable.as_ref()).await? {
+        return only(made);
     }
     let (text, order) = match seed {
         Some(seed) => order(&keys, &command, key, grow(seed, owner, None, &keys.entropy)),
         None => order(&keys, &command, key, |bytes| keys.entropy.fill(bytes)),
     }
     .map_err(Refusal::Invalid)?;
-    let policy = policy(&keys).await?;
-    let inserted = store::issue::insert(&keys.db, order, &policy, context.caller()?).await?;
-    let object = *made(inserted)?;
-    tell(&context, &object);
-    Ok(IssuedKey { object, key: shown(&text) })
+    only(add(&keys, &context, repeatable.as_ref(), (vec![shown(&text)], vec![order])).await?)
 }
 
 pub(crate) async fn issue_many(
@@ -51,11 +53,16 @@ pub(crate) async fn issue_many(
     context: Context,
     request: IssueKeys,
 ) -> Result<Vec<IssuedKey>, Failure> {
-    let IssueKeys { owner, ref narrowed, keys: ref wanted, ref seed } = request;
+    let IssueKeys { owner, ref narrowed, keys: ref wanted, ref seed, ref idempotency } = request;
     check_seed(seed).map_err(|fault| Refusal::Invalid(vec![fault]))?;
     if !(1..=rules::MAX_MADE).contains(&wanted.len()) {
         let fault = FieldError::new("keys", format!("must be 1 to {}", rules::MAX_MADE));
         return Err(Refusal::Invalid(vec![fault]).into());
+    }
+    let (of, caller) = ((owner, narrowed.as_ref()), context.caller()?);
+    let repeatable = Repeatable::of(&keys, caller, of, idempotency.as_ref(), Some(seed))?;
+    if let Some(made) = made_before(&keys, repeatable.as_ref()).await? {
+        return Ok(made);
     }
     let command = Command { owner, narrowed: narrowed.as_ref(), now: keys.now() };
     let (mut texts, mut orders, mut faults) = (Vec::new(), Vec::new(), Vec::new());
@@ -74,13 +81,35 @@ pub(crate) async fn issue_many(
     if !faults.is_empty() {
         return Err(Refusal::Invalid(faults).into());
     }
-    let policy = policy(&keys).await?;
-    let inserted = store::issue::insert_all(&keys.db, orders, &policy, context.caller()?).await?;
+    add(&keys, &context, repeatable.as_ref(), (texts, orders)).await
+}
+
+/// Adds the keys of one command, or says what an earlier request with the same idempotency key has made.
+async fn add(
+    keys: &Arc<Keys>,
+    context: &Context,
+    repeatable: Option<&Repeatable<'_>>,
+    (texts, orders): (Vec<Secret>, Vec<Order>),
+) -> Result<Vec<IssuedKey>, Failure> {
+    let (policy, caller) = (policy(keys).await?, context.caller()?);
+    let answer = repeatable.map(|command| command.claim(keys, &texts)).transpose()?;
+    let answer = answer.as_ref();
+    let inserted = store::issue::insert_once(&keys.db, orders, &policy, caller, answer).await;
+    let inserted = inserted.map_err(|error| idempotency::failed(error, answer.is_some()))?;
+    if inserted == Inserted::Claimed {
+        return made_before(keys, repeatable).await?.ok_or_else(idempotency::in_hand);
+    }
     let objects = made(inserted)?;
     for object in &objects {
-        tell(&context, object);
+        tell(context, object);
     }
-    Ok(objects.into_iter().zip(texts).map(|(object, key)| IssuedKey { object, key }).collect())
+    let issued = objects.into_iter().zip(texts);
+    Ok(issued.map(|(object, key)| IssuedKey { object, key, is_replayed: false }).collect())
+}
+
+/// The one key of a command that makes one.
+fn only(made: Vec<IssuedKey>) -> Result<IssuedKey, Failure> {
+    made.into_iter().next().ok_or(Failure::Overloaded)
 }
 
 /// A key is as hard to guess as what it is made from.
@@ -116,6 +145,7 @@ fn made<T>(inserted: Inserted<T>) -> Result<T, Failure> {
         Inserted::Barred(barred) => barred.into(),
         // What stood against it does no longer: the next try makes the keys.
         Inserted::Nothing => Failure::Overloaded,
+        Inserted::Claimed => idempotency::in_hand(),
     })
 }
 

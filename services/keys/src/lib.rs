@@ -16,6 +16,7 @@ pub mod environments;
 pub mod epoch;
 pub mod expiring;
 pub mod get;
+pub mod idempotency;
 pub mod issue;
 pub mod list;
 pub mod lookup;
@@ -49,6 +50,7 @@ use latchkey_runtime::{Clock, Entropy, Exit, StartError};
 use latchkey_store::Db;
 
 pub use config::Config;
+use idempotency::sealer::Sealer;
 
 /// The service's name: on the bus, in the database and in logs.
 pub const NAME: &str = "keys";
@@ -77,6 +79,8 @@ pub struct Keys {
     authority: Arc<Authority<KeysAuthority>>,
     restrictions: release::Known,
     ceilings: release::Known,
+    /// Keeps answers for whoever may ask again; `None`: there is no secret to do so by.
+    sealer: Option<Sealer>,
 }
 
 impl Keys {
@@ -113,8 +117,20 @@ pub async fn start(config: Config, deps: Deps) -> Result<Running, StartError> {
     )
     .await?;
     let (restrictions, ceilings) = (release::Known::restrictions(), release::Known::ceilings());
-    let keys =
-        Keys { config, db, clock, entropy, lookup, usage, authority, restrictions, ceilings };
+    let sealer = config.shared_secret().map(Sealer::of).transpose();
+    let sealer = sealer.map_err(|error| StartError::new(Exit::Internal, error.to_string()))?;
+    let keys = Keys {
+        config,
+        db,
+        clock,
+        entropy,
+        lookup,
+        usage,
+        authority,
+        restrictions,
+        ceilings,
+        sealer,
+    };
     let keys = Arc::new(keys);
     root::start(bus, keys, verifier, listener, shipper)
         .await

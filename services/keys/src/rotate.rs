@@ -8,6 +8,7 @@ use latchkey_contract::keys::{
 };
 use latchkey_contract::{ApiKey, Failure, FieldError, Refusal, Timestamp};
 
+use crate::idempotency::{self, Repeatable, rotated_before};
 use crate::issue::{check_seed, expiry, grow, shown};
 use crate::store::again;
 use crate::store::rotate::{Replaced, Rotated, Rotation};
@@ -31,20 +32,34 @@ pub(crate) async fn rotate(
         acting::reads(caller, request.target.owner)?;
         request.is_self = acting::is_self(&request, caller);
     }
+    let request = request;
     let (owner, replaced) = (request.target.owner, request.target.key);
+    let named = request.idempotency.as_ref().filter(|_| !is_withdrawal);
+    let of = (owner, request.target.narrowed.as_ref());
+    let repeatable = Repeatable::of(&keys, caller, of, named, Some(&request.seed))?;
+    let repeatable = repeatable.as_ref();
+    if let Some(before) = rotated_before(&keys, repeatable, &request).await? {
+        return Ok(before);
+    }
     let old = store::key::get(&keys.db, owner, replaced, now).await?;
     let old = old.ok_or(Refusal::KeyNotFound)?;
     let key = make(&request, &keys, &old.environment)?;
-    let rotation = check(&request, &keys.config, &key, now)?;
+    let mut rotation = check(&request, &keys.config, &key, now)?;
+    rotation.claim = repeatable.map(|it| it.claim(&keys, &[shown(&key)])).transpose()?;
     let outcome = if is_withdrawal {
         again(|| store::rotate::overtake(&keys.db, &rotation, now)).await?
     } else {
-        again(|| store::rotate::rotate(&keys.db, &rotation, caller, now)).await?
+        let rotated = again(|| store::rotate::rotate(&keys.db, &rotation, caller, now)).await;
+        rotated.map_err(|error| idempotency::failed(error, repeatable.is_some()))?
     };
     let Replaced { object, retires_at, change, is_revoked } = match outcome {
         Rotated::Key(replaced) => *replaced,
         Rotated::NotFound => return Err(Refusal::KeyNotFound.into()),
         Rotated::Barred(barred) => return Err(barred.into()),
+        Rotated::Claimed => {
+            let before = rotated_before(&keys, repeatable, &request).await?;
+            return before.ok_or_else(idempotency::in_hand);
+        }
     };
     let (actor, request_id) = (context.actor(), &context.request_id);
     tracing::debug!(target: "audit", service = NAME, actor, user = %owner, key = %replaced, by = %object.id, %request_id, "a key was replaced");
@@ -57,7 +72,7 @@ pub(crate) async fn rotate(
         }
     };
     let changed = Box::pin(keys.authority.answer(change, request.wait, confirmed)).await?;
-    let issued = IssuedKey { object, key: shown(&key) };
+    let issued = IssuedKey { object, key: shown(&key), is_replayed: false };
     Ok(RotatedKey { issued, replaces: replaced, retires_at, changed })
 }
 
@@ -104,7 +119,8 @@ fn check<'a>(
     let (hash, hint) = (key.hash(), key.hint());
     let max_life = config.max_days * Timestamp::DAY;
     let per_owner = config.per_owner;
-    Ok(Rotation { request, hash, hint, retires_at, expires_at, max_life, per_owner })
+    let claim = None;
+    Ok(Rotation { request, hash, hint, retires_at, expires_at, max_life, per_owner, claim })
 }
 
 /// When the old key ends; `None`: at once.

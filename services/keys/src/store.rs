@@ -5,12 +5,14 @@ pub mod ceiling;
 pub mod default_ceiling;
 pub mod expiring;
 pub mod held;
+pub mod idempotency;
 pub mod issue;
 pub mod key;
 pub mod list;
 pub mod order;
 pub mod owner;
 pub mod purge;
+pub mod replay;
 pub mod revoke;
 pub mod revoke_many;
 pub mod rotate;
@@ -23,6 +25,7 @@ mod limit;
 mod locks;
 mod matching;
 mod rehearse;
+mod waited;
 
 use latchkey_audit::{AuditSql, ListSql, audit, listing};
 use latchkey_authority::changes;
@@ -144,6 +147,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([key::ANYBODYS_BY_HASH, key::ANYBODYS_BY_HINT]);
     all.extend(list::statements());
     all.extend([issue::INSERT, issue::INSERT_LIMITED, issue::FIND_ISSUED, issue::ADD_TAG]);
+    all.extend([idempotency::CLAIM, idempotency::FIND, idempotency::DELETE_OLD, replay::SHOW]);
     all.extend(limit::statements(engine));
     all.push(limit::IS_FULL);
     all.extend([acting::ACTING, acting::CEILING]);
@@ -162,7 +166,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.push(if sqlite { confirm.sqlite } else { confirm.postgres });
     all.extend(matching::STATEMENTS);
     all.extend([revoke_many::HOLD, revoke_many::REVOKE, rehearse::USED]);
-    all.extend([rotate::OVERTAKE, rotate::WAITED, rotate::SETTLE]);
+    all.extend([rotate::OVERTAKE, waited::WAITED, rotate::SETTLE]);
     all.extend([ceiling::FIND, ceiling::SET, ceiling::CLEAR, ceiling::RANGE]);
     all.extend([default_ceiling::FIND, default_ceiling::SET, default_ceiling::ANY_KEY]);
     all

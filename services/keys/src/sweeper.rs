@@ -1,4 +1,4 @@
-//! Deletes keys that nobody can use or wants to see any more, a bounded number at a time.
+//! Deletes keys that nobody can use or wants to see any more, and answers that are kept no longer, a bounded number at a time.
 //!
 //! One replica at a time does it. Two that do it side by side delete the same rows once: whether a key is deleted its own
 //! row says, whose expiry never changes.
@@ -10,6 +10,7 @@ use latchkey_runtime::Clock;
 use latchkey_runtime::periodic::PeriodicTask;
 use latchkey_store::{Db, StoreError};
 
+use crate::store::idempotency;
 use crate::{NAME, store};
 
 /// How long a key stays in its owner's list after it expired, in milliseconds.
@@ -37,6 +38,9 @@ impl PeriodicTask for Sweeper {
         if let Err(error) = self.sweep().await {
             tracing::warn!(service = NAME, %error, "expired keys cannot be deleted: the next sweep tries again");
         }
+        if let Err(error) = self.sweep_answers().await {
+            tracing::warn!(service = NAME, %error, "kept answers cannot be deleted: the next sweep tries again");
+        }
     }
 }
 
@@ -50,6 +54,23 @@ impl Sweeper {
         let mut swept = 0;
         for _ in 0..BATCHES {
             let deleted = store::delete_expired(&self.db, before, BATCH).await?;
+            swept += deleted;
+            if deleted == 0 {
+                break;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// One sweep of the answers that were kept for whoever might ask again; the number of rows it deleted.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn sweep_answers(&self) -> Result<u64, StoreError> {
+        let until = Timestamp(self.clock.unix_millis()).plus(-idempotency::RETENTION);
+        let mut swept = 0;
+        for _ in 0..BATCHES {
+            let deleted = idempotency::delete_old(&self.db, until, BATCH).await?;
             swept += deleted;
             if deleted == 0 {
                 break;

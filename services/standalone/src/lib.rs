@@ -116,6 +116,7 @@ impl Service for Standalone {
             config::seal_by(&secret, &mut config.identity, &mut config.keys);
             config.identity.token.secret = secret;
         }
+        config.keys.process_secret = Some(config.identity.token.secret.clone());
         Ok(((Bus::local(), db), Opened { server, config, shown, socket, clock, entropy }))
     }
 

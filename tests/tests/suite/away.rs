@@ -109,7 +109,12 @@ async fn a_service_whose_database_is_away_has_its_callers_come_back() {
     let set_active = SetActive { user: owner, active: false, version: 1, mark };
     let answers = [
         answer(&askers, owner, &keys::Ready).await,
-        answer(&askers, owner, &IssueKey { owner, narrowed: None, key, seed: None }).await,
+        answer(
+            &askers,
+            owner,
+            &IssueKey { owner, narrowed: None, key, seed: None, idempotency: None },
+        )
+        .await,
         answer(&askers, owner, &ListKeys::of(owner, KeyId(0), 5)).await,
         answer(&askers, owner, &ListEvents::<KeysAuthority>::of(owner, 5)).await,
         answer(&askers, owner, &ListEvents::<IdentityAuthority>::of(owner, 5)).await,

@@ -103,6 +103,7 @@ fn rotation(target: KeyTarget) -> RotateKey {
         confirm: false,
         is_self: false,
         seed: Secret::new("s".repeat(32)),
+        idempotency: None,
         wait: true,
     }
 }
@@ -126,11 +127,12 @@ async fn rotate_until(
         expires_at: None,
         max_life: 365 * Timestamp::DAY,
         per_owner: None,
+        claim: None,
     };
     match keys::rotate::rotate(db, &rotation, by, NOW).await.unwrap() {
         Rotated::Key(replaced) => Ok(*replaced),
         Rotated::Barred(barred) => Err(said(barred)),
-        other @ Rotated::NotFound => panic!("{other:?}"),
+        other @ (Rotated::NotFound | Rotated::Claimed) => panic!("{other:?}"),
     }
 }
 

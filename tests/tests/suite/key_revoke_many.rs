@@ -200,6 +200,7 @@ fn rotation(key: KeyId, version: i64, seed: u8) -> RotateKey {
         confirm: false,
         is_self: false,
         seed: Secret::new("s".repeat(32)),
+        idempotency: None,
         wait: true,
     }
 }
@@ -213,6 +214,7 @@ fn checked(request: &RotateKey, hash: u8) -> Rotation<'_> {
         expires_at: None,
         max_life: 365 * Timestamp::DAY,
         per_owner: None,
+        claim: None,
     }
 }
 

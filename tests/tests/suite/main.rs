@@ -43,6 +43,7 @@ mod insiders;
 mod jwks;
 mod key_changes;
 mod key_filters;
+mod key_idempotency;
 mod key_leaks;
 mod key_list;
 mod key_lookup;

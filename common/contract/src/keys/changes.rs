@@ -10,6 +10,7 @@ use crate::authority::{CHANGE_ATTEMPT, CHANGE_TIMEOUT, Changed};
 use crate::caller::Sender;
 use crate::credential::CredentialHash;
 use crate::grants::{AllowedIps, Metadata};
+use crate::idempotency::Idempotency;
 use crate::ids::{KeyId, Mark, Timestamp, UserId};
 use crate::rpc::{Retry, Rpc};
 use crate::scope::Scopes;
@@ -172,6 +173,8 @@ pub struct RotateKey {
     /// As in [`IssueKey`](super::IssueKey).
     #[serde(with = "exposed")]
     pub seed: Secret,
+    /// As in [`IssueKey`](super::IssueKey).
+    pub idempotency: Option<Idempotency>,
     /// As in [`UpdateKey`].
     pub wait: bool,
 }

@@ -11,6 +11,7 @@ use super::object::{KeyObject, KeyOrigin, KeyState};
 use crate::caller::Sender;
 use crate::credential::CredentialHash;
 use crate::grants::{AllowedIps, Metadata};
+use crate::idempotency::Idempotency;
 use crate::ids::{KeyId, Timestamp, UserId};
 use crate::rpc::{ATTEMPT, Retry, Rpc};
 use crate::scope::Scopes;
@@ -72,6 +73,8 @@ pub struct IssueKey {
     /// service takes random bits of its own.
     #[serde(default, with = "exposed_option")]
     pub seed: Option<Secret>,
+    /// Where the client may ask again.
+    pub idempotency: Option<Idempotency>,
 }
 
 /// Makes several keys: all or none.
@@ -86,9 +89,11 @@ pub struct IssueKeys {
     /// As in [`IssueKey`]: each key grows from it and its place.
     #[serde(with = "exposed")]
     pub seed: Secret,
+    /// As in [`IssueKey`].
+    pub idempotency: Option<Idempotency>,
 }
 
-/// A key that was made. The only message that holds its text.
+/// A key that was made, and what holds its text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IssuedKey {
     /// What is shown of it from now on.
@@ -96,6 +101,8 @@ pub struct IssuedKey {
     /// The key itself, never to be seen again.
     #[serde(with = "exposed")]
     pub key: Secret,
+    /// Whether it was made for an earlier request of the client's, by another seed: it may have been shown before.
+    pub is_replayed: bool,
 }
 
 /// A page of `owner`'s keys.

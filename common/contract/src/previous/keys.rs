@@ -73,6 +73,8 @@ pub struct RevokeKeyBefore {
 
 /// The release before knows no rights: it would make a key that has all of them.
 const RESTRICTED: Untranslatable = Untranslatable("a key that is more than a name and an expiry");
+/// The release before would make another key each time.
+const REPEATABLE: Untranslatable = Untranslatable("an idempotency key");
 /// Whose a key is, where only who asked for it knows. No user has this id.
 const NOT_TOLD: UserId = UserId(0);
 
@@ -80,7 +82,10 @@ impl Message for IssueKey {
     type Previous = IssueKeyBefore;
 
     fn into_previous(self) -> Result<IssueKeyBefore, Untranslatable> {
-        let Self { owner, narrowed, key, seed } = self;
+        let Self { owner, narrowed, key, seed, idempotency } = self;
+        if idempotency.is_some() {
+            return Err(REPEATABLE);
+        }
         let (name, expires_in) = (key.name.clone(), key.expires_in);
         let plain = NewKey { name: name.clone(), expires_in, ..NewKey::default() };
         if narrowed.is_some() || key != plain {
@@ -103,7 +108,7 @@ impl Message for IssueKey {
             ExpiresInBefore::NotAnInteger => ExpiresIn::NotAnInteger,
         };
         let key = NewKey { name, expires_in, ..NewKey::default() };
-        Ok(Self { owner, narrowed: None, key, seed })
+        Ok(Self { owner, narrowed: None, key, seed, idempotency: None })
     }
 }
 
@@ -141,7 +146,8 @@ impl Message for IssuedKey {
     }
 
     fn from_previous(previous: IssuedKeyBefore) -> Result<Self, Untranslatable> {
-        Ok(Self { object: previous.listed.of(NOT_TOLD), key: previous.key })
+        let object = previous.listed.of(NOT_TOLD);
+        Ok(Self { object, key: previous.key, is_replayed: false })
     }
 }
 

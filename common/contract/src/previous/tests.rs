@@ -98,6 +98,14 @@ fn before<M: Message>(body: &[u8]) -> M {
     wire::decode(&bytes, Contracts::OWN).unwrap().1
 }
 
+fn idempotency() -> crate::Idempotency {
+    crate::Idempotency {
+        key: crate::IdempotencyKey::parse("0123456789abcdef").unwrap(),
+        route: crate::IdempotentRoute::Create,
+        request: crate::RequestDigest([7; 32]),
+    }
+}
+
 fn snapshot() -> crate::lease::ReadAt {
     let epoch = crate::lease::Epoch { made: 1, timeline: 2 };
     crate::lease::ReadAt { epoch, revision: crate::lease::Revision(3) }
@@ -174,13 +182,15 @@ fn a_restriction_is_never_left_out() {
     assert_eq!(read.verdicts, [None]);
 
     let (owner, seed) = (UserId(7), Some(crate::Secret::new("seed".into())));
-    let issue = |narrowed, key| IssueKey { owner, narrowed, key, seed: seed.clone() };
+    let issue =
+        |narrowed, key| IssueKey { owner, narrowed, key, seed: seed.clone(), idempotency: None };
     let plain = NewKey { name: Some("ci".into()), ..NewKey::default() };
     let bytes = wire::encode(&issue(None, plain.clone()), PREVIOUS).unwrap();
     assert_eq!(bytes, [&[2, 0, 14, 1, 2, b'c', b'i', 0, 1, 4][..], b"seed"].concat());
     let read: IssueKey = before(&bytes[2..]);
     assert_eq!((read.key, read.narrowed), (plain.clone(), None));
     refused(&issue(Some(Scopes::everything()), plain.clone()));
+    refused(&IssueKey { idempotency: Some(idempotency()), ..issue(None, plain.clone()) });
     for (restricted, what) in [
         (NewKey { scopes: Some(Scopes::everything()), ..plain.clone() }, "scopes"),
         (NewKey { allowed_ips: Some(AllowedIps::default()), ..plain.clone() }, "allowed_ips"),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::*;
 use crate::identity::{IdentityAuthority, NameUser, UserName};
 use crate::keys::{
-    FindKeys, FoundKey, IssueKey, KeyState, KeysAuthority, KnownBy, NewKey, RecordUses, VerifyKeys,
+    FindKeys, FoundKey, IssueKey, IssuedKey, KeyObject, KeyState, KeysAuthority, KnownBy, NewKey,
+    RecordUses, VerifyKeys,
 };
 use crate::lease::{Epoch, MemberId, MemberResult, ReadAt, Revision};
 use crate::refusal::Conflict;
@@ -113,6 +114,32 @@ fn the_bytes_of_what_an_operator_asks_about_keys_never_change() {
 }
 
 #[test]
+fn what_a_client_may_ask_again_has_its_bytes_and_a_malformed_key_is_not_read() {
+    let text = "0123456789abcdef";
+    let idempotency = crate::Idempotency {
+        key: crate::IdempotencyKey::parse(text).unwrap(),
+        route: crate::IdempotentRoute::CreateMany,
+        request: crate::RequestDigest([7; 32]),
+    };
+    let ask = crate::keys::IssueKeys {
+        owner: UserId(1),
+        narrowed: None,
+        keys: Vec::new(),
+        seed: Secret::new("s".into()),
+        idempotency: Some(idempotency),
+    };
+    assert!(!format!("{ask:?}").contains(text));
+    let bytes = [&[2, 0, 0, 1, b's', 1, 16][..], text.as_bytes(), &[2], &[7; 32]].concat();
+    assert_eq!(body(&ask), bytes);
+    let short =
+        [&[3, 0, 2, 0, 0, 1, b's', 1, 15][..], &text.as_bytes()[1..], &[2], &[7; 32]].concat();
+    assert!(matches!(decode::<crate::keys::IssueKeys>(&short), Err(WireError::Decode(_))));
+    let object = KeyObject::bare(KeyId(1), Owner::User(UserId(1)), Timestamp(0), Timestamp(1));
+    let issued = IssuedKey { object, key: Secret::new("k".into()), is_replayed: true };
+    assert!(body(&issued).ends_with(&[2, 1, b'k', 1]));
+}
+
+#[test]
 fn a_secret_crosses_the_bus_and_stays_out_of_debug_output() {
     let ask = crate::identity::SignUp {
         email: None,
@@ -200,7 +227,7 @@ fn trailing_bytes_and_cut_messages_are_refused() {
 fn what_is_above_the_limit_is_neither_written_nor_read() {
     let name = Some("x".repeat(MAX_MESSAGE));
     let key = NewKey { name, ..NewKey::default() };
-    let ask = IssueKey { owner: UserId(1), narrowed: None, key, seed: None };
+    let ask = IssueKey { owner: UserId(1), narrowed: None, key, seed: None, idempotency: None };
     assert!(encode(&ask).is_err());
     assert!(matches!(decode::<IssueKey>(&vec![0; MAX_MESSAGE + 1]), Err(WireError::TooLarge(_))));
 }

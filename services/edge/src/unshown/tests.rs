@@ -7,7 +7,10 @@ use latchkey_contract::Owner;
 use latchkey_contract::authority::{Changed, Receipt};
 use latchkey_contract::keys::{KeyObject, NewKey};
 use latchkey_contract::lease::Revision;
-use latchkey_contract::{Actor, Caller, Failure, Refusal, Secret, SessionId, Timestamp, UserId};
+use latchkey_contract::{
+    Actor, Caller, Failure, Idempotency, IdempotencyKey, IdempotentRoute, Refusal, RequestDigest,
+    Secret, SessionId, Timestamp, UserId,
+};
 
 use super::*;
 
@@ -66,7 +69,7 @@ fn issued() -> IssuedKey {
 fn issued_as(id: i64) -> IssuedKey {
     let owner = Owner::User(UserId(2));
     let object = KeyObject::bare(KeyId(id), owner, Timestamp(0), Timestamp(1));
-    IssuedKey { object, key: Secret::new("sk_".to_owned()) }
+    IssuedKey { object, key: Secret::new("sk_".to_owned()), is_replayed: false }
 }
 
 /// What the key service is asked for, where the client is gone after the first answer.
@@ -77,6 +80,7 @@ async fn asked_after(first: First) -> Vec<&'static str> {
         narrowed: None,
         key: NewKey::default(),
         seed: Some(Secret::new("seed".to_owned())),
+        idempotency: None,
     };
     let mut making = bench.keys.making(&context, request);
     making.make().await.unwrap_err();
@@ -101,6 +105,7 @@ async fn of_several_keys_that_nobody_is_shown_each_is_revoked() {
             narrowed: None,
             keys: vec![NewKey::default(); 2],
             seed: Secret::new("seed".to_owned()),
+            idempotency: None,
         };
         let mut making = bench.keys.making(&by_a_user(), request);
         assert_eq!(making.make_many().await.unwrap().len(), 2);
@@ -135,4 +140,37 @@ async fn a_key_that_was_not_made_is_left_alone() {
     for first in [refused, overloaded] {
         assert_eq!(asked_after(first).await, ["make"]);
     }
+}
+
+#[tokio::test]
+async fn what_its_client_may_ask_for_again_stays_unless_whoever_acts_has_ended() {
+    for (has_ended, asked) in [(false, &["make"][..]), (true, &["make", "revoke"])] {
+        let bench = bench(|| Failure::Overloaded).await;
+        let request = IssueKeys {
+            owner: UserId(2),
+            narrowed: None,
+            keys: vec![NewKey::default()],
+            seed: Secret::new("seed".to_owned()),
+            idempotency: Some(Idempotency {
+                key: IdempotencyKey::parse("0123456789abcdef").unwrap(),
+                route: IdempotentRoute::CreateMany,
+                request: RequestDigest([1; 32]),
+            }),
+        };
+        let mut making = bench.keys.making(&by_a_user(), request);
+        making.make_many().await.unwrap();
+        if has_ended {
+            making.revoke().await;
+        } else {
+            drop(making);
+            bench.keys.run().await;
+        }
+        assert_eq!(*bench.asked.lock().unwrap(), asked);
+    }
+}
+
+#[test]
+fn what_was_made_for_an_earlier_request_is_not_this_ones_to_revoke() {
+    let earlier = IssuedKey { is_replayed: true, ..issued_as(1) };
+    assert_eq!(ids(&[earlier, issued_as(2)]), [KeyId(2)]);
 }

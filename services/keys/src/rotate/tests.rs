@@ -18,6 +18,7 @@ fn request(grace: Grace, reason: RevocationReason, confirm: bool) -> RotateKey {
         confirm,
         is_self: false,
         seed: Secret::new("s".repeat(SEED_MIN)),
+        idempotency: None,
         wait: true,
     }
 }

@@ -6,6 +6,7 @@ use latchkey_contract::{Caller, CredentialHash, KeyId, Timestamp, UserId};
 use latchkey_store::{Db, StoreError, Tx, Value, values};
 
 use super::acting::{Barred, ceiling_of, reach};
+use super::idempotency::{Claim, claim};
 use super::key::{KeyRow, select_keys};
 pub use super::order::{NewRow, Order, Policy};
 use super::{AUDIT, IS_DISABLED, limit, locks};
@@ -50,6 +51,8 @@ pub enum Inserted<T = Box<KeyObject>> {
     Barred(Barred),
     /// They were not added for a reason that is no longer there.
     Nothing,
+    /// An earlier request has the same idempotency key.
+    Claimed,
 }
 
 impl<T> Inserted<T> {
@@ -62,6 +65,7 @@ impl<T> Inserted<T> {
             Self::TooHeavy => Inserted::TooHeavy,
             Self::Barred(barred) => Inserted::Barred(barred),
             Self::Nothing => Inserted::Nothing,
+            Self::Claimed => Inserted::Claimed,
         }
     }
 }
@@ -99,12 +103,29 @@ pub async fn insert_all(
     policy: &Policy,
     by: &Caller,
 ) -> Result<Inserted<Vec<KeyObject>>, StoreError> {
+    insert_once(db, orders, policy, by, None).await
+}
+
+/// The same for a client that may ask again, unless what it is answered is kept already.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn insert_once(
+    db: &Db,
+    orders: Vec<Order>,
+    policy: &Policy,
+    by: &Caller,
+    answer: Option<&Claim>,
+) -> Result<Inserted<Vec<KeyObject>>, StoreError> {
     let Some(first) = orders.first() else { return Ok(Inserted::Key(Vec::new())) };
     let (owner, now) = (first.owner, first.created_at);
     let hashes: Vec<CredentialHash> = orders.iter().map(|order| order.hash).collect();
     let mut tx = db.begin("issue key").await?;
     let added = match rows(&mut tx, orders, policy, by).await? {
-        Ok(rows) => add_all(&mut tx, rows, policy, by).await?,
+        Ok(rows) => match answer {
+            Some(first) if !claim(&mut tx, first).await? => return Ok(Inserted::Claimed),
+            _ => add_all(&mut tx, rows, policy, by).await?,
+        },
         Err(barred) => Inserted::Barred(barred),
     };
     if let Inserted::Key(keys) = added {

@@ -11,11 +11,12 @@ use latchkey_contract::refusal::Conflict;
 use latchkey_contract::{Actor, Caller, CredentialHash, KeyId, Refusal, Timestamp};
 use latchkey_store::{Db, StoreError, Tx, values};
 use serde_json::json;
-use sqlx::FromRow;
 
 use super::acting::{Barred, ceiling, reach};
+use super::idempotency::{Claim, claim};
 use super::issue::FIND_ISSUED;
 use super::key::{GET, KeyRow, conflict};
+use super::waited::{WAITED, WaitedRow};
 use super::{AUDIT, AUTHORITY, SET_REVISION, hash_of, leaked, limit, locks};
 use crate::acting::{ROTATE_SELF, Reach, WRITE, Wanted, is_self};
 
@@ -45,8 +46,6 @@ pub(super) const REPLACE: &str = "UPDATE api_keys SET replaced_by = $2, retires_
 /// Nobody can replace the key any more by what they read before.
 pub(super) const OVERTAKE: &str = "UPDATE api_keys SET version = version + 1 \
     WHERE owner_id = $1 AND id = $2 AND replaced_by IS NULL RETURNING id";
-pub(super) const WAITED: &str = "SELECT hash, revoked_position, is_settled, changed_position, changed_settled \
-    FROM api_keys WHERE owner_id = $1 AND id = $2";
 pub(super) const SETTLE: &str =
     "UPDATE api_keys SET changed_settled = TRUE WHERE id = $1 AND changed_position = $2";
 
@@ -67,6 +66,8 @@ pub struct Rotation<'a> {
     pub max_life: i64,
     /// Living keys of one owner at most, where there is a limit.
     pub per_owner: Option<u32>,
+    /// The answer, where the client may ask again.
+    pub claim: Option<Claim>,
 }
 
 /// What became of a rotation.
@@ -78,6 +79,8 @@ pub enum Rotated {
     NotFound,
     /// Whoever acts may not do it, or nobody may.
     Barred(Barred),
+    /// An earlier request has the same idempotency key: nothing was done.
+    Claimed,
 }
 
 /// A key that was replaced.
@@ -91,19 +94,6 @@ pub struct Replaced {
     pub change: Change,
     /// Whether it was revoked.
     pub is_revoked: bool,
-}
-
-#[derive(FromRow)]
-struct WaitedRow {
-    hash: Vec<u8>,
-    #[sqlx(rename = "revoked_position")]
-    revoked_revision: Option<i64>,
-    #[sqlx(rename = "is_settled")]
-    is_revoke_confirmed: bool,
-    #[sqlx(rename = "changed_position")]
-    changed_revision: Option<i64>,
-    #[sqlx(rename = "changed_settled")]
-    is_change_confirmed: bool,
 }
 
 impl From<Refusal> for Rotated {
@@ -139,6 +129,11 @@ pub async fn rotate(
         Ok(reach) => reach,
         Err(barred) => return Ok(Rotated::Barred(barred)),
     };
+    if let Some(first) = &rotation.claim
+        && !claim(&mut tx, first).await?
+    {
+        return Ok(Rotated::Claimed);
+    }
     let expires_at = match life(&mut tx, rotation, &reach, &old, now).await? {
         Ok(expires_at) => expires_at,
         Err(refusal) => return Ok(refusal.into()),
@@ -207,13 +202,9 @@ async fn before(
     };
     // Whatever ended or changed it last is no earlier than its rotation.
     let is_revoked = waited.revoked_revision.is_some();
-    let (at, is_confirmed) = if is_revoked {
-        (waited.revoked_revision, waited.is_revoke_confirmed)
-    } else {
-        (waited.changed_revision, waited.is_change_confirmed)
-    };
     let row = revision(tx, &AUTHORITY).await?;
-    let earlier = Some((at.map_or_else(|| row.revision(), Revision), is_confirmed));
+    let earlier =
+        Some(waited.last().unwrap_or_else(|| (row.revision(), waited.is_change_confirmed)));
     let change = Change { tag: Tag::Credential(hash_of(&waited.hash)?), row, earlier };
     let retires_at = old.lineage.retires_at.unwrap_or(old.expires_at);
     Ok(Some(Rotated::Key(Box::new(Replaced { object, retires_at, change, is_revoked }))))

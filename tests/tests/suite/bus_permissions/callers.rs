@@ -141,7 +141,8 @@ async fn everything(
     let (user, mark) = (UserId(victim.id), Mark([7; 16]));
     let secret = |text: &str| Some(Secret::new(text.to_owned()));
     let forged = NewKey { name: Some("forged".to_owned()), ..NewKey::default() };
-    let issue = IssueKey { owner: user, narrowed: None, key: forged, seed: None };
+    let issue =
+        IssueKey { owner: user, narrowed: None, key: forged, seed: None, idempotency: None };
     let password = ChangePassword {
         version: 1,
         mark,

@@ -1,13 +1,14 @@
 //! Making keys: one, as old clients ask for it and as new ones do, or several at once.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use latchkey_contract::FieldError;
 use latchkey_contract::keys::{IssueKey, IssueKeys, NewKey, rules};
+use latchkey_contract::{FieldError, Idempotency, IdempotentRoute};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +18,7 @@ use super::fields::{KeyMembers, Rules, unknown};
 use super::json::{CreateKeyBody, CreatedKeyBody, NewKeyBody};
 use crate::body::JsonBody;
 use crate::credential::{Acting, KeyScope, Write};
+use crate::idempotency::{IdempotencyHeader, Repeatable, Replayed};
 use crate::problem::Problem;
 use crate::state::Edge;
 use crate::unshown::Making;
@@ -26,43 +28,50 @@ pub const MAX_BULK_BODY: usize = 48 * 1_024;
 
 /// Make an API key; the answer is the only one that shows it
 #[utoipa::path(post, path = "/keys/create", tag = "keys",
+    params(IdempotencyHeader),
     request_body = CreateKeyBody,
-    responses((status = 201, description = "The key", body = CreatedKeyBody)))]
+    responses((status = 201, description = "The key", body = CreatedKeyBody,
+        headers(("Idempotency-Replayed" = bool, description = "There and true where the answer was given before")))))]
 pub(crate) async fn create(
     State(edge): State<Arc<Edge>>,
     acting: Acting<Write>,
-    JsonBody(body): JsonBody<KeyMembers>,
-) -> Result<(StatusCode, Json<CreatedKeyBody>), Problem> {
-    make(&edge, &acting, body, Rules::Old).await
+    Repeatable { body: JsonBody(body), named }: Repeatable<JsonBody<KeyMembers>>,
+) -> Result<(StatusCode, Replayed, Json<CreatedKeyBody>), Problem> {
+    let named = named.map(|named| named.of(IdempotentRoute::Create, None));
+    make(&edge, &acting, (body, Rules::Old), named).await
 }
 
 /// Make an API key that may do what you say; the answer is the only one that shows it
 #[utoipa::path(post, path = "/keys", tag = "keys",
+    params(IdempotencyHeader),
     request_body = NewKeyBody,
-    responses((status = 201, description = "The key", body = CreatedKeyBody)))]
+    responses((status = 201, description = "The key", body = CreatedKeyBody,
+        headers(("Idempotency-Replayed" = bool, description = "There and true where the answer was given before")))))]
 pub(crate) async fn create_scoped(
     State(edge): State<Arc<Edge>>,
     acting: Acting<Write>,
-    JsonBody(body): JsonBody<KeyMembers>,
-) -> Result<(StatusCode, Json<CreatedKeyBody>), Problem> {
-    make(&edge, &acting, body, Rules::Strict).await
+    Repeatable { body: JsonBody(body), named }: Repeatable<JsonBody<KeyMembers>>,
+) -> Result<(StatusCode, Replayed, Json<CreatedKeyBody>), Problem> {
+    let named = named.map(|named| named.of(IdempotentRoute::CreateScoped, None));
+    make(&edge, &acting, (body, Rules::Strict), named).await
 }
 
 async fn make(
     edge: &Edge,
     acting: &Acting<Write>,
-    body: KeyMembers,
-    by: Rules,
-) -> Result<(StatusCode, Json<CreatedKeyBody>), Problem> {
+    (body, by): (KeyMembers, Rules),
+    idempotency: Option<Idempotency>,
+) -> Result<(StatusCode, Replayed, Json<CreatedKeyBody>), Problem> {
     edge.limits.key(acting.user)?;
     let (key, _days) = body.read(by).map_err(Problem::invalid)?;
     let key = of(acting, key);
     let (owner, narrowed, seed) = (acting.user, acting.narrowed.clone(), Some(edge.seed()));
-    let ask = IssueKey { owner, narrowed, key, seed };
+    let ask = IssueKey { owner, narrowed, key, seed, idempotency };
     let mut making = edge.unshown.making(&acting.context, ask);
     let issued = making.make().await?;
     let issued = hand_out(edge, acting, making, issued).await?;
-    Ok((StatusCode::CREATED, Json(CreatedKeyBody::new(issued, owner))))
+    let replayed = Replayed::of(slice::from_ref(&issued));
+    Ok((StatusCode::CREATED, replayed, Json(CreatedKeyBody::new(issued, owner))))
 }
 
 /// Several keys to make.
@@ -89,6 +98,8 @@ enum Item {
     Other(IgnoredAny),
 }
 
+type Bulk = JsonBody<CreateKeysBody, MAX_BULK_BODY>;
+
 /// Keys that were made: the only answer that shows them.
 #[derive(Serialize, ToSchema)]
 pub struct CreatedKeysBody {
@@ -98,24 +109,28 @@ pub struct CreatedKeysBody {
 
 /// Make several API keys, all or none; the answer is the only one that shows them
 #[utoipa::path(post, path = "/keys/bulk", tag = "keys",
+    params(IdempotencyHeader),
     request_body = CreateKeysBody,
-    responses((status = 201, description = "The keys", body = CreatedKeysBody)))]
+    responses((status = 201, description = "The keys", body = CreatedKeysBody,
+        headers(("Idempotency-Replayed" = bool, description = "There and true where the answer was given before")))))]
 pub(crate) async fn create_many(
     State(edge): State<Arc<Edge>>,
     acting: Acting<Write>,
-    JsonBody(body): JsonBody<CreateKeysBody, MAX_BULK_BODY>,
-) -> Result<(StatusCode, Json<CreatedKeysBody>), Problem> {
+    Repeatable { body: JsonBody(body), named }: Repeatable<Bulk, MAX_BULK_BODY>,
+) -> Result<(StatusCode, Replayed, Json<CreatedKeysBody>), Problem> {
     let wanted = body.read();
     edge.limits.keys(acting.user, wanted.as_ref().map_or(1, Vec::len))?;
     let keys = wanted.map_err(Problem::invalid)?;
     let keys = keys.into_iter().map(|key| of(&acting, key)).collect();
     let (owner, narrowed, seed) = (acting.user, acting.narrowed.clone(), edge.seed());
-    let ask = IssueKeys { owner, narrowed, keys, seed };
+    let idempotency = named.map(|named| named.of(IdempotentRoute::CreateMany, None));
+    let ask = IssueKeys { owner, narrowed, keys, seed, idempotency };
     let mut making = edge.unshown.making(&acting.context, ask);
     let made = making.make_many().await?;
     let made = hand_out(&edge, &acting, making, made).await?;
+    let replayed = Replayed::of(&made);
     let keys = made.into_iter().map(|issued| CreatedKeyBody::new(issued, owner)).collect();
-    Ok((StatusCode::CREATED, Json(CreatedKeysBody { keys })))
+    Ok((StatusCode::CREATED, replayed, Json(CreatedKeysBody { keys })))
 }
 
 impl CreateKeysBody {

@@ -101,7 +101,7 @@ impl CreatedKeyBody {
     /// How a key that was made is shown to its owner, once.
     #[must_use]
     pub fn new(issued: IssuedKey, owner: UserId) -> Self {
-        let IssuedKey { object, key } = issued;
+        let IssuedKey { object, key, .. } = issued;
         let id = object.id.0;
         Self { id, key: key.expose().to_owned(), fields: KeyFields::new(object, owner) }
     }

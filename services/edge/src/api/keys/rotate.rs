@@ -1,6 +1,7 @@
 //! `/keys/{key_id}/rotate`: a key is replaced by a new one, and both work for a while; `/keys/{key_id}/rotation`: how far
 //! a lineage is with that.
 
+use std::slice;
 use std::sync::Arc;
 
 use axum::Json;
@@ -14,7 +15,7 @@ use latchkey_contract::keys::{
 };
 use latchkey_contract::verify::MinRevision;
 use latchkey_contract::wire::MAX_BATCH;
-use latchkey_contract::{Actor, CallError, KeyId, Refusal, UserId};
+use latchkey_contract::{Actor, CallError, Idempotency, IdempotentRoute, KeyId, Refusal, UserId};
 use latchkey_gate::{CredentialText, Form, Requirement};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -25,6 +26,7 @@ use crate::api::json::rfc3339;
 use crate::body::{KeyPath, MaybeBody};
 use crate::credential::{Acting, KeyScope, Owner, Read, Write};
 use crate::fields::Fields;
+use crate::idempotency::{IdempotencyHeader, Repeatable, Replayed};
 use crate::if_match::IfMatch;
 use crate::problem::Problem;
 use crate::state::Edge;
@@ -126,37 +128,43 @@ pub struct ProgressBody {
 
 /// Replace an API key by a new one: the old one works until its grace is over
 #[utoipa::path(post, path = "/keys/{key_id}/rotate", tag = "keys",
-    params(("key_id" = i64, Path, minimum = 1, description = "The key's id"), WaitQuery),
+    params(("key_id" = i64, Path, minimum = 1, description = "The key's id"), WaitQuery, IdempotencyHeader),
     request_body = RotateKeyBody,
     responses(
-        (status = 201, description = "The new key, and when the old one ends", body = RotatedKeyBody),
-        (status = 202, description = "The same; the change of the old key is exact from the moment it names", body = RotatedKeyBody)))]
+        (status = 201, description = "The new key, and when the old one ends", body = RotatedKeyBody,
+            headers(("Idempotency-Replayed" = bool, description = "There and true where the answer was given before"))),
+        (status = 202, description = "The same; the change of the old key is exact from the moment it names", body = RotatedKeyBody,
+            headers(("Idempotency-Replayed" = bool, description = "There and true where the answer was given before")))))]
 pub(crate) async fn rotate(
     State(edge): State<Arc<Edge>>,
     acting: Acting<Write>,
     KeyPath(key): KeyPath,
     if_match: IfMatch,
     query: Result<Query<WaitQuery>, QueryRejection>,
-    MaybeBody(fields): MaybeBody,
-) -> Result<(StatusCode, Json<RotatedKeyBody>), Problem> {
-    replace(&edge, &acting, key, &if_match, (query, fields), false).await
+    Repeatable { body: MaybeBody(fields), named }: Repeatable<MaybeBody>,
+) -> Result<(StatusCode, Replayed, Json<RotatedKeyBody>), Problem> {
+    let named = named.map(|named| named.of(IdempotentRoute::Rotate, Some(key)));
+    replace(&edge, &acting, key, &if_match, (query, fields, named), false).await
 }
 
 /// Replace the API key that is shown by a new one
-#[utoipa::path(post, path = "/keys/self/rotate", tag = "keys", params(WaitQuery),
+#[utoipa::path(post, path = "/keys/self/rotate", tag = "keys", params(WaitQuery, IdempotencyHeader),
     request_body = RotateKeyBody,
     responses(
-        (status = 201, description = "The new key, and when the old one ends", body = RotatedKeyBody),
-        (status = 202, description = "The same; the change of the old key is exact from the moment it names", body = RotatedKeyBody)))]
+        (status = 201, description = "The new key, and when the old one ends", body = RotatedKeyBody,
+            headers(("Idempotency-Replayed" = bool, description = "There and true where the answer was given before"))),
+        (status = 202, description = "The same; the change of the old key is exact from the moment it names", body = RotatedKeyBody,
+            headers(("Idempotency-Replayed" = bool, description = "There and true where the answer was given before")))))]
 pub(crate) async fn rotate_self(
     State(edge): State<Arc<Edge>>,
     acting: Acting<RotateSelf>,
     if_match: IfMatch,
     query: Result<Query<WaitQuery>, QueryRejection>,
-    MaybeBody(fields): MaybeBody,
-) -> Result<(StatusCode, Json<RotatedKeyBody>), Problem> {
+    Repeatable { body: MaybeBody(fields), named }: Repeatable<MaybeBody>,
+) -> Result<(StatusCode, Replayed, Json<RotatedKeyBody>), Problem> {
     let key = itself(&acting).ok_or_else(Problem::internal)?;
-    replace(&edge, &acting, key, &if_match, (query, fields), true).await
+    let named = named.map(|named| named.of(IdempotentRoute::RotateSelf, Some(key)));
+    replace(&edge, &acting, key, &if_match, (query, fields, named), true).await
 }
 
 /// How far the keys of a lineage are with replacing each other
@@ -195,21 +203,21 @@ fn itself<S>(acting: &Acting<S>) -> Option<KeyId> {
     }
 }
 
-/// What a request says besides its path: its query, and its body's members.
-type Said = (Result<Query<WaitQuery>, QueryRejection>, Fields);
+/// What a request says besides its path: its query, its body's members, and what its client calls it.
+type Said = (Result<Query<WaitQuery>, QueryRejection>, Fields, Option<Idempotency>);
 
 async fn replace<S: KeyScope>(
     edge: &Arc<Edge>,
     acting: &Acting<S>,
     key: KeyId,
     if_match: &IfMatch,
-    (query, fields): Said,
+    (query, fields, idempotency): Said,
     is_self: bool,
-) -> Result<(StatusCode, Json<RotatedKeyBody>), Problem> {
+) -> Result<(StatusCode, Replayed, Json<RotatedKeyBody>), Problem> {
     let (body, wait) = (RotateKeyBody::read(fields)?, WaitQuery::read(query)?);
     let owner = acting.user;
     edge.limits.key(owner)?;
-    let narrowed = acting.narrowed.clone();
+    let (narrowed, is_repeatable) = (acting.narrowed.clone(), idempotency.is_some());
     let target = KeyTarget { owner, key, version: KeyTarget::NEVER, mark: edge.mark(), narrowed };
     let request = RotateKey {
         target,
@@ -219,16 +227,23 @@ async fn replace<S: KeyScope>(
         confirm: body.confirm,
         is_self,
         seed: edge.seed(),
+        idempotency,
         wait,
     };
     let mut making = edge.unshown.making(&acting.context, request);
     for _ in 0..MAX_DECISIONS {
         // What it is now, after the client has asked.
         let version = edge.bus.call(&acting.context, &GetKey { owner, key }).await?.version;
-        if_match.check(version)?;
-        let rotated = match making.replace(version).await {
-            Err(CallError::Refused(Refusal::Stale)) => continue,
-            rotated => rotated?,
+        let unmet = if_match.check(version).err();
+        if !is_repeatable && let Some(problem) = unmet {
+            return Err(problem);
+        }
+        // A repeat names the version that its first try was meant for: it does nothing, and is answered.
+        let version = if unmet.is_some() { KeyTarget::NEVER } else { version };
+        let rotated = match (making.replace(version).await, unmet) {
+            (Err(CallError::Refused(Refusal::Stale)), Some(problem)) => return Err(problem),
+            (Err(CallError::Refused(Refusal::Stale)), None) => continue,
+            (rotated, _) => rotated?,
         };
         // Whoever acts may have ended while the key was made.
         if let Err(problem) = acting.is_still_good(&edge.gate).await
@@ -242,7 +257,8 @@ async fn replace<S: KeyScope>(
             Changed::Confirmed(_) => StatusCode::CREATED,
             Changed::Committed { .. } => StatusCode::ACCEPTED,
         };
-        return Ok((status, Json(RotatedKeyBody::new(rotated, owner))));
+        let replayed = Replayed::of(slice::from_ref(&rotated.issued));
+        return Ok((status, replayed, Json(RotatedKeyBody::new(rotated, owner))));
     }
     Err(Problem::unavailable("the key was changed by others again and again"))
 }
