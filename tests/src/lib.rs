@@ -55,4 +55,4 @@ pub use api::{Api, Call};
 pub use cluster::{Cluster, Service};
 pub use folder::Folder;
 pub use process::{Finished, Process};
-pub use stack::{Config, SECRET, Stack};
+pub use stack::{AUDIT_KEY, Config, SECRET, Stack};

@@ -18,6 +18,9 @@ use crate::{Api, Cluster, Folder, Service, binary, database, poll};
 /// The signing secret of every stack that does not choose its own.
 pub const SECRET: &str = "e2e-secret-e2e-secret-e2e-secret-e2e-secret";
 
+/// What seals the audit log, and keeps answers for a repeat, of every cluster that has a secret for that.
+pub const AUDIT_KEY: &str = "e2e-audit-key-e2e-audit-key-e2e-audit-key";
+
 /// Bound on a start; a start takes well under a second, a loaded machine may need more.
 const START: Duration = Duration::from_mins(1);
 
@@ -156,6 +159,10 @@ impl Stack {
         let stack = SHARED.get_or_init(|| {
             let stack = Self::with(|config| {
                 config.cheap_passwords();
+                // As in the cluster that is shipped.
+                if Self::is_cluster() {
+                    config.set("AUDIT_KEY", AUDIT_KEY);
+                }
             });
             stack.until_told();
             stack

@@ -218,6 +218,10 @@ fn texts(name: &str) -> (&'static [&'static str], &'static [&'static str]) {
         "since" | "until" => (&["2026-12-24T00:00:00Z"], &["", "2026-12-24", "tomorrow"]),
         "ip" => (&["203.0.113.7", "::1"], &["", "localhost"]),
         "request_id" => (&["a-1"], &[""]),
+        "Idempotency-Key" => (
+            &["8e03978e-40d5-43dd-bc93-6894a57f9324", "!~!~!~!~!~!~!~!~"],
+            &["", "0123456789abcde", "0123456789 abcdef"],
+        ),
         other => panic!("{other} is a text that nobody has told the test of"),
     }
 }
@@ -227,6 +231,41 @@ fn choices(schema: &Value) -> Option<&str> {
     let choices = schema["pattern"].as_str()?.strip_prefix("^(")?.strip_suffix(")$")?;
     let is_word = |byte: u8| byte.is_ascii_lowercase() || b"_|".contains(&byte);
     choices.bytes().all(is_word).then_some(choices)
+}
+
+/// Values that a parameter takes, and others.
+fn parameter_values(name: &str, schema: &Value) -> (Vec<String>, Vec<String>) {
+    let types = types(schema);
+    let (mut good, mut bad) =
+        (Vec::new(), vec!["x".to_owned(), "%20".to_owned(), "1,2".to_owned()]);
+    if types.contains(&"integer") {
+        let least = schema["minimum"].as_i64().unwrap();
+        bad.extend([(least - 1).to_string(), "1.5".into(), "9223372036854775808".into()]);
+        good.push(least.to_string());
+        let most = schema["maximum"].as_i64();
+        good.push(most.unwrap_or(i64::MAX).to_string());
+        bad.extend(most.map(|most| (most + 1).to_string()));
+    } else if let Some(choices) = choices(schema) {
+        good.extend(choices.split('|').map(str::to_owned));
+    } else if types.first() == Some(&"string") {
+        let (fits, does_not) = texts(name);
+        good.extend(fits.iter().map(ToString::to_string));
+        bad = does_not.iter().map(ToString::to_string).collect();
+    } else {
+        assert_eq!(types.first(), Some(&"boolean"), "{schema}");
+        good.extend(["true".to_owned(), "false".to_owned()]);
+        bad.extend(["1".to_owned(), "TRUE".to_owned(), String::new()]);
+    }
+    (good, bad)
+}
+
+/// Says that a parameter is refused.
+fn refused(answer: &Answer, name: &str, is_header: bool) {
+    if is_header {
+        answer.problem(400, name);
+    } else {
+        answer.invalid(&[name]);
+    }
 }
 
 #[tokio::test]
@@ -249,11 +288,13 @@ async fn every_parameter_is_taken_as_it_is_described_and_not_otherwise() {
                     call.send().await.problem(404, "Session not found");
                     continue;
                 }
+                let is_header = parameter["in"] == "header";
                 let call = async |value: &str| {
                     let key = api.key(&user.token, "parameter").await;
                     let (id, query) = match parameter["in"].as_str().unwrap() {
                         "path" => (value.to_owned(), String::new()),
                         "query" => (key.id.to_string(), format!("?{name}={value}")),
+                        "header" => (key.id.to_string(), String::new()),
                         other => panic!("{other}"),
                     };
                     let pattern = path.clone();
@@ -262,6 +303,9 @@ async fn every_parameter_is_taken_as_it_is_described_and_not_otherwise() {
                     let mut call = api.call(&method.to_uppercase(), &format!("{path}{query}"));
                     if !operation["requestBody"].is_null() {
                         call = call.json(&requests::good_body(&pattern, &user));
+                    }
+                    if is_header {
+                        call = call.header(name, value);
                     }
                     // A key that acts on itself.
                     if path.starts_with("/keys/self") && path != "/keys/self/rotate" {
@@ -272,31 +316,7 @@ async fn every_parameter_is_taken_as_it_is_described_and_not_otherwise() {
                     call.bearer(&user.token).send().await
                 };
                 count += 1;
-                let types = types(schema);
-                let (mut good, mut bad) =
-                    (Vec::new(), vec!["x".to_owned(), "%20".to_owned(), "1,2".to_owned()]);
-                if types.contains(&"integer") {
-                    let least = schema["minimum"].as_i64().unwrap();
-                    bad.extend([
-                        (least - 1).to_string(),
-                        "1.5".into(),
-                        "9223372036854775808".into(),
-                    ]);
-                    good.push(least.to_string());
-                    let most = schema["maximum"].as_i64();
-                    good.push(most.unwrap_or(i64::MAX).to_string());
-                    bad.extend(most.map(|most| (most + 1).to_string()));
-                } else if let Some(choices) = choices(schema) {
-                    good.extend(choices.split('|').map(str::to_owned));
-                } else if types.first() == Some(&"string") {
-                    let (fits, does_not) = texts(name);
-                    good.extend(fits.iter().map(ToString::to_string));
-                    bad = does_not.iter().map(ToString::to_string).collect();
-                } else {
-                    assert_eq!(types.first(), Some(&"boolean"), "{schema}");
-                    good.extend(["true".to_owned(), "false".to_owned()]);
-                    bad.extend(["1".to_owned(), "TRUE".to_owned(), String::new()]);
-                }
+                let (good, bad) = parameter_values(name, schema);
                 for value in good {
                     let answer = call(&value).await;
                     // An id that fits may be nobody's.
@@ -306,7 +326,7 @@ async fn every_parameter_is_taken_as_it_is_described_and_not_otherwise() {
                     assert!(fits, "{method} {path} {name}={value}: {}", answer.text());
                 }
                 for value in bad {
-                    call(&value).await.invalid(&[name]);
+                    refused(&call(&value).await, name, is_header);
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use e2e::account::PASSWORD;
-use e2e::{Answer, Api, Service, Stack, User, database, poll, unique};
+use e2e::{AUDIT_KEY, Answer, Api, Service, Stack, User, database, poll, unique};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -16,15 +16,13 @@ mod rows;
 /// Bound on whatever comes by itself.
 const SOON: Duration = Duration::from_mins(1);
 const REPLAYED: &str = "idempotency-replayed";
-/// By what a cluster's key service keeps answers; the one process has the secret of its tokens.
-const SECRET: &str = "kept-answers-kept-answers-kept-answers-kept";
 
 /// A stack that keeps answers, and a user.
 async fn ready() -> (Stack, Api, User) {
     let stack = Stack::with(|config| {
         config.cheap_passwords();
         if Stack::is_cluster() {
-            config.set("AUDIT_KEY", SECRET);
+            config.set("AUDIT_KEY", AUDIT_KEY);
         }
     });
     let api = stack.api();
@@ -122,7 +120,7 @@ async fn every_route_that_makes_a_secret_gives_its_answer_again() {
         let first = fresh(&post(&api, &user.token, path, &same, &body).await);
         let again = replayed(&post(&api, &user.token, path, &same, &body).await);
         assert_eq!(again, first, "{path}");
-        let spaced = body.to_string().replace(":", " : ");
+        let spaced = serde_json::to_string_pretty(&body).unwrap();
         let call = api.post(path).bearer(&user.token).header("idempotency-key", &same);
         assert_eq!(replayed(&call.body("application/json", spaced).send().await), first);
         let refused = post(&api, &user.token, path, &same, other).await;

@@ -116,7 +116,7 @@ async fn a_copy_of_the_database_shows_neither_a_key_nor_the_name_of_a_request() 
     assert!(has(b"POST /keys/create"), "the row is in the copy");
     for secret in secrets {
         assert!(!has(secret.as_bytes()), "{secret}");
-        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex::encode(&secret);
         assert!(!has(hex.as_bytes()), "{secret} in hexadecimal digits");
     }
 }
