@@ -106,6 +106,24 @@ fn values(field: &str, schema: &Value) -> (Vec<Value>, Vec<Value>) {
     (good, bad)
 }
 
+/// What the object in a body is described as; `None` where it has several forms, each of which is tried beside its
+/// route, as a form's fields are.
+fn json_object(document: &Value, path: &str, body: &Value) -> Option<Value> {
+    if body["content"]["application/json"].is_null() {
+        assert!(path.starts_with("/oauth/"), "{path}");
+        return None;
+    }
+    let mut schema = resolve(document, &body["content"]["application/json"]["schema"]);
+    if body["required"] != true {
+        // It may be left out, and then every field of it is.
+        let choices = schema["oneOf"].as_array().into_iter().flatten();
+        let object = choices.map(|it| resolve(document, it)).find(|it| it["type"] == "object");
+        schema = object.unwrap_or(schema);
+        assert!(schema["required"].is_null(), "{path}");
+    }
+    (!schema["oneOf"].is_array()).then(|| schema.clone())
+}
+
 #[tokio::test]
 async fn every_field_of_a_body_is_taken_as_it_is_described_and_not_otherwise() {
     let stack = Stack::with(|config| {
@@ -120,23 +138,7 @@ async fn every_field_of_a_body_is_taken_as_it_is_described_and_not_otherwise() {
         if body.is_null() || path == "/keys/self/rotate" {
             continue;
         }
-        // What a form takes is tried beside its route.
-        if body["content"]["application/json"].is_null() {
-            assert!(path.starts_with("/oauth/"), "{path}");
-            continue;
-        }
-        let mut schema = resolve(&document, &body["content"]["application/json"]["schema"]);
-        if body["required"] != true {
-            // It may be left out, and then every field of it is.
-            let choices = schema["oneOf"].as_array().into_iter().flatten();
-            let object = choices.map(|it| resolve(&document, it)).find(|it| it["type"] == "object");
-            schema = object.unwrap_or(schema);
-            assert!(schema["required"].is_null(), "{path}");
-        }
-        // Of several forms of a body each is tried beside its route.
-        if schema["oneOf"].is_array() {
-            continue;
-        }
+        let Some(schema) = json_object(&document, path, body) else { continue };
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let post = async |body: &Value| {

@@ -1,5 +1,7 @@
 //! The rows, statement by statement, on a SQLite file. The suite has the services' own on both engines.
 
+use latchkey_contract::UserId;
+use latchkey_contract::lease::Tag;
 use latchkey_contract::wire::CONTRACT;
 use latchkey_store::Value;
 

@@ -6,7 +6,8 @@ use latchkey_identity::fingerprint::Fingerprint;
 use latchkey_identity::signing::algorithm::KeyAlgorithm;
 use latchkey_identity::signing::key::NewKey;
 use latchkey_identity::store::account;
-use latchkey_identity::store::session::{self, NewSession, Opened};
+use latchkey_identity::store::session;
+use latchkey_identity::store::session_open::{self, NewSession, Opened};
 use latchkey_identity::store::signer::{self, Others};
 use latchkey_identity::store::signing_key::{self, NewRow};
 use latchkey_store::Db;
@@ -41,6 +42,9 @@ async fn names(db: &Db) -> Vec<String> {
 
 async fn open(db: &Db, number: u8, signer: Fingerprint) -> Opened {
     let row = NewSession {
+        refresh: None,
+        handle: None,
+        device: None,
         id: SessionId([number; 16]),
         user: UserId(1),
         created_at: NOW,
@@ -50,7 +54,7 @@ async fn open(db: &Db, number: u8, signer: Fingerprint) -> Opened {
         mark: None,
         scope: None,
     };
-    session::open(db, &row, 1, &ANYBODY).await.unwrap()
+    session_open::open(db, &row, 1, &ANYBODY).await.unwrap()
 }
 
 async fn sign_ada_up(db: &Db) {

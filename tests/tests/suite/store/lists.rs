@@ -47,12 +47,16 @@ async fn plan(db: &Db, sql: &str, arguments: &[&str]) -> String {
     if db.engine() == Engine::Sqlite {
         let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {sql}").into_boxed_str());
         let rows: Vec<(i64, i64, i64, String)> = db.fetch(explain, values![]).await.unwrap();
-        rows.iter().for_each(|(.., step)| writeln!(steps, "{step}").unwrap());
+        for (.., step) in rows {
+            writeln!(steps, "{step}").unwrap();
+        }
     } else {
         let how = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)";
         let explain: &'static str = Box::leak(format!("{how} {sql}").into_boxed_str());
         let rows: Vec<(String,)> = db.fetch(explain, values![]).await.unwrap();
-        rows.iter().for_each(|(step,)| writeln!(steps, "{step}").unwrap());
+        for (step,) in rows {
+            writeln!(steps, "{step}").unwrap();
+        }
     }
     steps
 }
