@@ -1,7 +1,7 @@
 //! Commands that make a secret and may come again from their client: under the same `Idempotency-Key` the first answer comes
 //! again, the secret included, and nothing more is done.
 //!
-//! The row with the answer is written in the transaction of what it is about ([`store::idempotency`]), sealed so that only
+//! The row with the answer is written in the transaction of what it is about (`store::idempotency`), sealed so that only
 //! the client's key opens it ([`sealer`]). It holds the texts of the keys; what else is shown of them is what they are now.
 
 pub mod sealer;
