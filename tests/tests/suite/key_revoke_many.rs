@@ -20,7 +20,7 @@ use latchkey_keys::store::acting::Barred;
 use latchkey_keys::store::issue::{Inserted, Policy};
 use latchkey_keys::store::revoke_many::{Many, ManyRevoked};
 use latchkey_keys::store::rotate::{Rotated, Rotation};
-use latchkey_store::{Db, StoreError, values};
+use latchkey_store::{Db, StoreError};
 use serde_json::{Value, json};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
