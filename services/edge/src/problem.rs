@@ -310,6 +310,11 @@ impl Problem {
         self.status() == StatusCode::UNAUTHORIZED
     }
 
+    /// Whether nobody could say: another try may be answered.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     /// The problem's stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::acting;
 use crate::name::NAME;
+use crate::problem::Problem;
 
 /// Keys that wait to be revoked at most; further ones stay.
 const MAX_WAITING: usize = 1_024;
@@ -276,6 +277,15 @@ impl Making {
     /// The key goes to its client.
     pub(crate) fn shown(mut self) {
         self.unshown = None;
+    }
+
+    /// Nobody is shown the key now. Where it is only that nobody could say whether whoever acts is still good, and its
+    /// client may ask again, it waits for that: then they are judged anew, and another try may have been shown it meanwhile.
+    /// Else it is revoked.
+    pub(crate) async fn withheld(self, problem: &Problem) {
+        if !(self.is_kept && problem.is_unavailable()) {
+            self.revoke().await;
+        }
     }
 
     /// Nobody will be shown the key: it is revoked now or, where that cannot be, as soon as it can.

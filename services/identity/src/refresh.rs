@@ -124,9 +124,7 @@ pub(crate) async fn refresh(
     if let (Some(asked), Some(granted)) = (&asked, &granted)
         && asked.intersection(granted) != *asked
     {
-        return Err(
-            Refusal::InsufficientScope { required: vec![asked.as_text().to_owned()] }.into()
-        );
+        return beyond(&identity, &token, &holder, asked).await;
     }
     let next = identity.refresh_tokens.next(&token, holder.session)?;
     let scope = asked.or(granted);
@@ -163,6 +161,27 @@ pub(crate) async fn refresh(
     let refresh =
         NextRefresh { token: next.into_secret(), expires_in: seconds_left(now, expires_at) };
     Ok(Refreshed::Next(LoggedIn { access_token, expires_in, scope, refresh: Some(refresh) }))
+}
+
+/// What is answered where more is asked for than was granted. That it is so is only said of a token that would be accepted.
+async fn beyond(
+    identity: &Identity,
+    token: &RefreshToken,
+    holder: &Holder,
+    asked: &Scopes,
+) -> Result<Refreshed, Failure> {
+    let (window, now) = (identity.config.sessions.reuse, identity.now());
+    if holder.has_ended {
+        return Err(Refusal::SessionEnded.into());
+    }
+    match rows::judge(&identity.db, token.hash(), window, now).await? {
+        Rotated::New(_) | Rotated::Again(..) => {
+            let required = vec![asked.as_text().to_owned()];
+            Err(Refusal::InsufficientScope { required }.into())
+        }
+        Rotated::Reused => Ok(Refreshed::Reused),
+        _ => Err(Refusal::SessionEnded.into()),
+    }
 }
 
 /// Signs a session's next access token and rotates the refresh token, if the session goes on.

@@ -130,6 +130,7 @@ impl<'a> Repeatable<'a> {
             owner: self.owner,
             narrowed: self.narrowed,
             needed: if is_self { ROTATE_SELF } else { WRITE },
+            is_self,
             made: &made,
             replaced: rotation.map(|request| request.target.key),
         };

@@ -234,6 +234,12 @@ pub const ALL: &[Metric] = &[
         &["service"],
         "Decisions that another service has not confirmed yet, counted up to 100",
     ),
+    gauge("latchkey_signing_keys", &[], "Signing keys that are accepted, or will be"),
+    gauge(
+        "latchkey_signing_keys_closed",
+        &[],
+        "1 where the key that signs cannot be opened by this process: nobody can log in there",
+    ),
     gauge(
         "latchkey_secrets_missing",
         &[],

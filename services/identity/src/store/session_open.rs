@@ -7,6 +7,7 @@ use latchkey_contract::{
     Actor, Caller, CredentialHash, Mark, Scopes, SessionId, Timestamp, UserId,
 };
 use latchkey_store::{Db, StoreError, Tx, values};
+use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
 use super::AUDIT;
@@ -134,7 +135,7 @@ pub async fn open(
     version: i64,
     by: &Caller,
 ) -> Result<Opened, StoreError> {
-    let NewSession { user, created_at, signer, mark, .. } = session;
+    let NewSession { user, created_at, signer, .. } = session;
     let mut tx = db.begin("open session").await?;
     let number: Option<(i64, Option<i64>)> =
         tx.fetch_first(NUMBER, values![user.0, version, &signer.0]).await?;
@@ -153,9 +154,20 @@ pub async fn open(
         tx.commit().await?;
         return Ok(if ended.is_empty() { Opened::New } else { Opened::InPlaceOf(ended) });
     }
-    let mark = mark.as_ref().map(|mark| mark.0.as_slice());
-    let before: Option<MarkedRow> = tx.fetch_first(FIND_MARK, values![mark, user.0]).await?;
+    let mark = kept_mark(session);
+    let before: Option<MarkedRow> =
+        tx.fetch_first(FIND_MARK, values![mark.as_deref(), user.0]).await?;
     Ok(before.and_then(MarkedRow::opened).map_or(Opened::EndedSince, Opened::Before))
+}
+
+/// How the message of the login is told again. Refresh tokens are derived from it: where there are any, nothing is kept that
+/// they could be derived from by whoever has the secret besides.
+fn kept_mark(session: &NewSession) -> Option<Vec<u8>> {
+    let mark = session.mark.as_ref()?;
+    Some(match session.refresh {
+        Some(_) => Sha256::digest(mark.0).to_vec(),
+        None => mark.0.to_vec(),
+    })
 }
 
 /// Adds the row; whether there was none of the same message.
@@ -177,7 +189,7 @@ async fn insert(
                 session.expires_at.0,
                 &session.token.0,
                 number,
-                session.mark.as_ref().map(|mark| mark.0.as_slice()),
+                kept_mark(session).as_deref(),
                 &session.signer.0,
                 scope,
                 session.handle.as_deref(),

@@ -12,7 +12,7 @@ use latchkey_store::{Db, StoreError, Tx, values};
 use super::acting::{Barred, reach};
 use super::key::{GET, KeyRow, select_keys};
 use super::revoke::mark_confirmed;
-use super::rotate::settle;
+use super::rotate::{settle, wanted};
 use super::waited::{WAITED, WaitedRow};
 use super::{AUTHORITY, IS_DISABLED, hash_of};
 
@@ -31,6 +31,8 @@ pub struct Asked<'a> {
     pub narrowed: Option<&'a Scopes>,
     /// The scope that it takes.
     pub needed: &'static str,
+    /// Whether a key that acts replaces itself.
+    pub is_self: bool,
     /// What was made.
     pub made: &'a [CredentialHash],
     /// The key that it replaces, if it does.
@@ -69,12 +71,13 @@ pub async fn show(
     asked: &Asked<'_>,
     now: Timestamp,
 ) -> Result<Result<Shown, Barred>, StoreError> {
-    let Asked { by, owner, narrowed, needed, made, replaced } = *asked;
+    let Asked { by, owner, narrowed, needed, is_self, made, replaced } = *asked;
     let refused = |refusal| Ok(Err(Barred::Refused(refusal)));
     let mut tx = db.begin("show keys again").await?;
-    if let Err(barred) = reach(&mut tx, by, owner, narrowed, needed, now).await? {
-        return Ok(Err(barred));
-    }
+    let reach = match reach(&mut tx, by, owner, narrowed, needed, now).await? {
+        Ok(reach) => reach,
+        Err(barred) => return Ok(Err(barred)),
+    };
     let disabled: Option<(bool,)> = tx.fetch_first(IS_DISABLED, values![owner.0]).await?;
     if disabled == Some((true,)) {
         return refused(Refusal::SessionEnded);
@@ -83,7 +86,13 @@ pub async fn show(
     for hash in made {
         let row: Option<KeyRow> = tx.fetch_first(SHOW, values![owner.0, &hash.0]).await?;
         let Some(row) = row else { return refused(Refusal::KeyNotFound) };
-        keys.push(row.object(now)?);
+        let object = row.object(now)?;
+        // An owner is shown whatever is theirs. Others may have less by now than when they made it; what replaces a key
+        // itself is that key.
+        if !is_self && let Err(refusal) = reach.covers(wanted(&object), &object.scopes) {
+            return refused(refusal);
+        }
+        keys.push(object);
     }
     let replaced = match replaced {
         None => None,

@@ -247,7 +247,8 @@ async fn life(
     Ok(reach.covers(wanted(old), &ceiling).map(|()| expires_at))
 }
 
-fn wanted(old: &KeyObject) -> Wanted<'_> {
+/// What somebody has to hold who makes a key like this.
+pub(super) fn wanted(old: &KeyObject) -> Wanted<'_> {
     let KeyObject { scopes, allowed_ips, environment, expires_at, external_id, .. } = old;
     let (expires_at, external_id) = (*expires_at, external_id.as_deref());
     Wanted { scopes, allowed_ips, environment, expires_at, external_id }

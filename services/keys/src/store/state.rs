@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::acting::Barred;
 use super::held::{Done, Found, find};
+use super::rotate::wanted;
 use super::{AUDIT, key, leaked};
-use crate::acting::Wanted;
 
 pub(super) const SET_STATE: &str = "UPDATE api_keys SET version = version + 1, changed_mark = $4, disabled_at = $5 \
     WHERE owner_id = $1 AND id = $2 AND version = $3 AND revoked_at IS NULL RETURNING version";
@@ -38,15 +38,8 @@ pub async fn set(
     let disabled_at = key::disabled_at(&mut tx, target.owner, target.key).await?;
     let is_other = disabled_at.is_none() != *enabled;
     if *enabled {
-        let wanted = Wanted {
-            scopes: &object.scopes,
-            allowed_ips: &object.allowed_ips,
-            environment: &object.environment,
-            expires_at: object.expires_at,
-            external_id: object.external_id.as_deref(),
-        };
         // What the owner may not do any more the key may not either, whatever it was granted.
-        if let Err(refusal) = reach.covers(wanted, &object.scopes) {
+        if let Err(refusal) = reach.covers(wanted(object), &object.scopes) {
             return refused(refusal);
         }
         let is_leaked = is_other && leaked::is_leaked(&mut tx, object.lineage.id).await?;

@@ -12,7 +12,8 @@ use super::AUDIT;
 use super::acting::{Barred, ceiling_of};
 use super::held::{Done, Found, Held, find};
 use super::issue::ADD_TAG;
-use crate::acting::{Reach, Wanted};
+use super::rotate::wanted;
+use crate::acting::Reach;
 
 pub(super) const UPDATE: &str = "UPDATE api_keys SET version = version + 1, changed_mark = $4, name = $5, \
     description = $6, metadata = $7, external_id = $8, tags = $9, scopes = $10, allowed_ips = $11, expires_at = $12, \
@@ -168,12 +169,6 @@ fn judge(
         return Err(Refusal::Conflict(Conflict::OlderRelease));
     }
     Ok(())
-}
-
-fn wanted(key: &KeyObject) -> Wanted<'_> {
-    let KeyObject { scopes, allowed_ips, environment, expires_at, external_id, .. } = key;
-    let (expires_at, external_id) = (*expires_at, external_id.as_deref());
-    Wanted { scopes, allowed_ips, environment, expires_at, external_id }
 }
 
 /// The one UPDATE that decides; whether it did.

@@ -2,7 +2,7 @@
 
 use e2e::{acting_user, ending, order};
 use latchkey_contract::keys::KeyState;
-use latchkey_contract::{CredentialHash, KeyId, Refusal, Timestamp, UserId};
+use latchkey_contract::{CredentialHash, KeyId, Refusal, Scopes, Timestamp, UserId};
 use latchkey_keys::acting::WRITE;
 use latchkey_keys::store as keys;
 use latchkey_keys::store::acting::Barred;
@@ -36,10 +36,15 @@ async fn insert(db: &Db, hashes: &[u8], claim: &Claim) -> Inserted<Vec<KeyId>> {
 }
 
 async fn shown(db: &Db, hashes: &[u8]) -> Result<Shown, Barred> {
+    shown_to(db, hashes, None).await
+}
+
+/// What a token is shown that is narrowed to these scopes.
+async fn shown_to(db: &Db, hashes: &[u8], narrowed: Option<&Scopes>) -> Result<Shown, Barred> {
     let made: Vec<CredentialHash> = hashes.iter().map(|hash| CredentialHash([*hash; 32])).collect();
     let by = acting_user(OWNER.0);
-    let (narrowed, replaced, needed) = (None, None, WRITE);
-    let asked = Asked { by: &by, owner: OWNER, narrowed, needed, made: &made, replaced };
+    let (replaced, needed, is_self) = (None, WRITE, false);
+    let asked = Asked { by: &by, owner: OWNER, narrowed, needed, is_self, made: &made, replaced };
     show(db, &asked, NOW).await.unwrap()
 }
 
@@ -120,6 +125,21 @@ async fn whoever_is_deactivated_is_shown_nothing() {
         let sql = "INSERT INTO keys_disabled_owners (owner_id, disabled_at) VALUES (1, 5)";
         db.execute(sql, &[]).await.unwrap();
         assert_eq!(shown(&db, &[1]).await.unwrap_err(), Barred::Refused(Refusal::SessionEnded));
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_less_by_now_is_shown_no_secret_that_has_more() {
+    for (db, _folder) in engines().await {
+        assert!(matches!(insert(&db, &[1], &claim(1, NOW)).await, Inserted::Key(_)));
+        let wide = Scopes::parse(&format!("* {WRITE}")).unwrap();
+        assert_eq!(shown_to(&db, &[1], Some(&wide)).await.unwrap().keys.len(), 1);
+        for narrow in [WRITE.to_owned(), format!("{WRITE} orders:read")] {
+            let narrow = Scopes::parse(&narrow).unwrap();
+            let barred = shown_to(&db, &[1], Some(&narrow)).await.unwrap_err();
+            let is_scope = matches!(barred, Barred::Refused(Refusal::InsufficientScope { .. }));
+            assert!(is_scope, "{barred:?}");
+        }
     }
 }
 

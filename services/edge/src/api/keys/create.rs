@@ -191,7 +191,7 @@ async fn hand_out<T, S: KeyScope>(
     made: T,
 ) -> Result<T, Problem> {
     if let Err(problem) = acting.is_still_good(&edge.gate).await {
-        making.revoke().await;
+        making.withheld(&problem).await;
         return Err(problem);
     }
     making.shown();

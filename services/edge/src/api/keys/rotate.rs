@@ -249,7 +249,7 @@ async fn replace<S: KeyScope>(
         if let Err(problem) = acting.is_still_good(&edge.gate).await
             && !has_ended_itself(edge, acting, &rotated, &problem).await
         {
-            making.revoke().await;
+            making.withheld(&problem).await;
             return Err(problem);
         }
         making.shown();
