@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 use e2e::cluster::{Cluster, Service};
 use e2e::{Api, User};
 use latchkey_contract::ApiKey;
-use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 
 use crate::floor::Floor;
-use crate::load::{Measured, ROUND, Target, get, get_text, head, post, quantile};
+use crate::load::{Measured, ROUND, Target, get, get_text, head, quantile};
 use crate::proc::resident_mib;
 use crate::{CONNECTIONS, ROUNDS, say};
 
 /// Keys that requests present in turn: more than a batch, so that each query looks for many.
 const KEYS: usize = 1_000;
+/// What each of them is granted.
+const SCOPES: &str = "customers:read invoices:* orders:read orders:write";
 /// Requests in flight of the busier figure.
 const MANY: usize = 256;
 const STARTS: usize = 3;
@@ -57,11 +58,12 @@ impl Bench {
         let mut database = self.database().await;
         for key in &keys {
             sqlx::query(
-                "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at) \
-                 VALUES ($1, $2, 'sk_', 'bench', 0, 9000000000000000)",
+                "INSERT INTO api_keys (owner_id, hash, hint, name, created_at, expires_at, scopes) \
+                 VALUES ($1, $2, 'sk_', 'bench', 0, 9000000000000000, $3)",
             )
             .bind(self.user.id)
             .bind(key.hash().0.as_slice())
+            .bind(SCOPES)
             .execute(&mut database)
             .await
             .unwrap();
@@ -112,8 +114,8 @@ impl Bench {
     }
 }
 
-/// One row and its parts.
-fn parts(measured: &Measured) {
+/// The parts of a row.
+pub fn parts(measured: &Measured) {
     let [edge, keys, identity, nats, postgres] = measured.each_us[..] else { return };
     say(&format!(
         "       of which edge {edge:.1}, keys {keys:.1}, identity {identity:.1}, NATS {nats:.1}, Postgres {postgres:.1} µs"
@@ -138,13 +140,6 @@ pub async fn figures() {
         }
         let by_token = bench.target(get("/protected/user", &token), CONNECTIONS).measure().await;
         by_token.row(round, "token, 64 in flight", &bare);
-        let body = json!({"name": "bench"}).to_string();
-        let issue = bench.target(post("/keys/create", &token, &body), 8).measure().await;
-        issue.row(round, "issue a key, 8 in flight", &bare);
-        parts(&issue);
-        let list = bench.target(get("/keys?limit=10", &token), 8).measure().await;
-        list.row(round, "list 10 keys, 8 in flight", &bare);
-        parts(&list);
     }
     starts(&mut bench);
     remembered(&floor).await;

@@ -101,18 +101,29 @@ impl Target {
         clients.join_all().await;
     }
 
-    /// Sends for one round.
+    /// Sends for one round, as fast as answers come.
     pub async fn measure(&self) -> Measured {
+        self.measure_at(None, Duration::ZERO).await
+    }
+
+    /// Sends for one round, so many requests a second where that is said, and counts what is done up to `after` its
+    /// end, too.
+    pub async fn measure_at(&self, a_second: Option<u32>, after: Duration) -> Measured {
         let before: Vec<f64> = self.pids.iter().map(|pid| cpu_seconds(*pid)).collect();
         let end = Instant::now() + ROUND;
+        let connections = u32::try_from(self.connections).unwrap();
+        let every = a_second.map(|count| Duration::from_secs(1) * connections / count);
         let mut clients = JoinSet::new();
         for number in 0..self.connections {
             let address = self.addresses[number % self.addresses.len()].clone();
             let requests = Arc::clone(&self.requests);
             let first = number * requests.len() / self.connections;
-            clients.spawn(async move { client(&address, &requests, first, end).await });
+            let begin = every.unwrap_or_default() * u32::try_from(number).unwrap() / connections;
+            let pace = every.map(|every| (begin, every));
+            clients.spawn(async move { client(&address, &requests, first, pace, end).await });
         }
         let all = clients.join_all().await;
+        tokio::time::sleep(after).await;
         let spent = self.pids.iter().zip(before).map(|(pid, before)| cpu_seconds(*pid) - before);
         let spent: Vec<f64> = spent.collect();
         let other = all.iter().map(|(_, other)| other).sum();
@@ -136,18 +147,25 @@ pub fn quantile(values: &[f64], part: f64) -> f64 {
     values.get((values.len() as f64 * part) as usize).copied().unwrap_or(f64::NAN)
 }
 
-/// Asks again and again on one connection; the times of good answers in µs, and how many others.
+/// Asks again and again on one connection, where a pace is said beginning after the first time and then every other; the
+/// times of good answers in µs, and how many others.
 async fn client(
     address: &str,
     requests: &[String],
     first: usize,
+    pace: Option<(Duration, Duration)>,
     end: Instant,
 ) -> (Vec<f64>, usize) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let (mut times, mut other) = (Vec::new(), 0);
     let mut buffer = vec![0; 16_384];
+    let mut pace = pace
+        .map(|(begin, every)| tokio::time::interval_at(tokio::time::Instant::now() + begin, every));
     for request in requests.iter().cycle().skip(first) {
+        if let Some(pace) = &mut pace {
+            pace.tick().await;
+        }
         let began = Instant::now();
         if began >= end {
             break;

@@ -13,7 +13,9 @@
 )]
 
 mod bus;
+mod changes;
 mod cluster;
+mod fastapi;
 mod floor;
 mod leases;
 mod load;
@@ -56,6 +58,9 @@ fn main() {
         }
         if wanted("cluster") {
             cluster::figures().await;
+        }
+        if wanted("changes") {
+            changes::figures().await;
         }
         if wanted("bus") {
             bus::figures().await;

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use e2e::Stack;
 use e2e::otlp::Collector;
+use e2e::{Api, Stack};
+use serde_json::json;
 
 use crate::floor::Floor;
 use crate::load::{Target, get, head};
@@ -24,16 +25,16 @@ pub async fn figures() {
     let idle = resident_mib(pid);
     let api = stack.api();
     let user = api.user().await;
-    let key = api.key(&user.token, "bench").await;
+    let key = scoped(&api, &user.token).await;
     let target = |path: &str, header: &str| Target {
         pids: vec![pid],
         addresses: vec![stack.url().trim_start_matches("http://").to_owned()],
         requests: get(path, header),
         connections: CONNECTIONS,
     };
-    let service = target("/protected/service", &format!("x-api-key: {}", key.key));
+    let service = target("/protected/service", &format!("x-api-key: {key}"));
     let by_token = target("/protected/user", &format!("authorization: Bearer {}", user.token));
-    say("One key and one token, remembered by the edge.");
+    say("One key with scopes and one token, remembered by the edge.");
     head();
     for round in 1..=ROUNDS {
         let bare = floor.target.measure().await;
@@ -56,6 +57,14 @@ pub async fn figures() {
     say(&format!("start to ready on an existing database, median of {STARTS}: {median:.0} ms"));
 }
 
+/// A new key with scopes.
+async fn scoped(api: &Api, token: &str) -> String {
+    let scopes = ["customers:read", "invoices:*", "orders:read", "orders:write"];
+    let body = json!({"name": "bench", "scopes": scopes});
+    let key = api.make_key(token, &body).await.expect(201)["key"].clone();
+    key.as_str().unwrap().to_owned()
+}
+
 /// The same with a collector of traces: 1 request of 100 is traced, and then every one.
 async fn traced(floor: &Floor) {
     let collector = Collector::start();
@@ -63,7 +72,7 @@ async fn traced(floor: &Floor) {
         config.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url());
     });
     let api = stack.api();
-    let key = api.key(&api.user().await.token, "bench").await.key;
+    let key = scoped(&api, &api.user().await.token).await;
     let target = |more: &str| Target {
         pids: vec![stack.embedded().unwrap().pid],
         addresses: vec![stack.url().trim_start_matches("http://").to_owned()],
