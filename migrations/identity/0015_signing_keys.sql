@@ -37,3 +37,5 @@ ALTER TABLE identity_settings ADD COLUMN signing_secret BYTEA;
 -- Raised where every session ends at once. A session of an earlier era has ended.
 ALTER TABLE identity_settings ADD COLUMN era BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE sessions ADD COLUMN era BIGINT NOT NULL DEFAULT 0;
+-- Those that end with a signing key.
+CREATE INDEX sessions_signer ON sessions (signer, id) WHERE ended_at IS NULL;

@@ -49,6 +49,8 @@ pub enum Action {
     SigningKeyRotated,
     /// Tokens signed with some secrets, or with a signing key, are not accepted any more.
     SigningKeyRevoked,
+    /// How access tokens are signed is another than at the start before.
+    JwtAlgorithmChanged,
     /// A signing key was taken out whose tokens have all expired.
     SigningKeyRetired,
     /// The database began a new epoch: it was restored.
@@ -135,6 +137,7 @@ impl Action {
             Self::KeyRotated => "key.rotated",
             Self::KeyRevoked => "key.revoked",
             Self::KeyPurged => "key.purged",
+            Self::JwtAlgorithmChanged => "admin.jwt_algorithm_changed",
             Self::SigningKeyCreated => "signing_key.created",
             Self::SigningKeyRetired => "signing_key.retired",
             Self::SigningKeyRotated => "signing_key.rotated",

@@ -5,6 +5,7 @@ pub mod activity;
 pub mod ceiling;
 pub mod client;
 pub mod era;
+pub mod key_sessions;
 mod lock;
 pub mod names;
 pub mod outbox;
@@ -117,6 +118,7 @@ pub fn statements(sqlite: bool) -> Vec<&'static str> {
     all.extend([session::PAGE, session::END_PAGE]);
     all.extend([signer::ALL, lock::REVISION, signer::ANY_SESSION, signer::NAME, signer::WITHDRAW]);
     all.extend([signer::LAST, signer::SET_LAST, era::NEXT, era::END_FORMER]);
+    all.extend([key_sessions::PAGE, key_sessions::END_PAGE]);
     all.extend(signing_key::all());
     all.extend([settings::READ, settings::SET]);
     all.extend([throttle::FIND, throttle::RESERVE, throttle::FAIL, throttle::SUCCEED]);

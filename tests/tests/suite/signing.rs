@@ -1,6 +1,7 @@
 //! Signing keys: made, used, replaced and dropped by themselves, and revoked exactly. Rows of the database are moved into the
 //! past where a test waits for months.
 
+mod ending;
 mod forged;
 mod kept;
 mod revoked;

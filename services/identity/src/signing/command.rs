@@ -21,7 +21,8 @@ pub enum SigningKeyCommand {
     /// List the keys that sign access tokens, and from when until when each does
     List,
     /// Have another key sign from now on, and refuse whatever this one has signed; it returns when no edge accepts any of it.
-    /// Sessions that were opened with it end
+    /// The sessions end whose last access token it signed. Where that is cut short the key stays revoked, and the command
+    /// given again ends the rest
     Revoke {
         /// The key's name, as `signing-key list` says it
         kid: String,

@@ -140,7 +140,7 @@ impl KeyKeeper {
                 }
                 return Ok(());
             }
-            rows::set_algorithm(&self.db, wanted, self.now()).await?;
+            rows::set_algorithm(&self.db, wanted, &self.by(), self.now()).await?;
         }
         self.state().setting = Setting::Set;
         Ok(())

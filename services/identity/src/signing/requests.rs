@@ -10,6 +10,7 @@ use latchkey_contract::signing::{
 use latchkey_contract::{Failure, Timestamp};
 
 use super::keeper::KeepError;
+use crate::store::key_sessions;
 use crate::store::signing_key::{self as rows, SigningKeyRow};
 use crate::{Identity, NAME};
 
@@ -57,7 +58,8 @@ pub(crate) async fn list(
     Ok(rows.into_iter().map(shown).collect())
 }
 
-/// Has another key sign, then revokes this one, and returns when no edge accepts what it has signed.
+/// Has another key sign, then revokes this one, and returns when no edge accepts what it has signed and the sessions have
+/// ended whose last access token that was. Where it is cut short the key stays revoked, and a repeat ends the rest.
 pub(crate) async fn revoke(
     identity: Arc<Identity>,
     context: Context,
@@ -75,5 +77,11 @@ pub(crate) async fn revoke(
     };
     tracing::warn!(target: "audit", service = NAME, actor = context.actor(), kid, request_id = %context.request_id, "a signing key was revoked");
     identity.keeper.keys.load(&identity.db).await?;
-    Ok(Some(identity.authority.confirm(change, async { Ok(()) }).await))
+    // Edges hear of it at once, however many sessions there are to be ended.
+    let told = identity.authority.confirm(change, async { Ok(()) });
+    let (receipt, ended) = tokio::join!(told, key_sessions::end(&identity.db, kid, identity.now()));
+    match ended? {
+        Some(change) => Ok(Some(identity.authority.confirm(change, async { Ok(()) }).await)),
+        None => Ok(Some(receipt)),
+    }
 }

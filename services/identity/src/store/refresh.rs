@@ -16,12 +16,16 @@ pub(super) const FIND: &str = "SELECT sessions.id, sessions.user_id, sessions.sc
     JOIN sessions ON sessions.id = refresh_tokens.session_id WHERE refresh_tokens.hash = $1";
 /// Holds a session that goes on, until the transaction ends: neither does it end meanwhile, nor is another of its
 /// tokens rotated. Its account is active, not every session has ended since it was opened, and its next token's signer is
-/// accepted: that of its last one may be retired by now.
+/// accepted. That of its last one may be retired by now, or a former secret, but no key that was revoked: such a session
+/// ends, and may not have yet.
 pub(super) const HOLD: &str = "UPDATE sessions SET user_id = user_id \
     WHERE id = $1 AND ended_at IS NULL AND expires_at > $2 AND max_expires_at > $2 \
     AND EXISTS (SELECT 1 FROM users WHERE users.id = sessions.user_id AND users.is_active) \
     AND era >= COALESCE((SELECT era FROM identity_settings WHERE id = 1), 0) \
     AND EXISTS (SELECT 1 FROM identity_signers WHERE fingerprint = $3 AND withdrawn_at IS NULL) \
+    AND NOT EXISTS (SELECT 1 FROM identity_signers JOIN signing_keys \
+    ON signing_keys.kid = identity_signers.kid \
+    WHERE identity_signers.fingerprint = sessions.signer AND signing_keys.revoked_at IS NOT NULL) \
     RETURNING max_expires_at";
 pub(super) const COUNT: &str =
     "SELECT COUNT(*) FROM refresh_tokens WHERE session_id = $1 AND created_at > $2";
@@ -201,6 +205,11 @@ pub async fn rotate(db: &Db, rotation: &Rotation) -> Result<Rotated, StoreError>
     let expires_at = now.plus(rotation.idle).min(Timestamp(longest));
     tx.execute(INSERT, values![&successor.0, &session.0, now.0, expires_at.0]).await?;
     tx.execute(PROLONG, values![&session.0, expires_at.0, &signer.0, now.0]).await?;
+    // It may have been revoked meanwhile: then its sessions are being ended, and this one would not be seen.
+    let named: Option<(i64,)> = tx.fetch_first(IS_NAMED, values![&signer.0]).await?;
+    if named.is_none() {
+        return Ok(Rotated::NotNamed);
+    }
     tx.commit().await?;
     Ok(Rotated::New(expires_at))
 }

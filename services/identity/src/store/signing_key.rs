@@ -63,15 +63,15 @@ pub(super) const WITHDRAW: &str = "UPDATE identity_signers \
     SET withdrawn_position = $2, withdrawn_at = $3 WHERE kid = $1 AND withdrawn_at IS NULL";
 pub(super) const WITHDRAW_EACH: &str = "UPDATE identity_signers \
     SET withdrawn_position = $1, withdrawn_at = $2 WHERE kid IS NOT NULL AND withdrawn_at IS NULL";
-/// By whatever token they were opened.
-pub(super) const END_SESSIONS: &str = "UPDATE sessions SET ended_at = $2 WHERE ended_at IS NULL \
-    AND signer = (SELECT fingerprint FROM identity_signers WHERE kid = $1)";
 
 /// What is left of a private half that signs no more.
 const NOTHING: &[u8] = &[];
 
+/// How tokens are signed where it is with the secret.
+const BY_SECRET: &str = "HS256";
+
 /// Every statement of this file.
-pub(super) fn all() -> [&'static str; 18] {
+pub(super) fn all() -> [&'static str; 17] {
     [
         ALGORITHM,
         SET_ALGORITHM,
@@ -90,7 +90,6 @@ pub(super) fn all() -> [&'static str; 18] {
         REVOKE_EACH,
         WITHDRAW,
         WITHDRAW_EACH,
-        END_SESSIONS,
     ]
 }
 
@@ -182,22 +181,35 @@ pub async fn algorithm(db: &Db) -> Result<Option<KeyAlgorithm>, StoreError> {
     Ok(row.and_then(|(name,)| name).as_deref().and_then(KeyAlgorithm::of))
 }
 
-/// Has tokens be signed so from now on. Keys of other algorithms are accepted for as long as their tokens live.
+/// Has tokens be signed so from now on, with an event where that is new. Keys of other algorithms are accepted for as long as their tokens live.
 ///
 /// # Errors
 /// [`StoreError`]
 pub async fn set_algorithm(
     db: &Db,
     algorithm: Option<KeyAlgorithm>,
+    by: &Caller,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let name = algorithm.map(KeyAlgorithm::name);
     let mut tx = db.begin("set how tokens are signed").await?;
     tx.execute(lock::REVISION, &[]).await?;
+    let before: Option<(Option<String>,)> = tx.fetch_first(ALGORITHM, &[]).await?;
+    let before = before.and_then(|(name,)| name);
+    if before.as_deref() == name {
+        // Another replica has started so meanwhile.
+        return Ok(());
+    }
     tx.execute(SET_ALGORITHM, values![name]).await?;
     // No algorithm is called nothing.
     let stays = name.unwrap_or_default();
     tx.execute(LEAVE, values![stays, now.0, ACCEPTED_BEYOND]).await?;
+    let changes = serde_json::json!({
+        "from": before.as_deref().unwrap_or(BY_SECRET), "to": name.unwrap_or(BY_SECRET)
+    });
+    let changes = changes.to_string();
+    let event = Event::done(Action::JwtAlgorithmChanged, Target::Service(crate::NAME), now, by);
+    append(&mut tx, &AUDIT, &event.changing(&changes)).await?;
     tx.commit().await
 }
 
@@ -322,8 +334,9 @@ pub async fn drop_key(db: &Db, kid: &str, by: &Caller, now: Timestamp) -> Result
     Ok(true)
 }
 
-/// Revokes a key: no token that it has signed is accepted from the commit on, and the sessions that were opened with one
-/// have ended. It is what edges are to be told; a repeat takes a revision of its own. `None`: there is no such key.
+/// Revokes a key: no token that it has signed is accepted from the commit on, nor is a session refreshed whose last one it
+/// signed; `key_sessions` ends those. It is what edges are to be told; a repeat takes a revision of its own. `None`: there is
+/// no such key.
 ///
 /// # Errors
 /// [`StoreError`]
@@ -340,7 +353,6 @@ pub async fn revoke(
     let row = append_invalidation(&mut tx, &AUTHORITY, Tag::All, now).await?;
     let is_new = tx.execute(WITHDRAW, values![kid, row.revision().0, now.0]).await? > 0;
     if is_new {
-        tx.execute(END_SESSIONS, values![kid, now.0]).await?;
         let changes = serde_json::json!({ "kid": kid, "algorithm": algorithm }).to_string();
         let event = Event::done(Action::SigningKeyRevoked, Target::Service(crate::NAME), now, by);
         append(&mut tx, &AUDIT, &event.took(row.revision()).changing(&changes)).await?;

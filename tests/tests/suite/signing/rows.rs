@@ -6,6 +6,7 @@ use latchkey_identity::fingerprint::Fingerprint;
 use latchkey_identity::signing::algorithm::KeyAlgorithm;
 use latchkey_identity::signing::key::NewKey;
 use latchkey_identity::store::account;
+use latchkey_identity::store::key_sessions;
 use latchkey_identity::store::session;
 use latchkey_identity::store::session_open::{self, NewSession, Opened};
 use latchkey_identity::store::signer::{self, Others};
@@ -14,12 +15,12 @@ use latchkey_store::Db;
 
 use crate::store::{SIGNER, engines};
 
-const NOW: Timestamp = Timestamp(1_800_000_000_000);
-const OTHER: Fingerprint = Fingerprint([2; 16]);
+pub(super) const NOW: Timestamp = Timestamp(1_800_000_000_000);
+pub(super) const OTHER: Fingerprint = Fingerprint([2; 16]);
 const ALGORITHM: KeyAlgorithm = KeyAlgorithm::EdDsa;
 
 /// Adds a key that signs from now on behind the slot `last`, as a replica does that knows no later one.
-async fn add(db: &Db, made: &NewKey, last: i64, sealed_by: Fingerprint) -> bool {
+pub(super) async fn add(db: &Db, made: &NewKey, last: i64, sealed_by: Fingerprint) -> bool {
     let new = NewRow {
         public: &made.public,
         sealed: b"sealed",
@@ -31,7 +32,7 @@ async fn add(db: &Db, made: &NewKey, last: i64, sealed_by: Fingerprint) -> bool 
     signing_key::add(db, &new, (last, None), &ANYBODY, NOW).await.unwrap()
 }
 
-fn key() -> NewKey {
+pub(super) fn key() -> NewKey {
     NewKey::make(ALGORITHM).unwrap()
 }
 
@@ -57,7 +58,7 @@ async fn open(db: &Db, number: u8, signer: Fingerprint) -> Opened {
     session_open::open(db, &row, 1, &ANYBODY).await.unwrap()
 }
 
-async fn sign_ada_up(db: &Db) {
+pub(super) async fn sign_ada_up(db: &Db) {
     let user = account::NewUser {
         email: &crate::store::name("ada@example.com"),
         username: &crate::store::name("ada"),
@@ -68,7 +69,7 @@ async fn sign_ada_up(db: &Db) {
 }
 
 /// What verifications are told of signers.
-async fn facts(db: &Db) -> Vec<Vec<u8>> {
+pub(super) async fn facts(db: &Db) -> Vec<Vec<u8>> {
     let mut facts = session::find(db, &[&[1; 16]], &[]).await.unwrap().0.facts().to_vec();
     facts.sort_by_key(Vec::len);
     facts
@@ -102,6 +103,7 @@ async fn a_revoked_key_signs_nobody_in_and_its_sessions_have_ended() {
         let kid = key.public.kid();
         for _ in 0..2 {
             assert!(signing_key::revoke(&db, kid, &ANYBODY, NOW).await.unwrap().is_some());
+            key_sessions::end(&db, kid, NOW).await.unwrap();
             assert_eq!(open(&db, 3, own).await, Opened::NotNamed);
             let ended = "SELECT number FROM sessions WHERE ended_at IS NOT NULL";
             let ended: Vec<(i64,)> = db.fetch(ended, &[]).await.unwrap();
