@@ -63,8 +63,7 @@ impl Change {
 }
 
 /// Takes the next revision and records what it changes, inside the transaction that changes it. A record of neither
-/// a credential nor an owner is one of everything, and so is, to a release that does not know it, one of a session
-/// ([`record`](crate::record)).
+/// a credential nor an owner is one of everything, and so is, to a release that does not know it, one of a session.
 ///
 /// # Errors
 /// [`StoreError`]
