@@ -49,7 +49,9 @@ pub mod tap;
 pub mod traffic;
 
 pub use account::{Key, User, unique};
-pub use acting::{ANYBODY, ending, order, user as acting_user};
+pub use acting::{
+    ANYBODY, ending, order, replacing, rotation, session as session_of, user as acting_user,
+};
 pub use answer::Answer;
 pub use api::{Api, Call};
 pub use cluster::{Cluster, Service};

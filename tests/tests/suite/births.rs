@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use e2e::{ANYBODY, Folder, acting_user, ending, order, postgres};
+use e2e::{ANYBODY, Folder, acting_user, ending, order, postgres, session_of};
 use latchkey_audit::Action;
 use latchkey_authority::Store;
 use latchkey_contract::identity::{ChangePassword, SetActive};
@@ -81,17 +81,9 @@ impl Scene {
     /// Opens session `number`, as a login that read `version`.
     async fn open(&self, number: u8, version: i64, mark: Option<Mark>) -> Opened {
         let row = NewSession {
-            refresh: None,
-            handle: None,
-            device: None,
-            id: SessionId([number; 16]),
-            user: self.user,
             created_at: NOW.plus(i64::from(number)),
-            expires_at: NOW.plus(Timestamp::DAY),
-            token: CredentialHash([number; 32]),
-            signer: SIGNER,
             mark,
-            scope: None,
+            ..session_of(self.user, number, NOW, SIGNER)
         };
         let tries = AtomicUsize::new(0);
         let opened = patiently(|| {

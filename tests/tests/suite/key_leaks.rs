@@ -4,22 +4,19 @@
 mod late;
 mod said;
 
-use e2e::{acting_user, order};
+use e2e::{acting_user, order, replacing};
 use latchkey_contract::keys::{
-    ExpiresIn, Grace, KeyObject, KeyPatch, KeyTarget, RevocationReason, RevokeKey, RevokeKeys,
-    RotateKey, SetKeyEnabled, UpdateKey, Which,
+    KeyObject, KeyPatch, KeyTarget, RevocationReason, RevokeKey, RevokeKeys, RotateKey,
+    SetKeyEnabled, UpdateKey, Which,
 };
 use latchkey_contract::refusal::Conflict;
-use latchkey_contract::{
-    Actor, Caller, CredentialHash, KeyId, Mark, Owner, Refusal, RequestId, Secret, Timestamp,
-    UserId,
-};
+use latchkey_contract::{Actor, Caller, KeyId, Mark, Owner, Refusal, RequestId, Timestamp, UserId};
 use latchkey_keys::store as keys;
 use latchkey_keys::store::acting::Barred;
 use latchkey_keys::store::held::Done;
 use latchkey_keys::store::issue::{Inserted, Order, Policy};
 use latchkey_keys::store::revoke_many::ManyRevoked;
-use latchkey_keys::store::rotate::{Replaced, Rotated, Rotation};
+use latchkey_keys::store::rotate::{Replaced, Rotated};
 use latchkey_keys::store::update::Allowed;
 use latchkey_store::{Db, values};
 
@@ -94,20 +91,6 @@ async fn patch(db: &Db, target: KeyTarget, patch: KeyPatch, by: &Caller) -> Resu
     keys::update::update(db, &request, ALLOWED, by, NOW).await.unwrap().map_err(said)
 }
 
-fn rotation(target: KeyTarget) -> RotateKey {
-    RotateKey {
-        target,
-        grace: Grace::Default,
-        expires_in: ExpiresIn::Default,
-        reason: RevocationReason::Superseded,
-        confirm: false,
-        is_self: false,
-        seed: Secret::new("s".repeat(32)),
-        idempotency: None,
-        wait: true,
-    }
-}
-
 /// Replaces a key with a grace by one with this hash.
 async fn rotate(db: &Db, request: &RotateKey, hash: u8, by: &Caller) -> Result<Replaced, Refusal> {
     rotate_until(db, request, (hash, Some(NOW.plus(Timestamp::DAY))), by).await
@@ -119,16 +102,7 @@ async fn rotate_until(
     (hash, retires_at): (u8, Option<Timestamp>),
     by: &Caller,
 ) -> Result<Replaced, Refusal> {
-    let rotation = Rotation {
-        request,
-        hash: CredentialHash([hash; 32]),
-        hint: "sk_0000…0000".to_owned(),
-        retires_at,
-        expires_at: None,
-        max_life: 365 * Timestamp::DAY,
-        per_owner: None,
-        claim: None,
-    };
+    let rotation = e2e::rotation(request, hash, retires_at);
     match keys::rotate::rotate(db, &rotation, by, NOW).await.unwrap() {
         Rotated::Key(replaced) => Ok(*replaced),
         Rotated::Barred(barred) => Err(said(barred)),
@@ -142,7 +116,7 @@ async fn leaked(db: &Db) -> (KeyId, KeyId) {
     let request = RotateKey {
         reason: RevocationReason::KeyCompromise,
         confirm: true,
-        ..rotation(target(db, first, 1).await)
+        ..replacing(target(db, first, 1).await)
     };
     (first, rotate(db, &request, 2, &owner()).await.unwrap().object.id)
 }
@@ -170,9 +144,9 @@ async fn what_is_born_into_a_leaked_lineage_is_enabled_by_who_confirms_it_alone(
         assert_eq!(enabled.unwrap_err(), LEAKED);
         set(&db, target(&db, second, 4).await, true, true, &owner()).await.unwrap();
         // As the third is, which was made by who had confirmed it.
-        let request = RotateKey { confirm: true, ..rotation(target(&db, second, 5).await) };
+        let request = RotateKey { confirm: true, ..replacing(target(&db, second, 5).await) };
         let third = rotate(&db, &request, 3, &owner()).await.unwrap().object.id;
-        let refused = rotate(&db, &rotation(target(&db, third, 6).await), 4, &owner()).await;
+        let refused = rotate(&db, &replacing(target(&db, third, 6).await), 4, &owner()).await;
         assert_eq!(refused.unwrap_err(), LEAKED);
         set(&db, target(&db, third, 7).await, false, false, &owner()).await.unwrap();
         let enabled = set(&db, target(&db, third, 8).await, true, false, &owner()).await;
@@ -195,7 +169,7 @@ async fn a_leak_is_known_for_as_long_as_a_key_of_the_lineage_is_kept() {
         };
         end(first).await;
         assert_eq!(marks().await, 1);
-        let refused = rotate(&db, &rotation(target(&db, second, 2).await), 3, &owner()).await;
+        let refused = rotate(&db, &replacing(target(&db, second, 2).await), 3, &owner()).await;
         assert_eq!(refused.unwrap_err(), LEAKED);
         set(&db, target(&db, second, 3).await, false, false, &owner()).await.unwrap();
         let enabled = set(&db, target(&db, second, 4).await, true, false, &owner()).await;
@@ -215,13 +189,13 @@ async fn no_key_confirms_for_itself_or_another_that_a_leak_does_not_matter() {
         }
         let itself = |request: RotateKey| RotateKey { is_self: true, ..request };
         for (confirm, refused) in [(false, LEAKED), (true, Refusal::UsersOnly)] {
-            let request = RotateKey { confirm, ..itself(rotation(target(&db, second, 2).await)) };
+            let request = RotateKey { confirm, ..itself(replacing(target(&db, second, 2).await)) };
             let told = rotate(&db, &request, 3, &acting(second)).await;
             assert_eq!(told.unwrap_err(), refused);
         }
         // Nor that it goes on while it says that it may be somebody else's.
         let reason = RevocationReason::KeyCompromise;
-        let request = itself(rotation(target(&db, other, 3).await));
+        let request = itself(replacing(target(&db, other, 3).await));
         let request = RotateKey { reason, confirm: true, ..request };
         let told = rotate(&db, &request, 4, &acting(other)).await;
         assert_eq!(told.unwrap_err(), Refusal::UsersOnly);

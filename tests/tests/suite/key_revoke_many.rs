@@ -5,16 +5,13 @@ mod again;
 use std::sync::Arc;
 
 use e2e::acting::{ANYBODY, user as acting_user};
-use e2e::{Api, Folder, Key, Service, Stack, User, database, order, poll, postgres};
+use e2e::{Api, Folder, Key, Service, Stack, User, database, order, poll, postgres, replacing};
 use latchkey_authority::Store;
-use latchkey_contract::credential::CredentialHash;
 use latchkey_contract::keys::{
-    ExpiresIn, Grace, KeyFilter, KeyTarget, RevocationReason, RevokeKeys, RotateKey, Which,
+    KeyFilter, KeyTarget, RevocationReason, RevokeKeys, RotateKey, Which,
 };
 use latchkey_contract::refusal::Conflict;
-use latchkey_contract::{
-    Actor, Caller, KeyId, Mark, Refusal, RequestId, Secret, Timestamp, UserId,
-};
+use latchkey_contract::{Actor, Caller, KeyId, Mark, Refusal, RequestId, Timestamp, UserId};
 use latchkey_keys::store as keys;
 use latchkey_keys::store::acting::Barred;
 use latchkey_keys::store::issue::{Inserted, Policy};
@@ -194,30 +191,12 @@ async fn scenes() -> [Arc<Scene>; 2] {
 }
 
 fn rotation(key: KeyId, version: i64, seed: u8) -> RotateKey {
-    RotateKey {
-        target: KeyTarget { owner: OWNER, key, version, mark: Mark([seed; 16]), narrowed: None },
-        grace: Grace::Default,
-        expires_in: ExpiresIn::Default,
-        reason: RevocationReason::Superseded,
-        confirm: false,
-        is_self: false,
-        seed: Secret::new("s".repeat(32)),
-        idempotency: None,
-        wait: true,
-    }
+    let (owner, mark) = (OWNER, Mark([seed; 16]));
+    replacing(KeyTarget { owner, key, version, mark, narrowed: None })
 }
 
 fn checked(request: &RotateKey, hash: u8) -> Rotation<'_> {
-    Rotation {
-        request,
-        hash: CredentialHash([hash; 32]),
-        hint: "sk_0000…0000".to_owned(),
-        retires_at: Some(NOW.plus(Timestamp::DAY)),
-        expires_at: None,
-        max_life: 365 * Timestamp::DAY,
-        per_owner: None,
-        claim: None,
-    }
+    e2e::rotation(request, hash, Some(NOW.plus(Timestamp::DAY)))
 }
 
 impl Scene {

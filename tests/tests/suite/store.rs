@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{ANYBODY, Folder, acting_user, ending, order, poll, postgres};
+use e2e::{ANYBODY, Folder, acting_user, ending, order, poll, postgres, session_of};
 use latchkey_audit::Action;
 use latchkey_authority::store::{Member, MemberKey, Read};
 use latchkey_authority::{Change, Store};
@@ -61,7 +61,7 @@ pub fn name(text: &str) -> Canonical {
     Canonical { shown: text.to_owned(), folded: rules::folded(&canonical), canonical }
 }
 
-async fn user(db: &Db, text: &str) -> Option<i64> {
+pub async fn user(db: &Db, text: &str) -> Option<i64> {
     let (email, username) = (name(&format!("{text}@example.com")), name(text));
     let user = NewUser { email: &email, username: &username, password_hash: "x", created_at: NOW };
     identity::account::insert(db, &user, &ANYBODY).await.unwrap()
@@ -194,20 +194,8 @@ async fn sessions_end_and_are_swept_when_they_are_over() {
     for (db, _folder) in engines().await {
         let owner = UserId(user(&db, "ada").await.unwrap());
         for (id, lives) in [(1, 1_000), (2, 90_000)] {
-            let id = SessionId([id; 16]);
-            let session = NewSession {
-                refresh: None,
-                handle: None,
-                device: None,
-                id,
-                user: owner,
-                created_at: NOW,
-                expires_at: NOW.plus(lives),
-                token: CredentialHash([id.0[0]; 32]),
-                signer: SIGNER,
-                mark: None,
-                scope: None,
-            };
+            let session =
+                NewSession { expires_at: NOW.plus(lives), ..session_of(owner, id, NOW, SIGNER) };
             let opened = identity::session_open::open(&db, &session, 1, &ANYBODY).await.unwrap();
             assert_eq!(opened, Opened::New);
         }

@@ -1,15 +1,15 @@
 //! What the key service is told of owners as a whole, and what a new epoch does to that and to edges: the stores'
 //! part of it, each test on both engines.
 
-use e2e::{ANYBODY, acting_user, order};
+use e2e::{ANYBODY, acting_user, order, session_of};
 use latchkey_authority::{MemberKey, Store};
 use latchkey_contract::keys::{SetOwner, TellOwners, Telling, ToldOwner};
 use latchkey_contract::lease::{Epoch, MemberId, Revision};
-use latchkey_contract::{CredentialHash, Scopes, SessionId, Timestamp, UserId};
+use latchkey_contract::{CredentialHash, Scopes, Timestamp, UserId};
 use latchkey_identity::rules::Canonical;
 use latchkey_identity::store as identity;
 use latchkey_identity::store::account::NewUser;
-use latchkey_identity::store::session_open::{NewSession, Opened};
+use latchkey_identity::store::session_open::Opened;
 use latchkey_keys::store as keys;
 use latchkey_keys::store::issue::{Inserted, Policy};
 use latchkey_keys::store::owner::Outcome;
@@ -256,19 +256,7 @@ async fn the_deactivated_accounts_are_read_in_pages_and_every_session_is_ended()
 
         let ids: Vec<[u8; 16]> = (0..5).map(|number| [number; 16]).collect();
         for id in &ids {
-            let session = NewSession {
-                refresh: None,
-                handle: None,
-                device: None,
-                id: SessionId(*id),
-                user: users[1],
-                created_at: NOW,
-                expires_at: NOW.plus(Timestamp::DAY),
-                token: CredentialHash([id[0]; 32]),
-                signer: SIGNER,
-                mark: None,
-                scope: None,
-            };
+            let session = session_of(users[1], id[0], NOW, SIGNER);
             let opened = identity::session_open::open(&db, &session, 1, &ANYBODY).await.unwrap();
             assert_eq!(opened, Opened::New);
         }

@@ -8,7 +8,7 @@ use latchkey_contract::{Scopes, Timestamp};
 use latchkey_store::{Db, StoreError, values};
 
 use super::telling::{self, DISABLE, ENABLE};
-use super::{AUTHORITY, IS_DISABLED, ceiling, default_ceiling, locks};
+use super::{AUTHORITY, ceiling, default_ceiling, locks};
 
 pub(super) const FIND: &str =
     "SELECT made, timeline, revision FROM keys_told_owners WHERE owner_id = $1";
@@ -50,10 +50,10 @@ pub async fn set(db: &Db, told: &SetOwner, now: Timestamp) -> Result<Outcome, St
     locks::owner(&mut tx, owner).await?;
     let row: Option<(i64, i64, i64)> = tx.fetch_first(FIND, values![owner.0]).await?;
     let row = row.map(|(made, timeline, at)| (Epoch { made, timeline }, Revision(at)));
-    let disabled: Option<(bool,)> = tx.fetch_first(IS_DISABLED, values![owner.0]).await?;
+    let is_disabled = locks::is_disabled(&mut tx, owner).await?;
     let text = told.ceiling.as_ref().map(Scopes::as_text);
     let known = ceiling::own(&mut tx, owner.0).await?;
-    let is_known = disabled == Some((told.disabled,)) && known.as_deref() == text;
+    let is_known = is_disabled == told.disabled && known.as_deref() == text;
     match order(&telling, row, is_known, told) {
         Order::Older => return Ok(Outcome::Older),
         Order::Untold => return Ok(Outcome::Untold),

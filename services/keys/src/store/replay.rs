@@ -14,7 +14,7 @@ use super::key::{GET, KeyRow, select_keys};
 use super::revoke::mark_confirmed;
 use super::rotate::{settle, wanted};
 use super::waited::{WAITED, WaitedRow};
-use super::{AUTHORITY, IS_DISABLED, hash_of};
+use super::{AUTHORITY, hash_of, locks};
 
 /// A key that was purged is not there.
 pub(super) const SHOW: &str =
@@ -78,8 +78,7 @@ pub async fn show(
         Ok(reach) => reach,
         Err(barred) => return Ok(Err(barred)),
     };
-    let disabled: Option<(bool,)> = tx.fetch_first(IS_DISABLED, values![owner.0]).await?;
-    if disabled == Some((true,)) {
+    if locks::is_disabled(&mut tx, owner).await? {
         return refused(Refusal::SessionEnded);
     }
     let mut keys = Vec::with_capacity(made.len());

@@ -1,12 +1,12 @@
 //! Ceilings in identity's database: who decides, what comes late, and what the key service has to be told. Each test on
 //! both engines.
 
-use e2e::ANYBODY;
+use e2e::{ANYBODY, session_of};
 use latchkey_authority::Store;
 use latchkey_contract::identity::{SetActive, SetCeiling};
 use latchkey_contract::keys::SetOwner;
 use latchkey_contract::lease::Revision;
-use latchkey_contract::{CredentialHash, Mark, Scopes, SessionId, Timestamp, UserId};
+use latchkey_contract::{Mark, Scopes, UserId};
 use latchkey_identity::store as identity;
 use latchkey_identity::store::account::NewUser;
 use latchkey_identity::store::activity::{self, Outcome};
@@ -49,19 +49,7 @@ async fn told(db: &Db) -> SetOwner {
 
 /// A session as a verification finds it.
 async fn open(db: &Db, user: UserId, number: u8, scope: Option<&str>) -> SessionRow {
-    let row = NewSession {
-        refresh: None,
-        handle: None,
-        device: None,
-        id: SessionId([number; 16]),
-        user,
-        created_at: NOW,
-        expires_at: NOW.plus(Timestamp::DAY),
-        token: CredentialHash([number; 32]),
-        signer: SIGNER,
-        mark: None,
-        scope: scope.map(scopes),
-    };
+    let row = NewSession { scope: scope.map(scopes), ..session_of(user, number, NOW, SIGNER) };
     assert_eq!(session_open::open(db, &row, 1, &ANYBODY).await.unwrap(), Opened::New);
     find(db, number).await
 }

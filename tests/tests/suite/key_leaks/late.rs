@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use e2e::tap::Tap;
-use e2e::{Cluster, Service, poll};
+use e2e::{Cluster, Service, poll, replacing};
 use latchkey_contract::keys::{KeyPatch, PurgeKey, RevocationReason, SetOwner, UpdateKey};
 use latchkey_contract::lease::{Epoch, Revision};
 use latchkey_contract::{AllowedIps, Caller, Mark, Refusal, wire};
@@ -16,7 +16,7 @@ use tokio::task::block_in_place;
 
 use super::{
     LEAKED, NOW, OWNER, acting, engines, grant, key, make, order, owner, patch, revoke,
-    revoke_many, rotate, rotation, said, set, shown, target,
+    revoke_many, rotate, said, set, shown, target,
 };
 
 /// Bound on whatever comes by itself.
@@ -49,7 +49,7 @@ async fn nothing_is_given_back_to_an_owner_who_is_deactivated_and_all_can_be_tak
         let late = [
             set(&db, target(&db, off, 2).await, true, false, &owner()).await.unwrap_err(),
             patch(&db, target(&db, on, 3).await, described(), &owner()).await.unwrap_err(),
-            rotate(&db, &rotation(target(&db, on, 4).await), 9, &owner()).await.unwrap_err(),
+            rotate(&db, &replacing(target(&db, on, 4).await), 9, &owner()).await.unwrap_err(),
             purged.map_err(said).unwrap_err(),
         ];
         assert_eq!(late, [const { Refusal::SessionEnded }; 4]);
@@ -130,9 +130,9 @@ async fn a_leak_is_told_when_what_was_replaced_before_is_there() {
             continue;
         }
         let first = key(&db, 1).await;
-        let request = rotation(target(&db, first, 1).await);
+        let request = replacing(target(&db, first, 1).await);
         let second = rotate(&db, &request, 2, &owner()).await.unwrap().object.id;
-        let request = Arc::new(rotation(target(&db, second, 2).await));
+        let request = Arc::new(replacing(target(&db, second, 2).await));
         // Somebody else is about to add a row with the same hash.
         let held = async |db: &Db| {
             let mut tx = db.begin("hold a hash").await.unwrap();
@@ -149,7 +149,7 @@ async fn a_leak_is_told_when_what_was_replaced_before_is_there() {
         let change = async move { revoke_many(&other, vec![first], reason).await };
         Box::pin(waits(db.clone(), held, command, change)).await;
         let third = shown(&db, second).await.lineage.replaced_by.unwrap();
-        let refused = rotate(&db, &rotation(target(&db, third, 3).await), 4, &owner()).await;
+        let refused = rotate(&db, &replacing(target(&db, third, 3).await), 4, &owner()).await;
         assert_eq!(refused.unwrap_err(), LEAKED);
     }
 }
@@ -178,7 +178,7 @@ async fn a_key_acts_from_where_it_may_be_used_when_the_command_is_carried_out() 
             let target = target(&db, other, 3).await;
             let refused = patch(&db, target.clone(), described(), by).await;
             assert_eq!(refused.unwrap_err(), Refusal::IpDenied);
-            let refused = rotate(&db, &rotation(target), 3, by).await;
+            let refused = rotate(&db, &replacing(target), 3, by).await;
             assert_eq!(refused.unwrap_err(), Refusal::IpDenied);
             let refused = make(&db, order(OWNER.0, 4, NOW, NOW.plus(9)), by).await;
             assert_eq!(refused.unwrap_err(), Refusal::IpDenied);

@@ -1,6 +1,7 @@
 //! What a key has no say in besides: whose keys in the owner's own system it makes. And what the log, and the row of a purged
 //! key, say.
 
+use e2e::replacing;
 use latchkey_contract::keys::{
     ExpiresIn, KeyPatch, PurgeKey, RevocationReason, RevokeKey, RotateKey, UpdateKey,
 };
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     ALLOWED, ENDS, NOW, OWNER, acting, engines, grant, key, make, order, owner, patch, revoke,
-    revoke_many, rotate, rotate_until, rotation, said, set, target,
+    revoke_many, rotate, rotate_until, said, set, target,
 };
 
 /// What the events of this action changed, the oldest first.
@@ -55,7 +56,7 @@ async fn a_key_of_somebody_in_the_owner_s_system_makes_and_changes_theirs_alone(
             let refused = [
                 patch(&db, target(&db, id, 2).await, name(Some("cus_1")), &acts).await.unwrap_err(),
                 set(&db, target(&db, id, 2).await, true, false, &acts).await.unwrap_err(),
-                rotate(&db, &rotation(target(&db, id, 2).await), 8, &acts).await.unwrap_err(),
+                rotate(&db, &replacing(target(&db, id, 2).await), 8, &acts).await.unwrap_err(),
             ];
             for refusal in refused {
                 assert_eq!(refusal, beyond);
@@ -65,7 +66,7 @@ async fn a_key_of_somebody_in_the_owner_s_system_makes_and_changes_theirs_alone(
             let refused = patch(&db, target(&db, own.id, 3).await, name(to), &acts).await;
             assert_eq!(refused.unwrap_err(), beyond);
         }
-        let new = rotate(&db, &rotation(target(&db, own.id, 4).await), 9, &acts).await.unwrap();
+        let new = rotate(&db, &replacing(target(&db, own.id, 4).await), 9, &acts).await.unwrap();
         assert_eq!(new.object.external_id.as_deref(), Some("cus_1"));
         // One that is nobody's in particular makes keys for everybody.
         patch(&db, target(&db, others.id, 5).await, name(Some("cus_3")), &free).await.unwrap();
@@ -105,10 +106,10 @@ async fn the_log_says_what_a_new_key_may_and_what_became_of_the_old_one() {
         });
         assert_eq!(changes(&db, "key.created").await, [made]);
         let second =
-            rotate(&db, &rotation(target(&db, first, 1).await), 2, &owner()).await.unwrap();
+            rotate(&db, &replacing(target(&db, first, 1).await), 2, &owner()).await.unwrap();
         let second = second.object;
         let reason = RevocationReason::KeyCompromise;
-        let request = RotateKey { reason, ..rotation(target(&db, second.id, 2).await) };
+        let request = RotateKey { reason, ..replacing(target(&db, second.id, 2).await) };
         let third = rotate_until(&db, &request, (3, None), &owner()).await.unwrap().object;
         let rotated = changes(&db, "key.rotated").await;
         assert_eq!(rotated[0]["replaced_by"]["to"], second.id.0);
@@ -145,7 +146,7 @@ async fn an_end_is_moved_while_it_is_to_come_and_a_key_that_retires_counts_as_be
         let old = key(&db, 1).await;
         let end =
             |at: Timestamp| KeyPatch { expires: Some(ExpiresIn::At(at)), ..KeyPatch::default() };
-        rotate(&db, &rotation(target(&db, old, 1).await), 2, &owner()).await.unwrap();
+        rotate(&db, &replacing(target(&db, old, 1).await), 2, &owner()).await.unwrap();
         let policy = Policy { per_owner: Some(2), ..Policy::default() };
         let is_full = async || {
             let next = order(OWNER.0, 3, NOW, ENDS);

@@ -1,20 +1,20 @@
 //! The rows that name signers, each engine by itself.
 
-use e2e::ANYBODY;
+use e2e::{ANYBODY, session_of};
 use latchkey_authority::MemberKey;
 use latchkey_contract::identity::ChangePassword;
 use latchkey_contract::lease::{MemberId, MemberResult, Missed, Revision};
-use latchkey_contract::{CredentialHash, Mark, SessionId, Timestamp, UserId};
+use latchkey_contract::{Mark, SessionId, Timestamp, UserId};
 use latchkey_identity::store::password::{self, Outcome};
 use latchkey_identity::store::session;
-use latchkey_identity::store::session_open::{self, NewSession, Opened};
+use latchkey_identity::store::session_open::{self, Opened};
 use latchkey_identity::store::signer::{self, Adoption, Others, Signers};
-use latchkey_identity::store::{AUTHORITY, account, era};
+use latchkey_identity::store::{AUTHORITY, era};
 use latchkey_identity::token::Fingerprint;
 use latchkey_revocation::authority;
 use latchkey_store::Db;
 
-use crate::store::{SIGNER, engines};
+use crate::store::{SIGNER, engines, user};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const FURTHER: Fingerprint = Fingerprint([2; 16]);
@@ -62,39 +62,16 @@ async fn whoever_holds_a_named_secret_names_others_and_what_is_taken_back_stays_
     }
 }
 
-/// Makes the account that sessions are of.
-async fn sign_ada_up(db: &Db) {
-    let user = account::NewUser {
-        email: &crate::store::name("ada@example.com"),
-        username: &crate::store::name("ada"),
-        password_hash: "x",
-        created_at: NOW,
-    };
-    assert_eq!(account::insert(db, &user, &ANYBODY).await.unwrap(), Some(1));
-}
-
 /// Opens a session whose token is signed by `signer`.
 async fn open(db: &Db, number: u8, signer: Fingerprint) -> Opened {
-    let row = NewSession {
-        refresh: None,
-        handle: None,
-        device: None,
-        id: SessionId([number; 16]),
-        user: UserId(1),
-        created_at: NOW,
-        expires_at: NOW.plus(Timestamp::DAY),
-        token: CredentialHash([number; 32]),
-        signer,
-        mark: None,
-        scope: None,
-    };
+    let row = session_of(UserId(1), number, NOW, signer);
     session_open::open(db, &row, 1, &ANYBODY).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_change_of_signers_is_in_every_snapshot_and_told_to_every_member() {
     for (db, _folder) in engines().await {
-        sign_ada_up(&db).await;
+        assert_eq!(user(&db, "ada").await, Some(1));
         assert_eq!(open(&db, 1, SIGNER).await, Opened::New);
         assert_eq!(open(&db, 2, FURTHER).await, Opened::NotNamed);
         let rows = latchkey_authority::Store { db: db.clone(), sql: &AUTHORITY };
@@ -136,7 +113,7 @@ async fn every_session_ends_with_the_secret_of_the_last_start_and_none_with_one_
         let take_up = async |own: &[Fingerprint]| {
             signer::take_up(&db, own, Others::Withdrawn, &ANYBODY, NOW).await.unwrap()
         };
-        sign_ada_up(&db).await;
+        assert_eq!(user(&db, "ada").await, Some(1));
         assert_eq!(open(&db, 1, SIGNER).await, Opened::New);
         // As a release before left it: who signed is not written down.
         db.execute("UPDATE identity_settings SET signing_secret = NULL", &[]).await.unwrap();
@@ -158,7 +135,7 @@ async fn every_session_ends_with_the_secret_of_the_last_start_and_none_with_one_
 async fn a_login_that_began_before_every_session_ended_opens_one_that_has_ended() {
     for (db, _folder) in engines().await {
         let latchkey_store::Db::Postgres(_) = &db else { continue };
-        sign_ada_up(&db).await;
+        assert_eq!(user(&db, "ada").await, Some(1));
         // It has its number, and its era, and goes on when all have ended.
         let mut tx = db.begin("log in").await.unwrap();
         let number = "UPDATE users SET last_session = last_session + 1 WHERE id = 1 RETURNING \
@@ -193,7 +170,7 @@ async fn change_password(db: &Db, session: u8) -> Outcome {
 async fn a_change_of_password_that_comes_late_does_not_hold_where_its_tokens_secret_was_taken_back()
 {
     for (db, _folder) in engines().await {
-        sign_ada_up(&db).await;
+        assert_eq!(user(&db, "ada").await, Some(1));
         for session in [1, 2] {
             assert_eq!(open(&db, session, SIGNER).await, Opened::New);
         }
@@ -215,7 +192,7 @@ async fn a_change_of_password_that_comes_late_does_not_hold_where_its_tokens_sec
 async fn a_first_start_on_a_database_of_the_release_before_is_a_change_where_somebody_has_logged_in()
  {
     for (db, _folder) in engines().await {
-        sign_ada_up(&db).await;
+        assert_eq!(user(&db, "ada").await, Some(1));
         assert_eq!(open(&db, 1, SIGNER).await, Opened::New);
         db.execute("DELETE FROM identity_signers", &[]).await.unwrap();
         let first = || signer::take_up(&db, &[FURTHER], Others::Stay, &ANYBODY, NOW);

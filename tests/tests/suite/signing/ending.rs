@@ -1,7 +1,7 @@
 //! The sessions of a revoked key, each engine by itself: they end page by page, behind a commit that stands whatever
 //! becomes of the pages, and are not refreshed meanwhile.
 
-use e2e::ANYBODY;
+use e2e::{ANYBODY, session_of};
 use latchkey_contract::{CredentialHash, Mark, SessionId, Timestamp, UserId};
 use latchkey_identity::fingerprint::Fingerprint;
 use latchkey_identity::signing::algorithm::KeyAlgorithm;
@@ -12,31 +12,17 @@ use latchkey_identity::store::signer::{self, Others};
 use latchkey_identity::store::signing_key;
 use latchkey_store::{Db, values};
 
-use super::rows::{NOW, OTHER, add, facts, key, sign_ada_up};
-use crate::store::{SIGNER, engines};
+use super::rows::{NOW, OTHER, add, facts, key};
+use crate::store::{SIGNER, engines, user};
 
 const SESSIONS: u64 = 12_000;
 
 /// Opens a session that goes on by refresh tokens.
 async fn open(db: &Db, number: u8, signer: Fingerprint) {
-    let until = NOW.plus(Timestamp::DAY);
-    let row = NewSession {
-        refresh: Some(NewRefresh {
-            token: CredentialHash([number; 32]),
-            max_expires_at: until,
-            per_user: 100,
-        }),
-        handle: None,
-        device: None,
-        id: SessionId([number; 16]),
-        user: UserId(1),
-        created_at: NOW,
-        expires_at: until,
-        token: CredentialHash([number; 32]),
-        signer,
-        mark: None,
-        scope: None,
-    };
+    let row = session_of(UserId(1), number, NOW, signer);
+    let token = CredentialHash([number; 32]);
+    let refresh = Some(NewRefresh { token, max_expires_at: row.expires_at, per_user: 100 });
+    let row = NewSession { refresh, ..row };
     assert_eq!(session_open::open(db, &row, 1, &ANYBODY).await.unwrap(), Opened::New);
 }
 
@@ -93,7 +79,7 @@ async fn events(db: &Db) -> u64 {
 #[tokio::test]
 async fn sessions_of_a_revoked_key_end_in_pages_and_a_repeat_goes_on_where_it_was_cut() {
     for (db, _folder) in engines().await {
-        sign_ada_up(&db).await;
+        assert_eq!(user(&db, "ada").await, Some(1));
         let (key, other) = (key(), key());
         assert!(add(&db, &key, 0, SIGNER).await && add(&db, &other, 1, SIGNER).await);
         fill(&db, key.public.fingerprint()).await;
@@ -122,7 +108,7 @@ async fn sessions_of_a_revoked_key_end_in_pages_and_a_repeat_goes_on_where_it_wa
 #[tokio::test]
 async fn a_key_stays_revoked_where_its_sessions_cannot_be_ended() {
     for (db, _folder) in engines().await {
-        sign_ada_up(&db).await;
+        assert_eq!(user(&db, "ada").await, Some(1));
         let key = key();
         assert!(add(&db, &key, 0, SIGNER).await);
         open(&db, 1, key.public.fingerprint()).await;
@@ -152,7 +138,7 @@ async fn a_key_stays_revoked_where_its_sessions_cannot_be_ended() {
 #[tokio::test]
 async fn a_session_of_a_revoked_key_is_not_refreshed_and_one_of_a_retired_key_is() {
     for (db, _folder) in engines().await {
-        sign_ada_up(&db).await;
+        assert_eq!(user(&db, "ada").await, Some(1));
         let (revoked, retired) = (key(), key());
         assert!(add(&db, &retired, 0, SIGNER).await && add(&db, &revoked, 1, SIGNER).await);
         let signer = revoked.public.fingerprint();
@@ -188,7 +174,7 @@ async fn a_session_of_a_revoked_key_is_not_refreshed_and_one_of_a_retired_key_is
 #[tokio::test]
 async fn a_refresh_does_nothing_where_its_next_signer_is_revoked_while_it_is_made() {
     for (db, _folder) in engines().await {
-        sign_ada_up(&db).await;
+        assert_eq!(user(&db, "ada").await, Some(1));
         let key = key();
         assert!(add(&db, &key, 0, SIGNER).await);
         open(&db, 1, SIGNER).await;

@@ -1,19 +1,18 @@
 //! The rows of signing keys, each engine by itself.
 
-use e2e::ANYBODY;
-use latchkey_contract::{CredentialHash, SessionId, Timestamp, UserId};
+use e2e::{ANYBODY, session_of};
+use latchkey_contract::{Timestamp, UserId};
 use latchkey_identity::fingerprint::Fingerprint;
 use latchkey_identity::signing::algorithm::KeyAlgorithm;
 use latchkey_identity::signing::key::NewKey;
-use latchkey_identity::store::account;
 use latchkey_identity::store::key_sessions;
 use latchkey_identity::store::session;
-use latchkey_identity::store::session_open::{self, NewSession, Opened};
+use latchkey_identity::store::session_open::{self, Opened};
 use latchkey_identity::store::signer::{self, Others};
 use latchkey_identity::store::signing_key::{self, NewRow};
 use latchkey_store::Db;
 
-use crate::store::{SIGNER, engines};
+use crate::store::{SIGNER, engines, user};
 
 pub(super) const NOW: Timestamp = Timestamp(1_800_000_000_000);
 pub(super) const OTHER: Fingerprint = Fingerprint([2; 16]);
@@ -42,30 +41,8 @@ async fn names(db: &Db) -> Vec<String> {
 }
 
 async fn open(db: &Db, number: u8, signer: Fingerprint) -> Opened {
-    let row = NewSession {
-        refresh: None,
-        handle: None,
-        device: None,
-        id: SessionId([number; 16]),
-        user: UserId(1),
-        created_at: NOW,
-        expires_at: NOW.plus(Timestamp::DAY),
-        token: CredentialHash([number; 32]),
-        signer,
-        mark: None,
-        scope: None,
-    };
+    let row = session_of(UserId(1), number, NOW, signer);
     session_open::open(db, &row, 1, &ANYBODY).await.unwrap()
-}
-
-pub(super) async fn sign_ada_up(db: &Db) {
-    let user = account::NewUser {
-        email: &crate::store::name("ada@example.com"),
-        username: &crate::store::name("ada"),
-        password_hash: "x",
-        created_at: NOW,
-    };
-    assert_eq!(account::insert(db, &user, &ANYBODY).await.unwrap(), Some(1));
 }
 
 /// What verifications are told of signers.
@@ -94,7 +71,7 @@ async fn of_two_replicas_that_make_a_key_one_does() {
 #[tokio::test]
 async fn a_revoked_key_signs_nobody_in_and_its_sessions_have_ended() {
     for (db, _folder) in engines().await {
-        sign_ada_up(&db).await;
+        assert_eq!(user(&db, "ada").await, Some(1));
         let (key, other) = (key(), key());
         assert!(add(&db, &key, 0, SIGNER).await && add(&db, &other, 1, SIGNER).await);
         let (own, next) = (key.public.fingerprint(), other.public.fingerprint());
